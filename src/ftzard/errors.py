@@ -1,0 +1,120 @@
+"""Every failure FTzard raises on purpose.
+
+One class per failure, so that a caller can catch the one it can handle. A message names the culprit (file, row, key)
+and what to do about it.
+"""
+
+
+class FtzardError(Exception):
+    """A failure with a known remedy.
+
+    Args:
+        what: What went wrong and where: the file, row or key, and the value found there.
+        fix: What the person can do about it.
+    """
+
+    def __init__(self, what: str, *, fix: str) -> None:
+        """Keep both halves: a user interface shows them apart, `str` shows them together."""
+        super().__init__(what, fix)
+        self.what = what
+        self.fix = fix
+
+    def __str__(self) -> str:
+        """What went wrong, then what to do about it."""
+        return f"{self.what}\n  To fix it: {self.fix}"
+
+
+class ConfigError(FtzardError):
+    """A key, value or combination of values in the configuration is not allowed."""
+
+
+class MissingPackageError(FtzardError):
+    """An optional package that the configuration asks for is not installed."""
+
+
+class NoBatchesError(FtzardError):
+    """The data folders hold no file of a known kind."""
+
+
+class EmptyBatchError(FtzardError):
+    """A batch file holds no rows."""
+
+
+class MalformedBatchError(FtzardError):
+    """A batch file cannot be parsed as what its name says it is."""
+
+
+class BatchEncodingError(FtzardError):
+    """A batch file's bytes are not text in the declared or detected encoding."""
+
+
+class MissingColumnError(FtzardError):
+    """A batch file lacks a column that the configuration names."""
+
+
+class UnknownLabelError(FtzardError):
+    """A row carries a label outside the configured label set."""
+
+
+class NoExamplesError(FtzardError):
+    """No row is left after cleaning."""
+
+
+class TooFewExamplesError(FtzardError):
+    """There are too few rows, in all or of one label, for the split that was asked for."""
+
+
+class SingleClassError(FtzardError):
+    """All rows carry the same label, so there is nothing to learn."""
+
+
+class ModelNotFoundError(FtzardError):
+    """The base model cannot be loaded from where the configuration says it is."""
+
+
+class NotACausalLanguageModelError(FtzardError):
+    """The base model exists and is something else than a causal language model."""
+
+
+class AdapterCorruptError(FtzardError):
+    """An adapter directory lacks a file or a file's checksum differs from its manifest."""
+
+
+class AdapterMismatchError(FtzardError):
+    """An adapter was made for another base model or another label set."""
+
+
+class TrainingDivergedError(FtzardError):
+    """The training loss is no longer a finite number."""
+
+
+class StorageError(FtzardError):
+    """An asset cannot be written to or read from the project's data folder."""
+
+
+class NotAGitRepositoryError(FtzardError):
+    """The project folder is not inside a git repository, or git is not installed."""
+
+
+class NotADvcRepositoryError(FtzardError):
+    """The project folder is a git repository without DVC."""
+
+
+class DataCommitError(FtzardError):
+    """DVC or git refused a data commit; the data on disk is untouched."""
+
+
+class PushError(FtzardError):
+    """A configured remote did not take what was pushed; the local commit stands."""
+
+
+class TrackingError(FtzardError):
+    """The MLflow tracking store cannot be reached or refused a call."""
+
+
+class InvalidPredictionsError(FtzardError):
+    """Predictions hold something that cannot be judged: logits that are not finite, or other columns than agreed."""
+
+
+class PredictionsMismatchError(FtzardError):
+    """Predictions and test examples are not the same rows with the same labels."""

@@ -1,0 +1,1 @@
+"""Pure functions and records: no Dagster, MLflow, DVC or Hydra below this point."""

@@ -1,0 +1,50 @@
+"""What crosses an asset edge: frozen records of frames, and references to directories.
+
+Everything here can be imported without torch.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+# A row as read. `batch` is the file, `row` the 1-based line it starts on (the record number in Parquet).
+RAW_SCHEMA = pl.Schema({"text": pl.String, "label": pl.String, "batch": pl.String, "row": pl.Int64})
+# `text_hash` identifies an example by its cleaned text: the first 16 bytes of its SHA-256, in hexadecimal.
+EXAMPLE_SCHEMA = pl.Schema([("text_hash", pl.String), *RAW_SCHEMA.items()])
+REJECTED_SCHEMA = pl.Schema([*RAW_SCHEMA.items(), ("reason", pl.String)])
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """The cleaned examples and, beside them, every row that did not become one.
+
+    Attributes:
+        examples: `EXAMPLE_SCHEMA`; one row per distinct text.
+        rejected: `REJECTED_SCHEMA`; `text` and `label` as read, and the reason code.
+    """
+
+    examples: pl.DataFrame
+    rejected: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Disjoint parts of the cleaned examples; each frame has `EXAMPLE_SCHEMA`, sorted by `text_hash`."""
+
+    train: pl.DataFrame
+    validation: pl.DataFrame
+    test: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class AdapterDirectory:
+    """A PEFT adapter on disk.
+
+    Attributes:
+        path: The directory; its files are listed with their SHA-256 in its `manifest.json`.
+        checksum: SHA-256 of the manifest's file list, the adapter's content version.
+    """
+
+    path: Path
+    checksum: str

@@ -1,0 +1,71 @@
+"""Content versions: equal content, equal version, whatever wrote it and when."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import polars as pl
+
+from ftzard.config import DataConfig
+from ftzard.core.evaluation_report import EvaluationReport
+from ftzard.core.reading import list_batches
+from ftzard.core.records import AdapterDirectory, Cleaned, Splits
+
+AssetValue = pl.DataFrame | Cleaned | Splits | AdapterDirectory | EvaluationReport
+
+_ROWS_PER_CHUNK = 100_000
+
+
+def content_version(value: AssetValue) -> str:
+    """The SHA-256 of what an asset holds, as 64 hexadecimal digits.
+
+    A frame counts as its schema and its rows as JSON lines, not as the bytes of a Parquet file, which change with the
+    library that writes them.
+    """
+    match value:
+        case pl.DataFrame():
+            return _digest(_frame_parts(value))
+        case Cleaned() | Splits():
+            return _digest(
+                part
+                for item in fields(value)
+                for part in (item.name.encode(), *_frame_parts(getattr(value, item.name)))
+            )
+        case AdapterDirectory():
+            return value.checksum
+        case EvaluationReport():
+            return fingerprint(value.to_dict())
+
+
+def batches_version(project_dir: Path, config: DataConfig) -> str:
+    """The version of the batch files in the data folders: their names and bytes.
+
+    Raises:
+        NoBatchesError: There are none.
+    """
+    names_and_hashes = []
+    for path in list_batches(project_dir, config):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        names_and_hashes.append([path.relative_to(project_dir).as_posix(), digest])
+    return fingerprint(names_and_hashes)
+
+
+def fingerprint(document: object) -> str:
+    """The SHA-256 of a JSON document, independent of the order of its keys."""
+    return _digest([json.dumps(document, sort_keys=True, ensure_ascii=False).encode()])
+
+
+def _frame_parts(frame: pl.DataFrame) -> Iterator[bytes]:
+    yield json.dumps([[name, str(dtype)] for name, dtype in frame.schema.items()]).encode()
+    for chunk in frame.iter_slices(_ROWS_PER_CHUNK):
+        yield chunk.write_ndjson().encode()
+
+
+def _digest(parts: Iterator[bytes] | list[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()

@@ -1,0 +1,196 @@
+"""What splitting promises: disjoint by content, the same tomorrow with more data, and nearly equal shares of labels."""
+
+import math
+from dataclasses import astuple
+from random import Random
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ftzard.config import DataConfig
+from ftzard.core.cleaning import hash_texts
+from ftzard.core.records import EXAMPLE_SCHEMA, Splits
+from ftzard.core.splitting import overlap, split, stratification_error
+from ftzard.core.splitting import test_fingerprint as fingerprint_of
+from ftzard.errors import TooFewExamplesError
+
+PLAIN = DataConfig()
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> DataConfig:
+    """Draw any seed, and fractions that leave no split empty by chance."""
+    test, validation = draw(st.integers(10, 60)), draw(st.just(0) | st.integers(10, 30))
+    return DataConfig(
+        seed=draw(st.integers(0, 2**32)),
+        train_fraction=(100 - test - validation) / 100,
+        validation_fraction=validation / 100,
+        test_fraction=test / 100,
+    )
+
+
+def examples_of(texts: list[str], labels: list[str], batch: str = "a.csv") -> pl.DataFrame:
+    columns = {"text": texts, "label": labels, "batch": [batch] * len(texts), "row": range(2, 2 + len(texts))}
+    frame = pl.DataFrame(columns, schema_overrides={"row": pl.Int64})
+    return frame.with_columns(hash_texts(frame["text"])).select(EXAMPLE_SCHEMA.names())
+
+
+def some_examples(num_examples: int, prefix: str = "text", num_labels: int = 2) -> pl.DataFrame:
+    texts = [f"{prefix} {index}" for index in range(num_examples)]
+    return examples_of(texts, [f"label {index % num_labels}" for index in range(num_examples)])
+
+
+def frames(splits: Splits) -> dict[str, pl.DataFrame]:
+    return {"train": splits.train, "validation": splits.validation, "test": splits.test}
+
+
+def places(splits: Splits) -> dict[str, str]:
+    """Where each text went."""
+    return {text_hash: name for name, frame in frames(splits).items() for text_hash in frame["text_hash"]}
+
+
+@settings(deadline=None, max_examples=25)
+@given(configs(), st.integers(200, 400))
+def test_splits_are_disjoint_and_hold_every_example_once_sorted_by_hash(config: DataConfig, num_examples: int) -> None:
+    examples = some_examples(num_examples)
+    splits = split(examples, config)
+    together = pl.concat(frames(splits).values())
+    assert together.sort("text_hash").equals(examples.sort("text_hash"))
+    assert set(overlap(splits).values()) == {0}
+    for frame in frames(splits).values():
+        assert frame.schema == EXAMPLE_SCHEMA
+        assert frame["text_hash"].is_sorted()
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**32), st.integers(0, 300), st.sampled_from([1.0, 0.6]), st.randoms(use_true_random=False))
+def test_adding_examples_in_any_order_never_moves_an_old_one(
+    seed: int, num_added: int, sample_fraction: float, random: Random
+) -> None:
+    config = DataConfig(seed=seed, sample_fraction=sample_fraction, train_fraction=0.6, test_fraction=0.3)
+    old = some_examples(300)
+    more = pl.concat([old, some_examples(num_added, prefix="new")])
+    order = list(range(more.height))
+    random.shuffle(order)
+    before, after = split(old, config), split(more[order], config)
+    assert places(before).items() <= places(after).items()
+    known = pl.col("text_hash").is_in(old["text_hash"].to_list())
+    for name, frame in frames(before).items():
+        assert frames(after)[name].filter(known).equals(frame)
+
+
+def test_a_row_keeps_its_split_when_its_label_batch_and_row_change() -> None:
+    examples = some_examples(300)
+    moved = examples.with_columns(
+        pl.lit("b.csv").alias("batch"), pl.col("row") + 7, pl.col("label").reverse().alias("label")
+    )
+    assert places(split(moved, PLAIN)) == places(split(examples, PLAIN))
+
+
+def test_where_examples_go_is_the_same_in_every_version() -> None:
+    splits = split(some_examples(60), DataConfig(train_fraction=0.5, validation_fraction=0.2, test_fraction=0.3))
+    assert {name: frame.height for name, frame in frames(splits).items()} == {"train": 32, "validation": 6, "test": 22}
+    assert fingerprint_of(splits.test) == "c50bbc3aae0a50720417570aa3b37160cb266dae6effae26bc9973c8fb67ec7a"
+
+
+def test_another_seed_gives_another_split() -> None:
+    examples = some_examples(300)
+    assert places(split(examples, PLAIN)) != places(split(examples, DataConfig(seed=1)))
+
+
+def test_another_validation_fraction_does_not_touch_test() -> None:
+    examples = some_examples(300)
+    without = DataConfig(train_fraction=0.9, validation_fraction=0.0)
+    assert split(examples, without).test.equals(split(examples, PLAIN).test)
+    assert split(examples, without).validation.is_empty()
+
+
+def test_a_larger_sample_contains_the_smaller_one_in_the_same_splits() -> None:
+    examples = some_examples(1000)
+    small, large = (split(examples, DataConfig(sample_fraction=fraction)) for fraction in (0.3, 0.6))
+    assert places(small).items() < places(large).items() < places(split(examples, PLAIN)).items()
+
+
+def test_the_sample_and_the_split_are_drawn_independently() -> None:
+    splits = split(some_examples(20_000), DataConfig(sample_fraction=0.1))
+    num_sampled = sum(frame.height for frame in frames(splits).values())
+    assert num_sampled == pytest.approx(2000, abs=5 * math.sqrt(20_000 * 0.1 * 0.9))
+    assert splits.test.height == pytest.approx(num_sampled * 0.1, abs=5 * math.sqrt(num_sampled * 0.1 * 0.9))
+    assert splits.train.height == pytest.approx(num_sampled * 0.8, abs=5 * math.sqrt(num_sampled * 0.8 * 0.2))
+
+
+def test_each_label_has_its_share_in_each_split_within_what_chance_allows() -> None:
+    num_common, num_rare = 18_000, 2_000
+    texts = [f"tweet {index}" for index in range(num_common + num_rare)]
+    examples = examples_of(texts, ["common"] * num_common + ["rare"] * num_rare)
+    splits = split(examples, PLAIN)
+    for frame, fraction in ((splits.train, 0.8), (splits.validation, 0.1), (splits.test, 0.1)):
+        for label, count in (("common", num_common), ("rare", num_rare)):
+            spread = math.sqrt(count * fraction * (1 - fraction))
+            assert frame.filter(label=label).height == pytest.approx(count * fraction, abs=5 * spread)
+    assert 0 < stratification_error(splits) < 5 * math.sqrt(0.1 * 0.9 / splits.test.height)
+
+
+def test_stratification_error_is_the_largest_difference_in_share() -> None:
+    exact = examples_of(["a", "b"], ["x", "y"])
+    assert stratification_error(Splits(train=exact, validation=exact.clear(), test=exact)) == 0
+    train, test = examples_of(["a", "b", "c"], ["x", "x", "y"]), examples_of(["d"], ["y"])
+    # Label x has a share of 2/4 in all, 2/3 in train and none in test.
+    assert stratification_error(Splits(train=train, validation=exact.clear(), test=test)) == pytest.approx(0.5)
+    assert stratification_error(Splits(*[exact.clear()] * 3)) == 0
+
+
+def test_overlap_counts_the_texts_that_two_splits_share() -> None:
+    one, other = examples_of(["a", "b", "c"], ["x", "x", "y"]), examples_of(["b", "c", "d"], ["y", "y", "y"])
+    assert overlap(Splits(train=one, validation=one.head(1), test=other)) == {
+        ("train", "validation"): 1,
+        ("train", "test"): 2,
+        ("validation", "test"): 0,
+    }
+
+
+def test_the_fingerprint_of_a_test_set_depends_on_its_texts_and_labels_only() -> None:
+    test = some_examples(20)
+    assert fingerprint_of(test.reverse().with_columns(batch=pl.lit("b.csv"))) == fingerprint_of(test)
+    assert fingerprint_of(test.head(19)) != fingerprint_of(test)
+    assert fingerprint_of(test.with_columns(label=pl.col("label").reverse())) != fingerprint_of(test)
+    assert fingerprint_of(some_examples(20, prefix="other")) != fingerprint_of(test)
+
+
+def test_fewer_examples_than_labels_is_an_error_with_both_numbers() -> None:
+    with pytest.raises(TooFewExamplesError, match=r"2 example\(s\) for 3 label\(s\)"):
+        split(some_examples(2), DataConfig(labels=("label 0", "label 1", "label 2")))
+    with pytest.raises(TooFewExamplesError, match=r"for 2 label\(s\), of 5 before data\.sample_fraction=1e-06"):
+        split(some_examples(5), DataConfig(sample_fraction=1e-6))
+    with pytest.raises(TooFewExamplesError):
+        split(some_examples(0), PLAIN)
+
+
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_a_split_without_a_label_is_an_error_with_split_label_counts_and_remedy(name: str) -> None:
+    elsewhere = frames(split(some_examples(300), PLAIN))
+    others = [frame for split_name, frame in elsewhere.items() if split_name != name]
+    lone = elsewhere[name].with_columns(label=pl.lit("label 0"))
+    with pytest.raises(TooFewExamplesError) as caught:
+        split(pl.concat([lone, *others]), PLAIN)
+    assert f"{name} has no 'label 1' (its counts: {{'label 0': {lone.height}}})" in caught.value.what
+    for remedy in ("add labelled examples", "data.seed", "fractions"):
+        assert remedy in caught.value.fix
+
+
+def test_an_empty_validation_split_is_an_error_unless_none_is_asked_for() -> None:
+    splits = split(some_examples(300), PLAIN)
+    without = pl.concat([splits.train, splits.test])
+    with pytest.raises(TooFewExamplesError, match="validation is empty"):
+        split(without, PLAIN)
+    config = DataConfig(train_fraction=0.9, validation_fraction=0.0)
+    assert [frame.height for frame in astuple(split(without, config))] == [splits.train.height, 0, splits.test.height]
+
+
+def test_validation_may_lack_a_label() -> None:
+    splits = split(some_examples(300), PLAIN)
+    lone = splits.validation.with_columns(label=pl.lit("label 0"))
+    again = split(pl.concat([splits.train, splits.test, lone]), PLAIN)
+    assert again.validation["label"].unique().to_list() == ["label 0"]

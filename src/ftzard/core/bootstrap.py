@@ -1,0 +1,128 @@
+"""How far a number measured on these rows may be from what other rows of the same kind would say.
+
+The percentile bootstrap (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13): draw as many rows
+with replacement as there are, measure again, do so a few thousand times, and cut off 2.5 % at both ends. Two systems
+are compared on the same resamples (Koehn, "Statistical Significance Tests for Machine Translation Evaluation", EMNLP
+2004), which cancels what makes a resample hard for both.
+
+Rows are drawn from all rows and not within each label: new data brings its own share of each label, and an interval
+that held the shares fixed would promise more than that.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Self
+
+import numpy as np
+from pydantic import ConfigDict, FiniteFloat, model_validator
+from pydantic.dataclasses import dataclass
+
+from ftzard.core.metrics import FloatArray, IntArray
+
+# The convention of the field, and what every sentence and axis of the report says.
+CONFIDENCE_LEVEL = 0.95
+# Bound the memory of what is judged at once: 32 MiB of row indices, and one confusion matrix a resample. Portions that
+# fit in a processor's cache are also the fastest.
+_MAX_INDICES_AT_ONCE = 2**22
+_MAX_SAMPLES_AT_ONCE = 128
+
+# From row indices of shape (b, n) to values of shape (b,), or (b, m) for m statistics at once.
+Statistic = Callable[[IntArray], FloatArray]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Interval:
+    """A measured value and its 95 % confidence interval, low <= value <= high."""
+
+    value: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
+
+    @model_validator(mode="after")
+    def _holds_its_value(self) -> Self:
+        if not self.low <= self.value <= self.high:
+            message = f"an interval holds its value: not {self.low} <= {self.value} <= {self.high}"
+            raise ValueError(message)
+        return self
+
+
+def resample_values(statistic: Statistic, num_rows: int, num_samples: int, seed: int) -> FloatArray:
+    """Measure a statistic on bootstrap resamples.
+
+    The resamples depend on the three numbers alone, so that two calls with different statistics see the same ones:
+    their values are paired.
+
+    Args:
+        statistic: Measures many resamples at once.
+        num_rows: n, the number of rows there are and the size of each resample.
+        num_samples: How many resamples are drawn.
+        seed: Of `numpy.random.default_rng`.
+
+    Returns:
+        What `statistic` returns, for all resamples: shape (num_samples,) or (num_samples, m).
+
+    Raises:
+        ValueError: There are no rows or no resamples.
+    """
+    return np.concatenate([statistic(samples) for samples in _resamples(num_rows, num_samples, seed)])
+
+
+def percentile_interval(value: float, values: FloatArray) -> Interval:
+    """Cut the middle 95 % out of the values of resamples.
+
+    Where the middle 95 % lie on one side of the value, the interval is widened to it. This happens to statistics that
+    resampling biases, like the calibration error, and to F1 when a label is so rare that resamples miss it; a wider
+    interval only claims less.
+
+    Args:
+        value: The statistic of the rows themselves.
+        values: The statistic of the resamples, shape (num_samples,).
+    """
+    tail = (1 - CONFIDENCE_LEVEL) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return Interval(value=float(value), low=min(float(low), float(value)), high=max(float(high), float(value)))
+
+
+def bootstrap_interval(statistic: Statistic, num_rows: int, num_samples: int, seed: int) -> Interval:
+    """Measure a statistic of n rows with its interval.
+
+    Args:
+        statistic: Maps row indices of shape (b, n) to values of shape (b,).
+        num_rows: n, at least 1; from very few rows the interval is too narrow, from one row it has no width.
+        num_samples: How many resamples are drawn.
+        seed: Of the resamples.
+
+    Raises:
+        ValueError: There are no rows or no resamples.
+    """
+    values = resample_values(statistic, num_rows, num_samples, seed)
+    return percentile_interval(float(statistic(np.arange(num_rows)[None])[0]), values)
+
+
+def paired_difference(first: Statistic, second: Statistic, num_rows: int, num_samples: int, seed: int) -> Interval:
+    """Measure how much larger a statistic is for the first of two systems that judged the same n rows.
+
+    Args:
+        first: Of the first system; maps row indices of shape (b, n) to values of shape (b,).
+        second: Of the second system; each resample goes to both.
+        num_rows: n, at least 1.
+        num_samples: How many resamples are drawn.
+        seed: Of the resamples.
+
+    Returns:
+        first minus second.
+
+    Raises:
+        ValueError: There are no rows or no resamples.
+    """
+    return bootstrap_interval(lambda samples: first(samples) - second(samples), num_rows, num_samples, seed)
+
+
+def _resamples(num_rows: int, num_samples: int, seed: int) -> Iterator[IntArray]:
+    """Draw the resamples in portions of shape (b, num_rows) that fit in memory."""
+    if num_rows < 1 or num_samples < 1:
+        message = f"a bootstrap needs rows and resamples, not {num_rows} and {num_samples}"
+        raise ValueError(message)
+    rng = np.random.default_rng(seed)
+    at_once = min(max(1, _MAX_INDICES_AT_ONCE // num_rows), _MAX_SAMPLES_AT_ONCE)
+    for start in range(0, num_samples, at_once):
+        yield rng.integers(num_rows, size=(min(at_once, num_samples - start), num_rows))

@@ -1,0 +1,270 @@
+"""Judge predictions honestly: beside baselines, on the same rows, with intervals, in a sentence.
+
+The order of rows plays no part: predictions and test examples are matched by `text_hash` and judged in its order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from ftzard.config import EvaluationConfig
+from ftzard.core.baseline import majority_predictions, tfidf_predictions
+from ftzard.core.bootstrap import (
+    Interval,
+    Statistic,
+    paired_difference,
+    percentile_interval,
+    resample_values,
+)
+from ftzard.core.calibration import ReliabilityBin, expected_calibration_errors, reliability_bins
+from ftzard.core.evaluation_report import (
+    SLICE_NAMES,
+    ClassScores,
+    EvaluationReport,
+    SliceName,
+    SliceScores,
+    SystemScores,
+    Verdict,
+)
+from ftzard.core.metrics import (
+    FloatArray,
+    IntArray,
+    accuracy,
+    balanced_accuracy,
+    brier_scores,
+    confusion_matrices,
+    f1,
+    log_losses,
+    macro_f1,
+    precision,
+    recall,
+)
+from ftzard.core.predictions import labels_of_predictions, matched_predictions, probability_matrix
+from ftzard.core.splitting import test_fingerprint
+from ftzard.errors import InvalidPredictionsError, TooFewExamplesError
+
+__all__ = [
+    "METRIC_NAMES",
+    "ClassScores",
+    "EvaluationReport",
+    "Interval",
+    "ReliabilityBin",
+    "SliceScores",
+    "SystemScores",
+    "Verdict",
+    "evaluate",
+]
+
+METRIC_NAMES = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "ece")
+
+# Six rows that one system gets right and the other wrong are the fewest that a sign test (McNemar 1947) can call
+# significant at 5 %, and only if all six favour the same one: 2 * 0.5**6 = 0.03, but 2 * 0.5**5 = 0.06. On fewer the
+# bootstrap is not to be trusted: from one row it would draw an interval without width.
+_MIN_DISCORDANT_ROWS = 6
+# What float32 probabilities from elsewhere may miss by; ours are float64.
+_SUM_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """One system's answers: label indices of shape (n,), and probabilities of shape (n, k)."""
+
+    true: IntArray
+    predicted: IntArray
+    probabilities: FloatArray
+
+    @property
+    def num_rows(self) -> int:
+        return self.true.size
+
+    @property
+    def num_labels(self) -> int:
+        return int(self.probabilities.shape[1])
+
+    @property
+    def confidences(self) -> FloatArray:
+        return np.asarray(self.probabilities[np.arange(self.num_rows), self.predicted])
+
+    @property
+    def correct(self) -> FloatArray:
+        return np.asarray(self.true == self.predicted, dtype=np.float64)
+
+    def confusion(self, samples: IntArray) -> IntArray:
+        """Confusion matrices of shape (b, k, k) of resamples of shape (b, m)."""
+        return confusion_matrices(self.true[samples], self.predicted[samples], self.num_labels)
+
+    def macro_f1(self, samples: IntArray) -> FloatArray:
+        return macro_f1(self.confusion(samples))
+
+
+def evaluate(
+    predictions: pl.DataFrame, train: pl.DataFrame, test: pl.DataFrame, config: EvaluationConfig
+) -> EvaluationReport:
+    """Judge an adapter's predictions beside the majority class and TF-IDF with logistic regression.
+
+    Args:
+        predictions: `prediction_schema`; one row per test example, in any order.
+        train: `EXAMPLE_SCHEMA`; what the adapter was trained on. The baselines learn from it, and from nothing else.
+        test: `EXAMPLE_SCHEMA`; the rows everything is measured on.
+        config: Number of resamples and bins, and the seed.
+
+    Returns:
+        The report; the same for the same rows in another order.
+
+    Raises:
+        TooFewExamplesError: The train or the test split has no rows.
+        SingleClassError: The train split has one label only.
+        PredictionsMismatchError: Predictions and test examples are not the same rows with the same labels.
+        InvalidPredictionsError: The predictions have other columns than agreed, or hold what is no probability.
+    """
+    labels = labels_of_predictions(predictions)
+    if test.is_empty():
+        raise TooFewExamplesError(
+            "the test split has no rows", fix="add labelled rows to data.raw_dir or raise data.test_fraction"
+        )
+    test = test.sort("text_hash")
+    train = train.sort("text_hash")
+    adapter = _answers(matched_predictions(predictions, test), labels)
+    baseline = _answers(tfidf_predictions(train, test, labels, config.seed), labels)
+    majority = _answers(majority_predictions(train, test, labels), labels)
+    difference = paired_difference(
+        adapter.macro_f1, baseline.macro_f1, test.height, config.num_bootstrap_samples, config.seed
+    )
+    verdict = _verdict(difference, int((adapter.correct != baseline.correct).sum()))
+    return EvaluationReport(
+        labels=labels,
+        num_train=train.height,
+        num_test=test.height,
+        test_fingerprint=test_fingerprint(test),
+        adapter=_system_scores("adapter", adapter, labels, config),
+        baseline=_system_scores("TF-IDF + logistic regression", baseline, labels, config),
+        majority=_system_scores("majority class", majority, labels, config),
+        difference=difference,
+        verdict=verdict,
+        sentence=_sentence(difference, verdict, test.height),
+        confusion=tuple(tuple(row) for row in adapter.confusion(_all_rows(adapter))[0].tolist()),
+        reliability=reliability_bins(adapter.confidences, adapter.correct, config.num_calibration_bins),
+        slices=_slices(adapter, test["text"].str.len_chars().to_numpy().astype(np.int64), config),
+    )
+
+
+def _answers(predictions: pl.DataFrame, labels: Sequence[str]) -> _Answers:
+    position = {label: index for index, label in enumerate(labels)}
+    probabilities = probability_matrix(predictions)
+    # Written so that a NaN fails both comparisons.
+    sound = (probabilities >= 0).all(axis=1) & (np.abs(probabilities.sum(axis=1) - 1) <= _SUM_TOLERANCE)
+    if not sound.all():
+        first = int(np.flatnonzero(~sound)[0])
+        raise InvalidPredictionsError(
+            f"the probabilities of {int((~sound).sum())} predictions are not from 0 to 1 with sum 1, the first with "
+            f"text_hash {predictions['text_hash'][first]!r}: {probabilities[first].tolist()}",
+            fix="materialize `predictions` again",
+        )
+    return _Answers(
+        true=np.array([position[label] for label in predictions["label"]], dtype=np.int64),
+        predicted=np.array([position[label] for label in predictions["predicted_label"]], dtype=np.int64),
+        probabilities=np.clip(probabilities, 0.0, 1.0),
+    )
+
+
+def _all_rows(answers: _Answers) -> IntArray:
+    return np.arange(answers.num_rows, dtype=np.int64)[None]
+
+
+def _statistics(answers: _Answers, num_bins: int) -> Statistic:
+    """Make the function that measures `METRIC_NAMES` on resamples: shape (b, m) to (b, 6)."""
+    losses = log_losses(answers.probabilities, answers.true)
+    scores = brier_scores(answers.probabilities, answers.true)
+    confidences, correct = answers.confidences, answers.correct
+
+    def measure(samples: IntArray) -> FloatArray:
+        confusion = answers.confusion(samples)
+        columns = (
+            accuracy(confusion),
+            balanced_accuracy(confusion),
+            macro_f1(confusion),
+            losses[samples].mean(axis=1),
+            scores[samples].mean(axis=1),
+            expected_calibration_errors(confidences, correct, num_bins, samples),
+        )
+        return np.stack(columns, axis=1)
+
+    return measure
+
+
+def _system_scores(name: str, answers: _Answers, labels: Sequence[str], config: EvaluationConfig) -> SystemScores:
+    statistics = _statistics(answers, config.num_calibration_bins)
+    values = statistics(_all_rows(answers))[0]
+    resampled = resample_values(statistics, answers.num_rows, config.num_bootstrap_samples, config.seed)
+    confusion = answers.confusion(_all_rows(answers))[0]
+    columns = zip(labels, precision(confusion), recall(confusion), f1(confusion), confusion.sum(axis=1), strict=True)
+    return SystemScores(
+        name=name,
+        metrics={
+            metric: percentile_interval(float(values[index]), resampled[:, index])
+            for index, metric in enumerate(METRIC_NAMES)
+        },
+        per_class=tuple(ClassScores(label, float(p), float(r), float(f), int(n)) for label, p, r, f, n in columns),
+    )
+
+
+def _verdict(difference: Interval, num_discordant: int) -> Verdict:
+    if num_discordant < _MIN_DISCORDANT_ROWS:
+        return "undecided"
+    if difference.low > 0:
+        return "better"
+    return "worse" if difference.high < 0 else "undecided"
+
+
+def _sentence(difference: Interval, verdict: Verdict, num_test: int) -> str:
+    gap = f"{abs(difference.value):.3f} {'above' if difference.value >= 0 else 'below'}"
+    start = (
+        f"The adapter's macro-F1 is {gap} TF-IDF's (95 % interval {difference.low:z.3f} to {difference.high:z.3f}): "
+    )
+    rows = f"{num_test} test example{'' if num_test == 1 else 's'}"
+    ends = {
+        "better": f"the adapter is better on these {rows}.",
+        "worse": f"TF-IDF is better on these {rows}.",
+        "undecided": f"it cannot be told from {rows} which is better.",
+    }
+    return start + ends[verdict]
+
+
+def _slices(answers: _Answers, lengths: IntArray, config: EvaluationConfig) -> tuple[SliceScores, ...]:
+    """Judge the thirds of the rows by length; equal lengths stay together, which may leave a third out."""
+    # A cut that is itself a length, so that who belongs where does not hang on interpolation.
+    cuts = np.quantile(lengths, [1 / 3, 2 / 3], method="inverted_cdf")
+    thirds = np.digitize(lengths, cuts, right=True)
+    return tuple(
+        _slice_scores(name, answers, lengths, np.flatnonzero(thirds == third), config)
+        for third, name in enumerate(SLICE_NAMES)
+        if (thirds == third).any()
+    )
+
+
+def _slice_scores(
+    name: SliceName,
+    answers: _Answers,
+    lengths: IntArray,
+    rows: IntArray,
+    config: EvaluationConfig,
+) -> SliceScores:
+    # A label that does not occur in the slice would count as an F1 of 0 for nothing the adapter did.
+    occurring = np.union1d(answers.true[rows], answers.predicted[rows])
+
+    def statistics(samples: IntArray) -> FloatArray:
+        confusion = answers.confusion(rows[samples])
+        return np.stack([accuracy(confusion), f1(confusion)[:, occurring].mean(axis=1)], axis=1)
+
+    values = statistics(np.arange(rows.size)[None])[0]
+    resampled = resample_values(statistics, rows.size, config.num_bootstrap_samples, config.seed)
+    return SliceScores(
+        name=name,
+        min_num_characters=int(lengths[rows].min()),
+        max_num_characters=int(lengths[rows].max()),
+        num_examples=int(rows.size),
+        accuracy=percentile_interval(float(values[0]), resampled[:, 0]),
+        macro_f1=percentile_interval(float(values[1]), resampled[:, 1]),
+    )

@@ -1,0 +1,260 @@
+"""Pictures of data and scores, as PNG bytes of about 640 x 400 pixels.
+
+Drawn with matplotlib's object interface alone: no pyplot, no window, no state shared between threads. Labels come from
+people's data, so that nothing in them is a command: a dollar sign starts no formula, a line break none, and a character
+the font lacks is a box. The colours are those of Okabe and Ito (2008), told apart by the colour-blind.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ftzard.core.bootstrap import Interval
+from ftzard.core.calibration import ReliabilityBin
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#E69F00", "#009E73", "#888888"
+_SERIES_COLOURS = (_BLUE, _ORANGE, _GREEN, "#CC79A7", "#56B4E9", "#D55E00")
+_SIZE_INCHES = (6.4, 4.0)
+_DOTS_PER_INCH = 100
+_MAX_LABEL_CHARACTERS = 28
+# Beyond this many labels bars and names touch each other.
+_MAX_LABELS_SHOWN = 20
+# Beyond this many labels a count does not fit into its cell.
+_MAX_LABELS_WITH_COUNTS = 10
+
+
+def label_balance(counts: Mapping[str, Mapping[str, int]]) -> bytes:
+    """Draw how many examples each label has.
+
+    Args:
+        counts: Series (a split, say) -> label -> number of examples; up to six series. Labels are drawn in the order of
+            the first series that has them, the first 20 of them.
+
+    Raises:
+        ValueError: There is no label, or there are more than six series.
+    """
+    labels = list(dict.fromkeys(label for series in counts.values() for label in series))
+    if not labels or len(counts) > len(_SERIES_COLOURS):
+        message = f"a label balance needs labels in one to six series, not {len(labels)} in {len(counts)}"
+        raise ValueError(message)
+    shown = labels[:_MAX_LABELS_SHOWN]
+    figure, axes = _canvas(_title("Examples per label", len(shown), len(labels)))
+    height = 0.8 / len(counts)
+    for index, (name, series) in enumerate(counts.items()):
+        places = np.arange(len(shown)) + (index - (len(counts) - 1) / 2) * height
+        values = [series.get(label, 0) for label in shown]
+        bars = axes.barh(places, values, height=height, color=_SERIES_COLOURS[index], label=_plain(name))
+        if len(shown) * len(counts) <= _MAX_LABELS_SHOWN:
+            axes.bar_label(bars, labels=[f"{value:,}" for value in values], padding=3, fontsize=8)
+    axes.set_yticks(range(len(shown)), labels=[_plain(label) for label in shown], parse_math=False)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.set_xlabel("number of examples")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.locator_params(axis="x", integer=True)
+    _add_legend(axes, num_series=len(counts))
+    return _png(figure)
+
+
+def length_histogram(lengths: Sequence[int], *, unit: str) -> bytes:
+    """Draw how long the texts are, with the median marked.
+
+    Args:
+        lengths: One per text, at least one.
+        unit: What is counted, in the plural: `characters`, `tokens`.
+
+    Raises:
+        ValueError: There are no lengths.
+    """
+    values = np.asarray(lengths)
+    if not values.size:
+        message = "a length histogram needs at least one length"
+        raise ValueError(message)
+    figure, axes = _canvas(f"Length of {values.size:,} texts")
+    axes.hist(values, bins=min(40, int(np.ptp(values)) + 1), color=_BLUE, edgecolor="white", linewidth=0.5)
+    median = float(np.median(values))
+    axes.axvline(median, color=_ORANGE, linewidth=2, label=f"median {median:,.0f} {_plain(unit)}")
+    axes.set_xlabel(f"length in {_plain(unit)}", parse_math=False)
+    axes.set_ylabel("number of texts")
+    axes.locator_params(axis="y", integer=True)
+    _add_legend(axes)
+    return _png(figure)
+
+
+def loss_curve(curve: pl.DataFrame, validation: pl.DataFrame | None = None) -> bytes:
+    """Draw the training loss over the optimizer steps.
+
+    Args:
+        curve: Columns `step` and `loss` (mean cross-entropy in nats), at least one row.
+        validation: The same columns for the validation split; None where there is none.
+
+    Raises:
+        ValueError: The curve has no rows.
+    """
+    if curve.is_empty():
+        message = "a loss curve needs at least one step"
+        raise ValueError(message)
+    figure, axes = _canvas("Training loss")
+    # A single step has no line to be seen by.
+    marker = "o" if curve.height == 1 else None
+    axes.plot(curve["step"].to_numpy(), curve["loss"].to_numpy(), color=_BLUE, marker=marker, label="train")
+    if validation is not None and not validation.is_empty():
+        steps, losses = validation["step"].to_numpy(), validation["loss"].to_numpy()
+        axes.plot(steps, losses, color=_ORANGE, marker="o", linestyle="--", label="validation")
+        _add_legend(axes)
+    axes.set_xlabel("optimizer step")
+    axes.locator_params(axis="x", integer=True)
+    axes.set_ylabel("cross-entropy in nats")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    return _png(figure)
+
+
+def confusion_matrix(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> bytes:
+    """Draw which label was taken for which.
+
+    Args:
+        confusion: Counts of shape (k, k), rows true labels, columns predicted ones.
+        labels: The k labels. Above ten the counts are left to the colours, above 20 most names are left out.
+
+    Raises:
+        ValueError: There are no labels, or the shape is not (k, k).
+    """
+    counts = np.asarray(confusion)
+    if not labels or counts.shape != (len(labels), len(labels)):
+        message = f"{len(labels)} labels do not fit a confusion matrix of shape {counts.shape}"
+        raise ValueError(message)
+    figure, axes = _canvas("Confusion matrix (shade: share of the true label)")
+    # Shaded by row, or the rarer labels would all be white.
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    figure.colorbar(image, ax=axes, label="share of the true label")
+    if len(labels) <= _MAX_LABELS_WITH_COUNTS:
+        for (row, column), share in np.ndenumerate(shares):
+            colour = "white" if share > 0.5 else "black"  # noqa: PLR2004 - half way between the two
+            axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=colour)
+    places = list(range(0, len(labels), 1 + len(labels) // (_MAX_LABELS_SHOWN + 1)))
+    names = [_plain(labels[place]) for place in places]
+    is_crowded = sum(len(name) for name in names) > 2 * _MAX_LABEL_CHARACTERS
+    axes.set_xticks(places, labels=names, parse_math=False, rotation=90 if is_crowded else 0)
+    axes.set_yticks(places, labels=names, parse_math=False)
+    axes.set_xlabel("predicted label")
+    axes.set_ylabel("true label")
+    return _png(figure)
+
+
+def reliability_diagram(bins: Sequence[ReliabilityBin]) -> bytes:
+    """Draw accuracy over confidence; a calibrated classifier is on the diagonal.
+
+    Args:
+        bins: From `ftzard.core.calibration.reliability_bins`; a point's area grows with the examples in its bin.
+
+    Raises:
+        ValueError: All bins are empty.
+    """
+    filled = [one for one in bins if one.mean_confidence is not None and one.accuracy is not None]
+    if not filled:
+        message = "a reliability diagram needs at least one example"
+        raise ValueError(message)
+    num_examples = np.array([one.num_examples for one in filled])
+    confidences = np.array([one.mean_confidence for one in filled], dtype=np.float64)
+    accuracies = np.array([one.accuracy for one in filled], dtype=np.float64)
+    figure, axes = _canvas(f"Reliability on {num_examples.sum():,} examples")
+    axes.plot([0, 1], [0, 1], color=_GREY, linestyle="--", label="calibrated")
+    axes.plot(confidences, accuracies, color=_BLUE, alpha=0.5)
+    areas = 20 + 280 * num_examples / num_examples.max()
+    axes.scatter(confidences, accuracies, s=areas, color=_BLUE, edgecolor="white", zorder=3, label="examples, by area")
+    for confidence, accuracy, number in zip(confidences, accuracies, num_examples, strict=True):
+        axes.annotate(f"{number:,}", (confidence, accuracy), xytext=(0, 11), textcoords="offset points", ha="center")
+    axes.set(xlim=(-0.03, 1.05), ylim=(-0.05, 1.15), xlabel="mean confidence in the predicted label", ylabel="accuracy")
+    _add_legend(axes)
+    return _png(figure)
+
+
+def interval_plot(intervals: Mapping[str, Interval], *, metric: str) -> bytes:
+    """Draw the values of several systems on one axis, with their 95 % intervals.
+
+    Args:
+        intervals: System -> value and interval; drawn from top to bottom, each value in [0, 1].
+        metric: The name of what is measured.
+
+    Raises:
+        ValueError: There is no system.
+    """
+    if not intervals:
+        message = "an interval plot needs at least one system"
+        raise ValueError(message)
+    figure, axes = _canvas(f"{_plain(metric)} with 95 % intervals")
+    for place, (colour, interval) in enumerate(zip(_cycle(len(intervals)), intervals.values(), strict=True)):
+        distances = [[interval.value - interval.low], [interval.high - interval.value]]
+        axes.errorbar(
+            interval.value, place, xerr=distances, fmt="o", color=colour, capsize=6, markersize=8, linewidth=2
+        )
+        axes.annotate(
+            f"{interval.value:.3f}", (interval.value, place), xytext=(0, 10), textcoords="offset points", ha="center"
+        )
+    axes.set_yticks(range(len(intervals)), labels=[_plain(name) for name in intervals], parse_math=False)
+    axes.set(xlim=(0, 1), ylim=(len(intervals) - 0.5, -0.5))
+    axes.set_xlabel(_plain(metric), parse_math=False)
+    axes.grid(axis="x", alpha=0.3)
+    return _png(figure)
+
+
+def _cycle(number: int) -> list[str]:
+    return [_SERIES_COLOURS[index % len(_SERIES_COLOURS)] for index in range(number)]
+
+
+def _title(text: str, num_shown: int, num_all: int) -> str:
+    return text if num_shown == num_all else f"{text} (the first {num_shown} of {num_all} labels)"
+
+
+def _canvas(title: str) -> tuple["Figure", "Axes"]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=_SIZE_INCHES, dpi=_DOTS_PER_INCH, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(title, parse_math=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _add_legend(axes: "Axes", num_series: int = 2) -> None:
+    """Name the series, where there is more than one."""
+    if num_series > 1:
+        legend: Any = axes.legend(frameon=False, fontsize=9)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+
+
+def _plain(text: str) -> str:
+    """Make a label fit to be drawn: on one line, cut where it is long, a box for what the font lacks."""
+    words = " ".join(text.split())
+    cut = words if len(words) <= _MAX_LABEL_CHARACTERS else words[: _MAX_LABEL_CHARACTERS - 1] + "…"
+    drawn = "".join(character if ord(character) in _drawable_characters() else "□" for character in cut)
+    # matplotlib leaves an artist whose label begins with an underscore out of the legend.
+    return "\N{ZERO WIDTH SPACE}" + drawn if drawn.startswith("_") else drawn
+
+
+@cache
+def _drawable_characters() -> frozenset[int]:
+    """Code points in the font that matplotlib draws with; others would each cost a warning, and look the same."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    return frozenset(get_font(findfont(FontProperties())).get_charmap())
+
+
+def _png(figure: "Figure") -> bytes:
+    """Render; without the version of matplotlib in it, so that equal pictures are equal bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,285 @@
+"""One git commit of a few files that leaves the person's index and work tree as they are.
+
+The tree is built in a temporary index and the branch is moved by compare-and-swap, so nothing that the person has
+staged, edited or left untracked can get into the commit, and a commit made meanwhile by somebody else is built upon and
+never lost. A change to a file is a function of its content, because it is applied to different versions of the file: to
+the one in the branch, to a newer one after a lost race, and to the one in the person's index.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ftzard.errors import DataCommitError, PushError
+from ftzard.resources.git import Git, GitResult
+
+# From a file's content (None: there is no such file) to its new content; None means that it stays as it is.
+Edit = Callable[[bytes | None], bytes | None]
+
+_ATTEMPTS = 8
+_FIRST_PAUSE_S = 0.05
+_PUSH_TIMEOUT_S = 600.0
+_REGULAR_FILE = "100644"
+
+
+@dataclass(frozen=True)
+class DataCommit:
+    """What a data commit did.
+
+    Attributes:
+        commit_id: The commit that holds the data's hash: the new one, or the branch's tip if nothing had changed.
+        data_hash: DVC's MD5 of the data folder, as in its `.dvc` file.
+        created: Whether a commit was made; False when the branch already held the same data.
+        pushed_data: Whether the DVC remote holds the data; False where there is no remote or pushing is turned off.
+        pushed_git: Whether the git remote holds the commit; False where no remote is configured.
+    """
+
+    commit_id: str
+    data_hash: str
+    created: bool
+    pushed_data: bool
+    pushed_git: bool
+
+
+@dataclass(frozen=True)
+class BranchCommit:
+    """A commit on a branch.
+
+    Attributes:
+        commit_id: The branch's tip.
+        ref: The branch's full name, or `HEAD` when no branch is checked out.
+        is_checked_out: Whether the person's work tree stands on it.
+        created: Whether the commit is new.
+    """
+
+    commit_id: str
+    ref: str
+    is_checked_out: bool
+    created: bool
+
+
+@dataclass(frozen=True)
+class _Target:
+    ref: str
+    tip: str | None
+    base: str | None
+    is_checked_out: bool
+
+
+@dataclass(frozen=True)
+class _Entry:
+    mode: str
+    blob: str
+
+
+def branch_tip(git: Git, branch: str | None) -> str | None:
+    """The commit that the next data commit is built on; None before the first commit.
+
+    Args:
+        git: The repository.
+        branch: A branch's short name, or None for what is checked out. A branch that does not exist yet begins at HEAD.
+    """
+    return _find_target(git, branch).base
+
+
+def commit_edits(git: Git, branch: str | None, edits: Mapping[str, Edit], message: str) -> BranchCommit:
+    """Commit edits of a few files, and bring the index entries of these files along.
+
+    Args:
+        git: The repository.
+        branch: A branch's short name, made at HEAD if missing; None for what is checked out, also a detached HEAD.
+        edits: For each path (relative to the top level) how its content changes.
+        message: The commit message.
+
+    Returns:
+        The new commit, or the branch's tip when the edits change nothing there.
+
+    Raises:
+        DataCommitError: git refused, the branch is checked out in another work tree, or it kept moving.
+    """
+    for attempt in range(_ATTEMPTS):
+        target = _find_target(git, branch)
+        entries = _edited_entries(git, target.base, edits)
+        commit_id = _write_commit(git, target.base, entries, message) if entries else target.base
+        if commit_id is None:
+            raise DataCommitError(
+                f"there is nothing to commit to {target.ref}", fix="make a first commit: `git commit --allow-empty`"
+            )
+        refusal = _move_branch(git, target, commit_id)
+        if refusal is None:
+            commit = BranchCommit(commit_id, target.ref, target.is_checked_out, created=bool(entries))
+            _refresh_index(git, commit, edits)
+            return commit
+        # Somebody committed, or holds the branch's lock for a moment: build on what is there then.
+        time.sleep(_FIRST_PAUSE_S * 2**attempt)
+    raise DataCommitError(
+        f"{target.ref} could not be moved in {_ATTEMPTS} attempts: {refusal}",
+        fix="wait until no other process commits to it, then run again",
+    )
+
+
+def push_branch(git: Git, remote: str, commit: BranchCommit) -> None:
+    """Push a commit to its branch in a git remote, never forced.
+
+    Raises:
+        PushError: The remote is not known, did not answer or did not accept the commit; the local commit stands.
+    """
+    if remote not in git.run("remote").splitlines():
+        raise PushError(
+            f"versioning.git_remote names {remote!r}, which is not a remote of {git.top_level}",
+            fix=f"add it with `git remote add {remote} URL`, or set versioning.git_remote to one of `git remote`",
+        )
+    if not commit.ref.startswith("refs/heads/"):
+        raise PushError(
+            f"the data commit {commit.commit_id} is on no branch (HEAD is detached), so {remote} cannot take it",
+            fix="run `git switch -c NAME`, or name a branch in versioning.branch, then run again",
+        )
+    # The one commit and its ancestors: tags and other branches are the person's to publish.
+    result = git.attempt(
+        "push", "--quiet", "--no-follow-tags", remote, f"{commit.commit_id}:{commit.ref}", timeout_s=_PUSH_TIMEOUT_S
+    )
+    if result.code != 0:
+        raise _push_failure(remote, commit, result)
+
+
+def _push_failure(remote: str, commit: BranchCommit, result: GitResult) -> PushError:
+    branch = commit.ref.removeprefix("refs/heads/")
+    if "non-fast-forward" in result.stderr or "fetch first" in result.stderr:
+        switch = "" if commit.is_checked_out else f"`git switch {branch}`, "
+        # A merge and not a rebase: MLflow runs already name the commit by its id.
+        return PushError(
+            f"{remote} has commits on {branch} that are not here, so it refused {commit.commit_id}: {result.stderr}",
+            fix=f"run {switch}`git pull --no-rebase {remote} {branch}`, `dvc checkout`, "
+            f"then `git push {remote} {branch}`; the local commit stands",
+        )
+    return PushError(
+        f"git could not push {commit.commit_id} to {branch} on {remote}: {result.stderr}",
+        fix=f"resolve what git says until `git push {remote} {branch}` works; the local commit stands",
+    )
+
+
+def _find_target(git: Git, branch: str | None) -> _Target:
+    current = git.current_branch()
+    head = git.commit_at("HEAD")
+    if branch is None or f"refs/heads/{branch}" == current:
+        return _Target(current or "HEAD", tip=head, base=head, is_checked_out=True)
+    ref = f"refs/heads/{branch}"
+    if git.attempt("check-ref-format", ref).code != 0 or branch.startswith("-"):
+        raise DataCommitError(
+            f"versioning.branch: {branch!r} is not a valid name of a branch", fix="choose one such as `ftzard/data`"
+        )
+    if f"branch {ref}" in git.run("worktree", "list", "--porcelain").splitlines():
+        raise DataCommitError(
+            f"versioning.branch: {branch!r} is checked out in another work tree, which a commit would pull away from",
+            fix="run FTzard in that work tree, or choose another branch",
+        )
+    tip = git.commit_at(ref)
+    return _Target(ref, tip=tip, base=tip or head, is_checked_out=False)
+
+
+def _edited_entries(git: Git, base: str | None, edits: Mapping[str, Edit]) -> dict[str, _Entry]:
+    """The entries, of those that have an edit, that differ from the base commit's."""
+    entries = {}
+    for path, edit in edits.items():
+        old = _entry_in_commit(git, base, path) if base else None
+        new = _edited(git, path, old, edit)
+        if new is not None:
+            entries[path] = new
+    return entries
+
+
+def _edited(git: Git, path: str, old: _Entry | None, edit: Edit) -> _Entry | None:
+    content = edit(git.read_blob(old.blob) if old else None)
+    if content is None:
+        return None
+    new = _Entry(old.mode if old else _REGULAR_FILE, git.write_blob(content, path))
+    return None if new == old else new
+
+
+def _entry_in_commit(git: Git, commit: str, path: str) -> _Entry | None:
+    fields = git.run("ls-tree", "-z", commit, "--", path).partition("\t")[0].split()
+    return _Entry(fields[0], fields[2]) if fields and fields[1] == "blob" else None
+
+
+def _write_commit(git: Git, base: str | None, entries: Mapping[str, _Entry], message: str) -> str:
+    with TemporaryDirectory(prefix="ftzard-index-") as folder:
+        index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
+        git.run("read-tree", base or "--empty", variables=index)
+        _put(git, entries, index)
+        tree = git.run("write-tree", variables=index)
+    parents = ["-p", base] if base else []
+    return git.run(
+        "-c",
+        "i18n.commitEncoding=UTF-8",
+        "commit-tree",
+        tree,
+        *parents,
+        stdin=f"{message.rstrip()}\n".encode(),
+        variables=git.identity(),
+    )
+
+
+def _put(git: Git, entries: Mapping[str, _Entry], index: Mapping[str, str] | None = None) -> None:
+    lines = [f"{entry.mode} {entry.blob}\t{path}\0" for path, entry in entries.items()]
+    git.run(
+        "update-index", "-z", "--index-info", stdin="".join(lines).encode(errors="surrogateescape"), variables=index
+    )
+
+
+def _move_branch(git: Git, target: _Target, commit_id: str) -> str | None:
+    """Compare and swap; None when the branch is there, otherwise why git did not move it."""
+    if commit_id == target.tip:
+        return None
+    # As many zeros as an id has digits: there must be no such branch yet.
+    expected = target.tip or "0" * len(commit_id)
+    result = git.attempt("update-ref", "-m", "commit: ftzard", target.ref, commit_id, expected)
+    return None if result.code == 0 else result.stderr
+
+
+def _refresh_index(git: Git, commit: BranchCommit, edits: Mapping[str, Edit]) -> None:
+    """Apply the edits to the person's index too, or `git status` would show our commit as staged for reversal.
+
+    It runs after every commit, also where nothing was new, and so repairs an index that a killed process left behind.
+    """
+    if not commit.is_checked_out:
+        return
+    entries = {}
+    for path, edit in edits.items():
+        new = _index_entry(git, commit.commit_id, path, edit)
+        if new is not None:
+            entries[path] = new
+    if entries:
+        _put_in_shared_index(git, commit, entries)
+        # Only stat data, and only of our paths: plain diffs are then clean without reading the files again.
+        git.attempt("add", "--refresh", "--", *entries)
+
+
+def _index_entry(git: Git, commit_id: str, path: str, edit: Edit) -> _Entry | None:
+    lines = [line for line in git.run("ls-files", "--stage", "-z", "--", path).split("\0") if line]
+    if not lines:
+        committed = _entry_in_commit(git, commit_id, path)
+        is_ours_alone = committed is not None and git.read_blob(committed.blob) == edit(None)
+        # Otherwise the person has staged the deletion of a file that holds lines of theirs.
+        return committed if is_ours_alone else None
+    mode, blob, stage = lines[0].partition("\t")[0].split()
+    # A stage above 0 is one side of a merge conflict, which only the person can resolve.
+    return _edited(git, path, _Entry(mode, blob), edit) if stage == "0" else None
+
+
+def _put_in_shared_index(git: Git, commit: BranchCommit, entries: Mapping[str, _Entry]) -> None:
+    for attempt in range(_ATTEMPTS):
+        try:
+            return _put(git, entries)
+        except DataCommitError as error:
+            is_locked = "index.lock" in error.what
+            if not is_locked or attempt == _ATTEMPTS - 1:
+                raise DataCommitError(
+                    f"the data was committed as {commit.commit_id}, but git's index could not be brought along: "
+                    f"{error.what}",
+                    fix="when no git command runs, remove a left-over index.lock, then run again",
+                ) from None
+        # The person's own `git add` holds the lock for a moment.
+        time.sleep(_FIRST_PAUSE_S * 2**attempt)
+    return None

@@ -1,0 +1,1 @@
+"""The asset graph: plain functions that Dagster runs, thin over `ftzard.core`."""

@@ -1,0 +1,99 @@
+"""From labelled files to train, validation and test examples."""
+
+import polars as pl
+
+from ftzard.assets.step import Step, StepResult
+from ftzard.assets.tracked import tracked_asset
+from ftzard.core.cleaning import clean
+from ftzard.core.figures import label_balance, length_histogram
+from ftzard.core.reading import read_batches
+from ftzard.core.records import Cleaned, Splits
+from ftzard.core.splitting import split, stratification_error, test_fingerprint
+from ftzard.core.versions import batches_version
+
+_GROUP = "data"
+
+
+def _batch_files(step: Step) -> str:
+    """The version of what lies in the data folders, so that a new or changed file makes `raw_data` stale."""
+    return batches_version(step.project_dir, step.config.data)
+
+
+@tracked_asset(
+    "DATA_INGESTION",
+    group=_GROUP,
+    kinds={"polars", "parquet", "dvc"},
+    io="frame",
+    sections=("data",),
+    outside_version=_batch_files,
+)
+def raw_data(step: Step) -> StepResult[pl.DataFrame]:
+    """All labelled batches found in the project's data folders, as read.
+
+    One row per record, with text and label as the file has them, the batch file and the line. How each file was read
+    (encoding, delimiter, checksum) is in the metadata.
+    """
+    raw = read_batches(step.project_dir, step.config.data)
+    sources = pl.DataFrame(raw.sources)
+    return StepResult(
+        value=raw.examples,
+        metadata={"batches": sources},
+        metrics={"num_batches": len(raw.sources), "num_rows": raw.examples.height},
+        params={f"batch.{source.name}": f"{source.encoding} {source.sha256}" for source in raw.sources},
+    )
+
+
+@tracked_asset("DATA_CLEANING", group=_GROUP, kinds={"polars", "parquet", "dvc"}, io="record", sections=("data",))
+def cleaned(raw_data: pl.DataFrame, step: Step) -> StepResult[Cleaned]:
+    """Normalised text and label of each distinct example.
+
+    Exact duplicates and texts with conflicting labels are taken out; every row that did not become an example is kept
+    beside it with a reason.
+    """
+    value = clean(raw_data, step.config.data)
+    reasons = value.rejected.group_by("reason").len("rows").sort("rows", "reason", descending=[True, False])
+    return StepResult(
+        value=value,
+        metadata={"rejected": reasons, "cleaning_steps": ", ".join(step.config.data.cleaning_steps)},
+        metrics={
+            "num_examples": value.examples.height,
+            "num_rejected": value.rejected.height,
+            **{f"num_rejected_{reason}": rows for reason, rows in reasons.iter_rows()},
+        },
+        figures={
+            "label balance": label_balance({"cleaned": _label_counts(value.examples)}),
+            "text length": length_histogram(value.examples["text"].str.len_chars().to_list(), unit="characters"),
+        },
+    )
+
+
+@tracked_asset("DATA_PROCESSING", group=_GROUP, kinds={"polars", "parquet", "dvc"}, io="record", sections=("data",))
+def splits(cleaned: Cleaned, step: Step) -> StepResult[Splits]:
+    """Train, validation and test examples: disjoint by content, and stable when rows are added.
+
+    An example's split follows from a hash of its text, so it never moves to another split.
+    """
+    value = split(cleaned.examples, step.config.data)
+    return StepResult(
+        value=value,
+        metadata={"test_fingerprint": test_fingerprint(value.test)},
+        metrics={
+            "num_train": value.train.height,
+            "num_validation": value.validation.height,
+            "num_test": value.test.height,
+            "stratification_error": stratification_error(value),
+        },
+        figures={
+            "label balance": label_balance(
+                {
+                    "train": _label_counts(value.train),
+                    "validation": _label_counts(value.validation),
+                    "test": _label_counts(value.test),
+                }
+            )
+        },
+    )
+
+
+def _label_counts(examples: pl.DataFrame) -> dict[str, int]:
+    return dict(examples.group_by("label").len().sort("label").iter_rows())

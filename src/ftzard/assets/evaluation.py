@@ -1,0 +1,91 @@
+"""What the adapter predicts for the test split, and what that is worth."""
+
+import polars as pl
+
+from ftzard.assets.step import Step, StepResult
+from ftzard.assets.tracked import tracked_asset
+from ftzard.core.evaluation import evaluate
+from ftzard.core.evaluation_report import EvaluationReport
+from ftzard.core.figures import confusion_matrix, interval_plot, reliability_diagram
+from ftzard.core.inference import predict
+from ftzard.core.predictions import labels_of_predictions
+from ftzard.core.records import AdapterDirectory, Splits
+
+_GROUP = "evaluation"
+
+
+@tracked_asset(
+    "INFERENCE",
+    group=_GROUP,
+    kinds={"pytorch", "parquet", "dvc"},
+    io="frame",
+    sections=("data", "model", "training"),
+)
+def predictions(lora_adapter: AdapterDirectory, splits: Splits, step: Step) -> StepResult[pl.DataFrame]:
+    """The adapter's prediction for each test example.
+
+    One row per example: hash of the text, true label, predicted label, and probability and logit of each label.
+    """
+    value = predict(lora_adapter, splits.test, step.config)
+    return StepResult(
+        value=value,
+        metadata={"labels": ", ".join(labels_of_predictions(value)), "adapter": lora_adapter.checksum},
+        metrics={"num_predictions": value.height},
+    )
+
+
+@tracked_asset("EVALUATION", group=_GROUP, kinds={"sklearn", "json", "dvc"}, io="report", sections=("evaluation",))
+def metrics(predictions: pl.DataFrame, splits: Splits, step: Step) -> StepResult[EvaluationReport]:
+    """The evaluation report: the adapter's scores with 95 % intervals, beside two baselines on the same rows.
+
+    TF-IDF with logistic regression is trained on the same train split; the difference to it is paired, row by row.
+    """
+    report = evaluate(predictions, splits.train, splits.test, step.config.evaluation)
+    return StepResult(
+        value=report,
+        metadata={"verdict": report.verdict, "sentence": report.sentence, "scores": score_table(report)},
+        metrics=_logged_metrics(report),
+        figures={
+            "confusion matrix": confusion_matrix(report.confusion, report.labels),
+            "reliability diagram": reliability_diagram(report.reliability),
+            "macro-F1": interval_plot(
+                {
+                    system.name: system.metrics["macro_f1"]
+                    for system in (report.adapter, report.baseline, report.majority)
+                },
+                metric="macro-F1",
+            ),
+        },
+    )
+
+
+def score_table(report: EvaluationReport) -> pl.DataFrame:
+    """Every metric of the three systems as `value [low, high]`, one row per metric."""
+    systems = (report.adapter, report.baseline, report.majority)
+    return pl.DataFrame(
+        {
+            "metric": list(report.adapter.metrics),
+            **{
+                system.name: [
+                    f"{score.value:.3f} [{score.low:.3f}, {score.high:.3f}]" for score in system.metrics.values()
+                ]
+                for system in systems
+            },
+        }
+    )
+
+
+def _logged_metrics(report: EvaluationReport) -> dict[str, float]:
+    systems = {"": report.adapter, "baseline_": report.baseline, "majority_": report.majority}
+    return {
+        **{
+            f"{prefix}{name}": score.value
+            for prefix, system in systems.items()
+            for name, score in system.metrics.items()
+        },
+        **{f"f1_{scores.label}": scores.f1 for scores in report.adapter.per_class},
+        "difference": report.difference.value,
+        "difference_low": report.difference.low,
+        "difference_high": report.difference.high,
+        "num_test": report.num_test,
+    }

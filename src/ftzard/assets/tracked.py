@@ -1,0 +1,236 @@
+"""How a plain function becomes a Dagster asset that is tracked in MLflow.
+
+`tracked_asset` keeps an asset's declaration (its MLflow step, group, kinds) with the function and leaves it callable.
+What a test calls as `cleaned(raw, step)` is what Dagster runs. `TrackedAsset.build` makes the Dagster definition for a
+pipeline, so that two pipelines with different names can live in one code location. Around the function it opens the
+MLflow child run and logs; the IO manager that writes the value commits it and ends the run
+(`ftzard.io_managers.committing`).
+"""
+
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec
+
+import dagster as dg
+
+from ftzard.assets.metadata import as_metadata, describe, picture
+from ftzard.assets.pipeline import Pipeline
+from ftzard.assets.step import Step, StepResult, T_co
+from ftzard.composition import to_dict, to_yaml
+from ftzard.config import FtzardConfig
+from ftzard.core.versions import content_version, fingerprint
+from ftzard.resources.dvc import DvcResource
+from ftzard.resources.tracking import DAGSTER_RUN_TAG, TrackedRun
+
+if TYPE_CHECKING:
+    from ftzard.resources.configuration import ConfigurationResource
+    from ftzard.resources.mlflow import MlflowResource
+
+P = ParamSpec("P")
+
+# Metadata keys that the IO manager and `ftzard.materialization` read.
+RUN_ID_KEY = "mlflow_run_id"
+FINGERPRINT_KEY = "ftzard/fingerprint"
+_STEP_PARAMETER = "step"
+
+
+def _no_outside_input(_: Step) -> str:
+    """Most assets are made from other assets alone."""
+    return ""
+
+
+@dataclass(frozen=True)
+class TrackedAsset(Generic[P, T_co]):
+    """An asset function and what Dagster and MLflow should know of it.
+
+    Attributes:
+        function: Takes its upstream values by name, and `step`.
+        mlflow_step: Name of the parent run.
+        group: Dagster's asset group.
+        kinds: Dagster's kinds, at most three.
+        io: The kind of IO manager that stores the value: `frame`, `record`, `adapter` or `report`.
+        sections: The sections of the configuration that decide about the value.
+        code_version: Moves when the meaning of the code does.
+        outside_version: The version of what the function reads that is no asset.
+        pool: Dagster's concurrency pool.
+    """
+
+    function: Callable[P, StepResult[T_co]]
+    mlflow_step: str
+    group: str
+    kinds: frozenset[str]
+    io: str
+    sections: tuple[str, ...]
+    code_version: str = "1"
+    outside_version: Callable[[Step], str] = _no_outside_input
+    pool: str | None = None
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> StepResult[T_co]:
+        """Call the function itself: no Dagster, MLflow or DVC."""
+        return self.function(*args, **kwargs)
+
+    @property
+    def name(self) -> str:
+        """The asset's name, without the pipeline's prefix."""
+        return self.function.__name__
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the assets it is made from."""
+        return tuple(name for name in inspect.signature(self.function).parameters if name != _STEP_PARAMETER)
+
+    def fingerprint(self, step: Step, input_versions: Mapping[str, str]) -> str:
+        """What decides about the value: code, configuration and inputs. Equal fingerprints mean equal work."""
+        values = to_dict(step.config)
+        return fingerprint(
+            {
+                "code_version": self.code_version,
+                "config": {section: values[section] for section in self.sections},
+                "inputs": dict(input_versions),
+                "outside": self.outside_version(step),
+            }
+        )
+
+    def build(self, pipeline: Pipeline) -> dg.AssetsDefinition:
+        """The Dagster definition of this asset in a pipeline."""
+
+        @dg.asset(
+            name=self.name,
+            key_prefix=list(pipeline.key_prefix) or None,
+            ins={name: dg.AssetIn(key=pipeline.asset_key(name)) for name in self.inputs},
+            description=inspect.getdoc(self.function),
+            group_name=self.group,
+            kinds=set(self.kinds),
+            owners=[f"team:{pipeline.name}"],
+            code_version=self.code_version,
+            io_manager_key=pipeline.io_manager(self.io),
+            required_resource_keys={pipeline.configuration, pipeline.mlflow, pipeline.dvc},
+            pool=self.pool,
+            tags={"ftzard/mlflow_step": self.mlflow_step},
+        )
+        def materialize(context: dg.AssetExecutionContext, **inputs: Any) -> dg.MaterializeResult[Any]:
+            return self._materialize(context, pipeline, inputs)
+
+        return materialize
+
+    def _materialize(
+        self, context: dg.AssetExecutionContext, pipeline: Pipeline, inputs: Mapping[str, Any]
+    ) -> dg.MaterializeResult[Any]:
+        configuration: ConfigurationResource = getattr(context.resources, pipeline.configuration)
+        mlflow: MlflowResource = getattr(context.resources, pipeline.mlflow)
+        dvc: DvcResource = getattr(context.resources, pipeline.dvc)
+        dvc.repository.check()
+        versions = _input_versions(context, pipeline, self.inputs)
+        step = Step(configuration.config, configuration.project_path, provenance=_provenance(dvc, versions))
+        mlflow.tracking.close_abandoned(lambda run_id: _is_over(context.instance, run_id))
+        run = mlflow.tracking.open_run(self.mlflow_step, tags=self._tags(context, versions))
+        with run.ending_on_failure(), _logs_forwarded_to(context.log):
+            _log_configuration(run, step.config)
+            call: Callable[..., StepResult[T_co]] = self.function
+            result = call(**inputs, step=replace(step, report=run.report))
+            version = content_version(result.value)
+            _log_result(run, result, version)
+            metadata = _metadata(run, result) | {FINGERPRINT_KEY: self.fingerprint(step, versions)}
+        return dg.MaterializeResult(value=result.value, metadata=metadata, data_version=dg.DataVersion(version))
+
+    def _tags(self, context: dg.AssetExecutionContext, versions: Mapping[str, str]) -> dict[str, str]:
+        return {
+            DAGSTER_RUN_TAG: context.run_id,
+            "ftzard.asset": context.asset_key.to_user_string(),
+            "ftzard.code_version": self.code_version,
+            **{f"ftzard.read.{name}": version for name, version in versions.items()},
+        }
+
+
+def tracked_asset(
+    mlflow_step: str,
+    *,
+    group: str,
+    kinds: set[str],
+    io: str,
+    sections: tuple[str, ...],
+    **options: Any,
+) -> Callable[[Callable[P, StepResult[T_co]]], TrackedAsset[P, T_co]]:
+    """Declare an asset; the arguments are those of `TrackedAsset`."""
+
+    def declare(function: Callable[P, StepResult[T_co]]) -> TrackedAsset[P, T_co]:
+        return TrackedAsset(function, mlflow_step, group, frozenset(kinds), io, sections, **options)
+
+    return declare
+
+
+def latest_data_version(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
+    """The content version of an asset's latest materialization; None where there is none."""
+    event = instance.get_latest_materialization_event(key)
+    materialization = event.asset_materialization if event else None
+    return (materialization.tags or {}).get("dagster/data_version") if materialization else None
+
+
+def _input_versions(context: dg.AssetExecutionContext, pipeline: Pipeline, names: tuple[str, ...]) -> dict[str, str]:
+    found = {name: latest_data_version(context.instance, pipeline.asset_key(name)) for name in names}
+    return {name: version for name, version in found.items() if version is not None}
+
+
+def _provenance(dvc: DvcResource, versions: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "data_commit": dvc.repository.head() or "",
+        "data_hash": dvc.repository.data_hash() or "",
+        **{f"read.{name}": version for name, version in versions.items()},
+    }
+
+
+def _is_over(instance: dg.DagsterInstance, run_id: str) -> bool:
+    run = instance.get_run_by_id(run_id) if run_id else None
+    return run is not None and run.is_finished
+
+
+def _log_configuration(run: TrackedRun, config: FtzardConfig) -> None:
+    run.log_params(to_dict(config))
+    run.log_text(to_yaml(config), "config.yaml")
+
+
+def _log_result(run: TrackedRun, result: StepResult[Any], version: str) -> None:
+    run.set_tags({"ftzard.data_version": version})
+    if result.params:
+        run.log_params(result.params)
+    run.log_metrics(result.metrics)
+    for title, png in result.figures.items():
+        run.log_bytes(png, f"figures/{title}.png")
+
+
+def _metadata(run: TrackedRun, result: StepResult[Any]) -> dict[str, Any]:
+    return {
+        **describe(result.value),
+        **as_metadata(result.metadata),
+        **{name: float(value) for name, value in result.metrics.items()},
+        **{title: picture(png, title) for title, png in result.figures.items()},
+        RUN_ID_KEY: run.run_id,
+        "mlflow_parent_run_id": run.parent_run_id,
+    }
+
+
+class _ForwardingHandler(logging.Handler):
+    """Hands the core's log records to Dagster's log, so that progress is seen where the run is watched."""
+
+    def __init__(self, log: dg.DagsterLogManager) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log.log(record.levelno, record.getMessage())
+
+
+@contextmanager
+def _logs_forwarded_to(log: dg.DagsterLogManager) -> Iterator[None]:
+    package = logging.getLogger("ftzard")
+    handler, level = _ForwardingHandler(log), package.level
+    package.addHandler(handler)
+    package.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        package.setLevel(level)

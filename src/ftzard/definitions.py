@@ -1,0 +1,110 @@
+"""The whole graph on one screen.
+
+`build_definitions` makes a pipeline's `Definitions`; `defs` is the pipeline of the current folder, which is what
+`dagster dev` loads. Loading composes no configuration and imports neither torch nor MLflow.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from ftzard.assets.checks import adapter_beats_baseline, examples_fit_the_schema, splits_are_disjoint
+from ftzard.assets.data import cleaned, raw_data, splits
+from ftzard.assets.evaluation import metrics, predictions
+from ftzard.assets.pipeline import Pipeline
+from ftzard.assets.training import lora_adapter
+from ftzard.composition import to_dict
+from ftzard.config import FtzardConfig
+from ftzard.errors import ConfigError
+from ftzard.io_managers.adapter import AdapterIOManager
+from ftzard.io_managers.committing import ManagerType, define_io_manager
+from ftzard.io_managers.parquet import FrameIOManager, RecordIOManager
+from ftzard.io_managers.report import ReportIOManager
+from ftzard.resources.configuration import ConfigurationResource
+from ftzard.resources.dvc import DvcResource
+from ftzard.resources.mlflow import MlflowResource
+
+DEFAULT_NAME = "ftzard"
+SPINE = (raw_data, cleaned, splits, lora_adapter, predictions, metrics)
+CHECKS = (examples_fit_the_schema, splits_are_disjoint, adapter_beats_baseline)
+
+IO_MANAGERS: Mapping[str, ManagerType] = {
+    "frame": FrameIOManager,
+    "record": RecordIOManager,
+    "adapter": AdapterIOManager,
+    "report": ReportIOManager,
+}
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def build_definitions(
+    config: FtzardConfig | Sequence[str] = (),
+    *,
+    name: str = DEFAULT_NAME,
+    key_prefix: str | Sequence[str] | None = None,
+    project_dir: Path | str | None = None,
+    executor: dg.ExecutorDefinition | None = dg.in_process_executor,
+) -> dg.Definitions:
+    """Build the definitions of one pipeline, ready to merge into a code location.
+
+    Args:
+        config: A configuration made in Python, or overrides of the project's `conf/` in Hydra's grammar.
+        name: Keeps resources and jobs of two pipelines apart.
+        key_prefix: Prefix of the asset keys. None: no prefix for the default name, else the name.
+        project_dir: The project folder (git, DVC, `data/`, `conf/`). None: the current folder.
+        executor: How the steps of a run are executed; one process by default, because starting one costs seconds.
+            None leaves it to the code location, which may name an executor of its own only then.
+
+    Raises:
+        ConfigError: `name` is not a Python identifier.
+    """
+    pipeline = make_pipeline(name, key_prefix)
+    return dg.Definitions(
+        assets=[asset.build(pipeline) for asset in SPINE],
+        asset_checks=[check.build(pipeline) for check in CHECKS],
+        jobs=[_spine_job(pipeline)],
+        resources=_resources(pipeline, config, Path(project_dir or Path.cwd()).resolve()),
+        executor=executor,
+    )
+
+
+def make_pipeline(name: str, key_prefix: str | Sequence[str] | None = None) -> Pipeline:
+    """The names a pipeline uses; see `build_definitions`."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"name = {name!r} cannot be part of a resource key", fix="use letters, digits and underscores"
+        )
+    if key_prefix is None:
+        return Pipeline(name, () if name == DEFAULT_NAME else (name,))
+    return Pipeline(name, (key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix))
+
+
+def _spine_job(pipeline: Pipeline) -> Any:
+    keys = [pipeline.asset_key(asset.name) for asset in SPINE]
+    return dg.define_asset_job(
+        f"{pipeline.name}_spine",
+        selection=dg.AssetSelection.assets(*keys),
+        description="From labelled files to the evaluation report.",
+    )
+
+
+def _resources(pipeline: Pipeline, config: FtzardConfig | Sequence[str], project_dir: Path) -> dict[str, Any]:
+    given: dict[str, Any] = (
+        {"values": to_dict(config)} if isinstance(config, FtzardConfig) else {"base_overrides": list(config)}
+    )
+    # Configured at launch, so that a run can bring overrides, and the resources that nest it follow them.
+    configuration = ConfigurationResource.configure_at_launch(project_dir=str(project_dir), **given)
+    keys = {"configuration": pipeline.configuration, "mlflow": pipeline.mlflow, "dvc": pipeline.dvc}
+    return {
+        pipeline.configuration: configuration,
+        pipeline.mlflow: MlflowResource(configuration=configuration),
+        pipeline.dvc: DvcResource(configuration=configuration),
+        **{pipeline.io_manager(kind): define_io_manager(manager, **keys) for kind, manager in IO_MANAGERS.items()},
+    }
+
+
+defs = build_definitions()

@@ -1,0 +1,201 @@
+"""The demo: a fresh project, real tweets, a real LLM, and what to look at afterwards."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ftzard.assets.evaluation import score_table
+from ftzard.composition import bundled_conf_dir, compose
+from ftzard.core.evaluation_report import EvaluationReport
+from ftzard.core.tweets import sample_tweets
+from ftzard.errors import StorageError
+from ftzard.io_managers.committing import ASSETS_DIR
+from ftzard.io_managers.report import read_report
+from ftzard.materialization import Materialization, materialize
+from ftzard.resources.data_commit import commit_edits
+from ftzard.resources.git import Git
+from ftzard.resources.project_repository import init_project_repository
+from ftzard.resources.tracking import RunSummary, Tracking
+
+# About 1,000 for training, 190 for validation and 400 for test, with the fractions of conf/data/tweets.yaml.
+_NUM_TWEETS = 1600
+_SEED = 0
+_TWEETS = "data/raw/tweets.csv"
+
+_IGNORED = """\
+/data
+/.dagster/*
+!/.dagster/dagster.yaml
+/.ftzard/
+/dvc-remote/
+/mlartifacts/
+/mlflow.db*
+"""
+_PYPROJECT = """\
+# Lets a bare `dagster dev` in this folder load the pipeline.
+[tool.dagster]
+module_name = "ftzard.definitions"
+"""
+_LOOK = """\
+To look at it all:
+  cd {workspace}
+  DAGSTER_HOME=$PWD/.dagster dagster dev              # assets, pictures and checks: http://127.0.0.1:3000
+  mlflow ui --backend-store-uri sqlite:///mlflow.db   # runs: http://127.0.0.1:5000"""
+_DAGSTER = """\
+telemetry:
+  enabled: false
+"""
+
+
+@dataclass(frozen=True)
+class DemoOutcome:
+    """What a demo showed.
+
+    Attributes:
+        text: For a person at a terminal.
+        document: For a program, in JSON types.
+    """
+
+    text: str
+    document: Mapping[str, Any]
+
+
+def run_demo(workspace: Path, overrides: Sequence[str] = ()) -> DemoOutcome:
+    """Make a project with real tweets, materialize its spine, and tell what came out.
+
+    Called again with the same workspace it finds what is done and does only what is missing.
+
+    Args:
+        workspace: The project folder; made if missing.
+        overrides: On top of the recipe `experiment=demo`.
+
+    Raises:
+        StorageError: The folder holds something else.
+        FtzardError: As the steps of the pipeline.
+    """
+    start = time.monotonic()
+    make_demo_project(workspace)
+    done = materialize(workspace, overrides)
+    report = read_report(workspace / "data" / ASSETS_DIR / "metrics.json")
+    tracking = Tracking(compose(overrides, project_dir=workspace).tracking, workspace)
+    runs = tracking.runs()
+    commits = _data_commits(workspace)
+    document = _document(report, workspace, commits, tracking, runs, time.monotonic() - start)
+    return DemoOutcome(_text(done, report, workspace, commits, runs), document)
+
+
+def make_demo_project(workspace: Path) -> None:
+    """Make a folder a git repository with DVC, a local DVC remote, FTzard's configuration and the tweets.
+
+    Raises:
+        StorageError: The folder holds something that is no demo project.
+    """
+    files = {
+        ".gitignore": _IGNORED,
+        "pyproject.toml": _PYPROJECT,
+        ".dagster/dagster.yaml": _DAGSTER,
+        "conf/config.yaml": _demo_config(),
+    }
+    is_demo = (workspace / "conf/config.yaml").is_file()
+    if workspace.is_dir() and any(workspace.iterdir()) and not is_demo:
+        raise StorageError(
+            f"{workspace} is not empty and not a demo project", fix="give another folder with --workspace"
+        )
+    if is_demo and (workspace / _TWEETS).is_file():
+        return
+    tweets = sample_tweets(_NUM_TWEETS, seed=_SEED)
+    for name, content in files.items():
+        path = workspace / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    (workspace / _TWEETS).parent.mkdir(parents=True, exist_ok=True)
+    init_project_repository(workspace, remote=workspace / "dvc-remote")
+    edits = {name: _becomes(content.encode()) for name, content in files.items() if name != ".gitignore"}
+    commit_edits(Git.find(workspace), None, edits, "Configure the demo")
+    # Last, because its presence says that the project is complete.
+    tweets.write_csv(workspace / _TWEETS)
+
+
+def _demo_config() -> str:
+    """FTzard's own primary configuration with the demo's recipe chosen."""
+    bundled = (bundled_conf_dir() / "config.yaml").read_text(encoding="utf-8")
+    return bundled.replace("- experiment: null", "- experiment: demo")
+
+
+def _becomes(content: bytes) -> Any:
+    return lambda _: content
+
+
+def _data_commits(workspace: Path) -> list[tuple[str, str]]:
+    """Id and subject of each data commit, oldest first."""
+    log = Git.find(workspace).run("log", "--reverse", "--format=%H%x09%s", "--", "data.dvc")
+    return [(line.partition("\t")[0], line.partition("\t")[2]) for line in log.splitlines()]
+
+
+def _document(
+    report: EvaluationReport,
+    workspace: Path,
+    commits: Sequence[tuple[str, str]],
+    tracking: Tracking,
+    runs: Sequence[RunSummary],
+    seconds: float,
+) -> dict[str, Any]:
+    return {
+        "macro_f1": report.adapter.metrics["macro_f1"].value,
+        "accuracy": report.adapter.metrics["accuracy"].value,
+        "baseline_macro_f1": report.baseline.metrics["macro_f1"].value,
+        "majority_macro_f1": report.majority.metrics["macro_f1"].value,
+        "difference": report.difference.value,
+        "difference_low": report.difference.low,
+        "difference_high": report.difference.high,
+        "num_train": report.num_train,
+        "num_test": report.num_test,
+        "seconds": round(seconds, 1),
+        "adapter_dir": str(workspace / "data" / ASSETS_DIR / "lora_adapter"),
+        "commits": [commit_id for commit_id, _ in commits],
+        "mlflow": {
+            "experiment": tracking.config.experiment,
+            "runs": [
+                {
+                    "step": run.step,
+                    "parent_run_id": run.parent_run_id,
+                    "run_id": run.run_id,
+                    "status": run.status,
+                }
+                for run in runs
+            ],
+        },
+    }
+
+
+def _text(
+    done: Materialization,
+    report: EvaluationReport,
+    workspace: Path,
+    commits: Sequence[tuple[str, str]],
+    runs: Sequence[RunSummary],
+) -> str:
+    ran = (
+        f"Materialized: {', '.join(done.ran)}." if done.ran else "Nothing to do: everything is as it was materialized."
+    )
+    sections = [
+        ran,
+        f"Scores on {report.num_test} test tweets, with 95 % intervals ({report.num_train} for training):",
+        _aligned([score_table(report).columns, *score_table(report).rows()]),
+        report.sentence,
+        "Data commits (git log data.dvc):",
+        "\n".join(f"  {commit_id[:10]}  {subject}" for commit_id, subject in commits),
+        "MLflow runs, by step:",
+        "\n".join(f"  {run.step}\n    {run.name}  {run.status}  {run.run_id}" for run in runs),
+        f"The adapter: {workspace / 'data' / ASSETS_DIR / 'lora_adapter'}",
+        _LOOK.format(workspace=workspace),
+    ]
+    return "\n\n".join(sections)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(f"  {line}" for line in lines)

@@ -1,0 +1,1 @@
+"""Where asset values live on disk: Parquet files, adapter directories, JSON reports; each write is committed."""

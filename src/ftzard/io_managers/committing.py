@@ -1,0 +1,167 @@
+"""The base of FTzard's IO managers: write, commit with DVC and git, record the commit, end the MLflow run.
+
+A value is written to a temporary name and renamed, so that a reader sees the old value or the new one.
+"""
+
+import shutil
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from upath import UPath
+
+from ftzard.errors import StorageError
+from ftzard.resources.data_commit import DataCommit
+from ftzard.resources.dvc import DvcResource
+from ftzard.resources.mlflow import MlflowResource
+from ftzard.resources.tracking import TrackedRun
+
+if TYPE_CHECKING:
+    from ftzard.resources.configuration import ConfigurationResource
+
+# The folder below the project's data folder that holds the assets; batches lie beside it.
+ASSETS_DIR = "assets"
+
+
+class CommittingIOManager(dg.UPathIOManager):
+    """Stores a value under its asset key and commits the data folder."""
+
+    def __init__(self, base_path: UPath, mlflow: MlflowResource, dvc: DvcResource) -> None:
+        """Keep the resources; nothing is opened before the first value."""
+        super().__init__(base_path)
+        self._mlflow = mlflow
+        self._dvc = dvc
+
+    @abstractmethod
+    def write(self, value: Any, path: Path) -> None:
+        """Write a value to a path that does not exist yet."""
+
+    @abstractmethod
+    def read(self, path: Path) -> Any:
+        """Read what `write` wrote.
+
+        Raises:
+            FtzardError: What is there cannot be trusted.
+        """
+
+    def log_artifacts(self, run: TrackedRun, path: Path) -> None:
+        """Log to the MLflow run what belongs there; by default the data stays with DVC."""
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        """Write, commit, record; the run ends FINISHED, or FAILED when any of it fails."""
+        run = self._mlflow.tracking.run(_run_id(context.output_metadata))
+        with run.ending_on_failure():
+            super().handle_output(context, obj)
+            self.log_artifacts(run, Path(str(self._get_path(context))))
+            commit = self._dvc.repository.commit(_message(context, run))
+            run.record_commit(
+                commit.commit_id, {"asset": context.asset_key.to_user_string(), "data_hash": commit.data_hash}
+            )
+        run.finish("FINISHED")
+        context.add_output_metadata(_commit_metadata(commit))
+
+    def dump_to_path(self, context: dg.OutputContext, obj: Any, path: UPath) -> None:
+        """Write beside the target and rename."""
+        del context
+        target = Path(str(path))
+        with _refusals_explained(target):
+            _replace(target, lambda temporary: self.write(obj, temporary))
+
+    def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:
+        """Read, or say which asset has to be materialized first."""
+        del context
+        if not Path(str(path)).exists():
+            raise StorageError(
+                f"There is no {path}",
+                fix="materialize the asset it belongs to, or get the committed data with `dvc pull` or `dvc checkout`",
+            )
+        with _refusals_explained(Path(str(path))):
+            return self.read(Path(str(path)))
+
+
+# A class of this module's, called with the folder below which it stores.
+ManagerType = Callable[[UPath, MlflowResource, DvcResource], CommittingIOManager]
+
+
+def define_io_manager(manager: ManagerType, *, configuration: str, mlflow: str, dvc: str) -> dg.IOManagerDefinition:
+    """A Dagster IO manager over the data folder of a run's configuration.
+
+    Not a `ConfigurableIOManagerFactory`: with resources nested in one of those that a run can configure,
+    `Definitions.load_asset_value` cannot build it (Dagster 1.13).
+
+    Args:
+        manager: The class to build.
+        configuration: Resource key of the `ConfigurationResource`.
+        mlflow: Resource key of the `MlflowResource`.
+        dvc: Resource key of the `DvcResource`.
+    """
+
+    def build(context: dg.InitResourceContext) -> CommittingIOManager:
+        source: ConfigurationResource = getattr(context.resources, configuration)
+        base_path = UPath(source.project_path / source.config.versioning.data_dir / ASSETS_DIR)
+        return manager(base_path, getattr(context.resources, mlflow), getattr(context.resources, dvc))
+
+    return dg.IOManagerDefinition(resource_fn=build, required_resource_keys={configuration, mlflow, dvc})
+
+
+def _replace(target: Path, write: Any) -> None:
+    """Write to a temporary sibling and rename it over `target`; what was there is gone only after the new is whole."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.tmp")
+    retired = target.with_name(f".{target.name}.old")
+    _remove(temporary)
+    write(temporary)
+    if temporary.is_dir() and target.exists():
+        # A directory cannot be renamed over another.
+        _remove(retired)
+        target.rename(retired)
+    temporary.replace(target)
+    _remove(retired)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _refusals_explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{error.filename or path} cannot be used: {error.strerror or error}",
+            fix="check the folder's permissions and the free space; what was stored before is still there",
+        ) from error
+
+
+def _run_id(metadata: Mapping[str, Any] | None) -> str:
+    value = (metadata or {})["mlflow_run_id"]
+    return str(getattr(value, "value", value))
+
+
+def _message(context: dg.OutputContext, run: TrackedRun) -> str:
+    """Subject: which asset; body: where the rest of the story is."""
+    lines = [
+        f"data: materialize {context.asset_key.to_user_string()}",
+        "",
+        f"MLflow-Step: {run.step}",
+        f"MLflow-Run: {run.run_id}",
+        f"Dagster-Run: {context.run_id}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _commit_metadata(commit: DataCommit) -> dict[str, Any]:
+    return {
+        "git_commit": commit.commit_id,
+        "git_commit_created": commit.created,
+        "dvc_hash": commit.data_hash,
+        "pushed_data": commit.pushed_data,
+        "pushed_git": commit.pushed_git,
+    }

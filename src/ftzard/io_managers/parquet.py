@@ -1,0 +1,65 @@
+"""Frames as Parquet files: one file for a frame, a folder of files for a record of frames."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import polars as pl
+
+from ftzard.core.records import Cleaned, Splits
+from ftzard.errors import StorageError
+from ftzard.io_managers.committing import CommittingIOManager
+
+_SUFFIX = ".parquet"
+_RECORDS = {frozenset(item.name for item in fields(record)): record for record in (Cleaned, Splits)}
+
+
+class FrameIOManager(CommittingIOManager):
+    """A `polars.DataFrame` as one Parquet file."""
+
+    extension = _SUFFIX
+
+    def write(self, value: pl.DataFrame, path: Path) -> None:
+        """Write one file."""
+        _write_frame(value, path)
+
+    def read(self, path: Path) -> pl.DataFrame:
+        """Read one file."""
+        return _read_frame(path)
+
+
+class RecordIOManager(CommittingIOManager):
+    """A record of frames (`Cleaned`, `Splits`) as a folder with one Parquet file per field."""
+
+    extension = ""
+
+    def write(self, value: Cleaned | Splits, path: Path) -> None:
+        """Write one file per field."""
+        path.mkdir()
+        for item in fields(value):
+            _write_frame(getattr(value, item.name), path / f"{item.name}{_SUFFIX}")
+
+    def read(self, path: Path) -> Cleaned | Splits:
+        """Read the record whose fields the folder holds."""
+        files = {file.stem: file for file in sorted(path.glob(f"*{_SUFFIX}"))}
+        record = _RECORDS.get(frozenset(files))
+        if record is None:
+            raise StorageError(
+                f"{path} holds {sorted(files) or 'no Parquet file'}, which is no record of FTzard's",
+                fix="materialize the asset again, or restore the folder with `dvc checkout`",
+            )
+        return record(**{name: _read_frame(file) for name, file in files.items()})
+
+
+def _write_frame(frame: pl.DataFrame, path: Path) -> None:
+    with path.open("wb") as file:
+        frame.write_parquet(file)
+
+
+def _read_frame(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except pl.exceptions.PolarsError as error:
+        raise StorageError(
+            f"{path} is not a readable Parquet file: {error}",
+            fix="materialize the asset again, or restore the file with `dvc checkout`",
+        ) from error

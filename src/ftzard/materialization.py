@@ -1,0 +1,130 @@
+"""Running a pipeline from code: what is stale, and a run of just that.
+
+Dagster itself keeps no account of what an asset was made from beyond its data versions. Each materialization therefore
+carries a fingerprint (code version, configuration, versions of its inputs and batch files), and a step whose
+fingerprint is unchanged has nothing to do.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from ftzard.assets.step import Step
+from ftzard.assets.tracked import FINGERPRINT_KEY, latest_data_version
+from ftzard.composition import compose
+from ftzard.definitions import DEFAULT_NAME, SPINE, build_definitions, make_pipeline
+from ftzard.errors import FtzardError
+from ftzard.io_managers.committing import ASSETS_DIR
+
+DAGSTER_DIR = ".dagster"
+
+
+@dataclass(frozen=True)
+class Materialization:
+    """What a call of `materialize` did.
+
+    Attributes:
+        ran: Names of the assets that were materialized, in order.
+        fresh: Names of those that had nothing to do.
+        run_id: The Dagster run; None where nothing ran.
+    """
+
+    ran: tuple[str, ...]
+    fresh: tuple[str, ...]
+    run_id: str | None
+
+
+def project_instance(project_dir: Path) -> dg.DagsterInstance:
+    """The Dagster instance of a project: `DAGSTER_HOME` where it is set, else `.dagster/` in the project."""
+    home = os.environ.get("DAGSTER_HOME") or str(project_dir.resolve() / DAGSTER_DIR)
+    Path(home).mkdir(parents=True, exist_ok=True)
+    return dg.DagsterInstance.from_config(home)
+
+
+def stale_assets(project_dir: Path, overrides: Sequence[str], instance: dg.DagsterInstance) -> tuple[str, ...]:
+    """The assets of the spine whose code, configuration or inputs changed since they were materialized, in order.
+
+    Raises:
+        ConfigError: The configuration is invalid.
+        NoBatchesError: There are no labelled batches.
+    """
+    pipeline = make_pipeline(DEFAULT_NAME)
+    step = Step(compose(overrides, project_dir=project_dir), project_dir)
+    assets_dir = project_dir.joinpath(step.config.versioning.data_dir, ASSETS_DIR, *pipeline.key_prefix)
+    stale: list[str] = []
+    for asset in SPINE:
+        versions = {name: latest_data_version(instance, pipeline.asset_key(name)) for name in asset.inputs}
+        known = {name: version for name, version in versions.items() if version is not None}
+        is_fresh = (
+            not set(asset.inputs) & set(stale)
+            and any(assets_dir.glob(f"{asset.name}*"))
+            and _recorded_fingerprint(instance, pipeline.asset_key(asset.name)) == asset.fingerprint(step, known)
+        )
+        if not is_fresh:
+            stale.append(asset.name)
+    return tuple(stale)
+
+
+def materialize(
+    project_dir: Path, overrides: Sequence[str] = (), *, force: bool = False, log_level: str = "INFO"
+) -> Materialization:
+    """Materialize the spine of a project, as far as it is stale.
+
+    Args:
+        project_dir: The project folder.
+        overrides: In Hydra's grammar.
+        force: Materialize everything.
+        log_level: Of Dagster's console log.
+
+    Raises:
+        FtzardError: What went wrong in the step that failed; what was stored before is still there.
+    """
+    pipeline = make_pipeline(DEFAULT_NAME)
+    names = tuple(asset.name for asset in SPINE)
+    with project_instance(project_dir) as instance:
+        stale = names if force else stale_assets(project_dir, overrides, instance)
+        fresh = tuple(name for name in names if name not in stale)
+        if not stale:
+            return Materialization((), fresh, None)
+        definitions = build_definitions(project_dir=project_dir)
+        job = definitions.resolve_job_def(f"{pipeline.name}_spine")
+        try:
+            result = job.execute_in_process(
+                instance=instance,
+                asset_selection=[pipeline.asset_key(name) for name in stale],
+                run_config=_run_config(pipeline.configuration, overrides, log_level),
+            )
+        except Exception as error:
+            _raise_cause(error)
+            raise
+    return Materialization(stale, fresh, result.run_id)
+
+
+def _run_config(resource_key: str, overrides: Sequence[str], log_level: str) -> dict[str, Any]:
+    return {
+        "resources": {resource_key: {"config": {"overrides": list(overrides)}}},
+        "loggers": {"console": {"config": {"log_level": log_level}}},
+    }
+
+
+def _raise_cause(error: BaseException) -> None:
+    """Raise the FTzard error that Dagster wrapped, if there is one: it says what to do."""
+    seen: list[BaseException] = []
+    cause: BaseException | None = error
+    # An error raised again while it is handled can be its own context.
+    while cause is not None and cause not in seen:
+        if isinstance(cause, FtzardError):
+            raise cause from None
+        seen.append(cause)
+        cause = cause.__cause__ or cause.__context__
+
+
+def _recorded_fingerprint(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
+    event = instance.get_latest_materialization_event(key)
+    materialization = event.asset_materialization if event else None
+    entry = materialization.metadata.get(FINGERPRINT_KEY) if materialization else None
+    return str(entry.value) if entry is not None else None

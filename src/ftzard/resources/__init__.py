@@ -1,0 +1,1 @@
+"""One module per thing integrated: the configuration, git and DVC, MLflow."""

@@ -1,0 +1,273 @@
+"""The adapter directory: what training leaves behind, and what is checked before it is used.
+
+    adapter_model.safetensors   LoRA matrices and head, by PEFT's names
+    adapter_config.json         PEFT's configuration
+    tokenizer files             as transformers saves them
+    labels.json                 labels in the order of the outputs, their words, the prompt
+    manifest.json               base model, configuration, seeds, versions, provenance, SHA-256 of each other file
+
+The same training makes the same bytes: nothing in it tells the time or the machine's folders.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from ftzard.config import LoraConfig
+from ftzard.core.base_source import BaseModelIdentity
+from ftzard.core.records import AdapterDirectory
+from ftzard.errors import AdapterCorruptError, AdapterMismatchError, StorageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from ftzard.config import FtzardConfig
+
+MANIFEST_NAME = "manifest.json"
+LABELS_NAME = "labels.json"
+CONFIG_NAME = "adapter_config.json"
+WEIGHTS_NAME = "adapter_model.safetensors"
+
+_T = TypeVar("_T")
+
+_FORMAT_VERSION: Literal[1] = 1
+_STRICT = ConfigDict(extra="forbid")
+# Suffixes of files that can carry code; none of them is ever written here.
+_REFUSED_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".py", ".so"})
+_LIBRARIES = ("ftzard", "torch", "transformers", "tokenizers", "peft", "safetensors", "numpy")
+_LORA_KEYS = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora")
+_FIX_CORRUPT = "restore the directory (for example with `dvc checkout`) or train the adapter again"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class AdapterLabels:
+    """`labels.json`: what the adapter's outputs mean and how a text is put to it.
+
+    Attributes:
+        labels: In the order of the outputs.
+        label_words: Their words, in the same order.
+        prompt_template: As configured, with `{text}`.
+        max_length: Tokens of prompt and text together, at most.
+        head: Where the head started from.
+    """
+
+    labels: tuple[str, ...]
+    label_words: tuple[str, ...]
+    prompt_template: str
+    max_length: int
+    head: Literal["label_words", "random"]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class AdapterManifest:
+    """`manifest.json`.
+
+    Attributes:
+        format_version: Of this directory's layout.
+        base_model: What the adapter was made for.
+        config: The sections `data`, `model` and `training` of the configuration.
+        seeds: By purpose.
+        compute: Device and floating-point type of the training.
+        versions: Of Python and the libraries that decide the weights.
+        provenance: What the caller knows of the data, such as its commit.
+        files: Name of every other file -> its SHA-256.
+    """
+
+    format_version: Literal[1]
+    base_model: BaseModelIdentity
+    config: dict[str, Any]
+    seeds: dict[str, int]
+    compute: dict[str, str]
+    versions: dict[str, str]
+    provenance: dict[str, str]
+    files: dict[str, str]
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the file list, the adapter's content version."""
+        return hashlib.sha256(_to_json(self.files).encode()).hexdigest()
+
+
+def write_adapter(
+    path: Path,
+    *,
+    weights: "Mapping[str, torch.Tensor]",
+    peft_config: Mapping[str, Any],
+    tokenizer: Any,
+    labels: AdapterLabels,
+    describe: Mapping[str, Any],
+) -> AdapterDirectory:
+    """Write an adapter directory, the manifest last: without it the directory is not an adapter yet.
+
+    Args:
+        path: A folder that is empty or does not exist.
+        weights: As `Classifier.adapter_weights` gives them.
+        peft_config: The fields of `peft.LoraConfig`, the base model's configured name and revision among them.
+        tokenizer: The base model's.
+        labels: What the outputs mean.
+        describe: The manifest's fields apart from `files`, as `manifest_fields` gives them.
+
+    Raises:
+        StorageError: The folder holds something already or cannot be written to.
+    """
+    from safetensors.torch import save_file
+
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            raise StorageError(f"the adapter's folder {path} is not empty", fix="name a folder that does not exist")
+        save_file(dict(weights), path / WEIGHTS_NAME, metadata={"format": "pt"})
+        (path / CONFIG_NAME).write_text(_to_json(peft_config), encoding="utf-8")
+        (path / LABELS_NAME).write_text(_to_json(asdict(labels)), encoding="utf-8")
+        _save_tokenizer(tokenizer, path)
+        files = {file.name: _sha256(file) for file in sorted(path.iterdir())}
+        manifest = AdapterManifest(format_version=_FORMAT_VERSION, **describe, files=files)
+        (path / MANIFEST_NAME).write_text(_to_json(asdict(manifest)), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(
+            f"the adapter cannot be written to {path}: {error}", fix="check the folder's permissions and free space"
+        ) from error
+    return AdapterDirectory(path, manifest.checksum)
+
+
+def manifest_fields(
+    base_model: BaseModelIdentity, config: "FtzardConfig", provenance: Mapping[str, str], compute: Mapping[str, str]
+) -> dict[str, Any]:
+    """The manifest's fields apart from `files`; of the configuration, the sections that decide the weights."""
+    return {
+        "base_model": base_model,
+        "config": {section: asdict(getattr(config, section)) for section in ("data", "model", "training")},
+        "seeds": {"data": config.data.seed, "training": config.training.seed},
+        "compute": dict(compute),
+        "versions": {"python": platform.python_version()}
+        | {library: importlib.metadata.version(library) for library in _LIBRARIES},
+        "provenance": dict(provenance),
+    }
+
+
+def verify_adapter(path: Path) -> AdapterDirectory:
+    """Check that a directory holds exactly the files of its manifest, byte for byte, and none that can carry code.
+
+    Raises:
+        AdapterCorruptError: It does not; the message names the file.
+    """
+    manifest = read_manifest(path)
+    present = {entry.name: entry for entry in path.iterdir() if entry.name != MANIFEST_NAME}
+    for name in sorted(present.keys() | manifest.files.keys()):
+        _verify_file(path, name, present.get(name), manifest.files.get(name))
+    for name in (WEIGHTS_NAME, CONFIG_NAME, LABELS_NAME):
+        if name not in manifest.files:
+            raise AdapterCorruptError(f"the adapter {path} has no file {name}", fix=_FIX_CORRUPT)
+    return AdapterDirectory(path, manifest.checksum)
+
+
+def read_manifest(path: Path) -> AdapterManifest:
+    """Read `manifest.json`, without checking the files it lists.
+
+    Raises:
+        AdapterCorruptError: There is none, or it is not one.
+    """
+    return _read(TypeAdapter(AdapterManifest), path / MANIFEST_NAME)
+
+
+def read_labels(path: Path) -> AdapterLabels:
+    """Read `labels.json`.
+
+    Raises:
+        AdapterCorruptError: There is none, or it is not one.
+    """
+    return _read(TypeAdapter(AdapterLabels), path / LABELS_NAME)
+
+
+def read_lora_config(path: Path) -> LoraConfig:
+    """Read from `adapter_config.json` what FTzard sets there; whatever else PEFT could be told there is not obeyed.
+
+    Raises:
+        AdapterCorruptError: There is none, or it is not one.
+    """
+    file = path / CONFIG_NAME
+    fields = _read(TypeAdapter(dict[str, Any]), file)
+    try:
+        return LoraConfig(**{key: fields[key] for key in _LORA_KEYS if key in fields})
+    except ValidationError as error:
+        raise AdapterCorruptError(
+            f"{file} is not the configuration of a LoRA adapter: {error}", fix=_FIX_CORRUPT
+        ) from error
+
+
+def check_compatible(
+    manifest: AdapterManifest, base_model: BaseModelIdentity, made_for: Sequence[str], labels: Sequence[str]
+) -> None:
+    """Check that an adapter fits a base model and a label set.
+
+    Args:
+        manifest: The adapter's.
+        base_model: The base model that is configured now.
+        made_for: The adapter's labels.
+        labels: The labels that are configured now; none means that the adapter's are taken.
+
+    Raises:
+        AdapterMismatchError: It does not; the message names both sides.
+    """
+    if not manifest.base_model.is_same_model(base_model):
+        raise AdapterMismatchError(
+            f"the adapter was made for the base model {manifest.base_model}, and model.base_model is {base_model}",
+            fix="configure the adapter's base model, or train an adapter for this one",
+        )
+    if labels and tuple(labels) != tuple(made_for):
+        raise AdapterMismatchError(
+            f"the adapter was made for the labels {list(made_for)}, and data.labels is {list(labels)}",
+            fix="configure the adapter's labels in their order, or train an adapter for these",
+        )
+
+
+def _verify_file(path: Path, name: str, entry: Path | None, expected: str | None) -> None:
+    problem = None
+    if entry is None:
+        problem = "is missing"
+    elif expected is None:
+        problem = "is not in the manifest"
+    elif entry.suffix.lower() in _REFUSED_SUFFIXES:
+        problem = "is of a kind that can carry code"
+    elif entry.is_symlink() or not entry.is_file():
+        problem = "is not a regular file"
+    elif _sha256(entry) != expected:
+        problem = "differs from its checksum in the manifest"
+    if problem is not None:
+        raise AdapterCorruptError(f"in the adapter {path}, the file {name!r} {problem}", fix=_FIX_CORRUPT)
+
+
+def _read(adapter: TypeAdapter[_T], file: Path) -> _T:
+    try:
+        return adapter.validate_json(file.read_bytes())
+    except OSError as error:
+        raise AdapterCorruptError(f"{file} cannot be read: {error}", fix=_FIX_CORRUPT) from error
+    except ValidationError as error:
+        raise AdapterCorruptError(f"{file} is not what its name says: {error}", fix=_FIX_CORRUPT) from error
+
+
+def _save_tokenizer(tokenizer: Any, path: Path) -> None:
+    """Save the tokenizer without the folder that it was loaded from."""
+    tokenizer.save_pretrained(path)
+    file = path / "tokenizer_config.json"
+    fields = json.loads(file.read_text(encoding="utf-8"))
+    fields.pop("name_or_path", None)
+    file.write_text(_to_json(fields), encoding="utf-8")
+
+
+def _to_json(value: object) -> str:
+    """One spelling for equal values: keys sorted, sets as sorted lists."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, default=sorted) + "\n"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,216 @@
+"""The base model: loaded from where the configuration says, and lent to one step after another.
+
+Loading is most of the cost of a short step (a .gguf file takes many seconds), so the last base model stays in the
+process. It is lent by `borrowed_base_model`; whoever borrows it takes its adapter off again before giving it back.
+"""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from ftzard.core.base_source import BaseModelIdentity, BaseModelSource, find_base_model
+from ftzard.core.devices import Device, resolve_dtype
+from ftzard.core.tiny_model import build_tiny_llama
+from ftzard.errors import ConfigError, ModelNotFoundError, NotACausalLanguageModelError
+
+if TYPE_CHECKING:
+    from ftzard.config import ModelConfig
+
+_logger = logging.getLogger(__name__)
+
+# What transformers and the readers below it raise for files that are missing, damaged or not what their name says.
+_UNREADABLE = (OSError, ValueError, KeyError, IndexError, RuntimeError, NotImplementedError)
+
+
+@dataclass(frozen=True, eq=False)
+class BaseModel:
+    """A causal language model in eval mode, none of whose parameters wants a gradient.
+
+    Attributes:
+        model: `transformers.PreTrainedModel` with a language-modelling head.
+        tokenizer: Its tokenizer.
+        identity: What tells it from another base model.
+        device: Where it is.
+    """
+
+    model: Any
+    tokenizer: Any
+    identity: BaseModelIdentity
+    device: Device
+
+
+@dataclass
+class _Shelf:
+    """Room for one base model. What is lent is not on the shelf, so nobody else can get it meanwhile."""
+
+    key: object = None
+    base: BaseModel | None = None
+    lock: Lock = field(default_factory=Lock)
+
+    def take(self, key: object) -> BaseModel | None:
+        with self.lock:
+            base = self.base if self.key == key else None
+            # A base that is not wanted goes too: two of them may not fit in memory.
+            self.key, self.base = None, None
+            return base
+
+    def put(self, key: object, base: BaseModel) -> None:
+        with self.lock:
+            self.key, self.base = key, base
+
+
+_SHELF = _Shelf()
+
+
+@contextmanager
+def borrowed_base_model(config: "ModelConfig", device: Device) -> Iterator[BaseModel]:
+    """A base model for the length of a step: the last one of this process if it is the same, else a new one.
+
+    It must be given back as it was lent, without adapter and in eval mode. After an exception it is not kept, because
+    then nobody knows in what state it is.
+
+    Raises:
+        FtzardError: As `load_base_model`.
+    """
+    source = find_base_model(config)
+    key = (source, config.quantization, config.dtype, config.attn_implementation, device)
+    base = _SHELF.take(key) or _load(source, config, device)
+    yield base
+    _SHELF.put(key, base)
+
+
+def forget_base_model() -> None:
+    """Free the memory of the base model that this process keeps."""
+    _SHELF.take(None)
+
+
+def load_base_model(config: "ModelConfig", device: Device) -> BaseModel:
+    """Load the base model anew.
+
+    Args:
+        config: What to load and how. Safetensors and GGUF only; no code that comes with a model is ever run.
+        device: Where to put it.
+
+    Raises:
+        ModelNotFoundError: It is not where the configuration says, or cannot be read.
+        MissingPackageError: The Python package that ships it is not installed.
+        NotACausalLanguageModelError: It is there and is another kind of model.
+        ConfigError: The combination of source and quantization is not possible.
+    """
+    return _load(find_base_model(config), config, device)
+
+
+def _load(source: BaseModelSource, config: "ModelConfig", device: Device) -> BaseModel:
+    dtype = resolve_dtype(config.dtype, device)
+    if source.location is None:
+        _refuse_quantization(source, config)
+        model, tokenizer = build_tiny_llama(dtype, config.attn_implementation)
+    else:
+        model, tokenizer = _load_pretrained(source, config, device)
+    # A quantized model was put on its device by the loader and must not be moved.
+    model = model if config.quantization != "none" else model.to(device)
+    model.eval().requires_grad_(requires_grad=False)
+    _logger.info("base model %s loaded on %s", source.identity, device)
+    return BaseModel(model, tokenizer, source.identity, device)
+
+
+def _load_pretrained(source: BaseModelSource, config: "ModelConfig", device: Device) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    where: dict[str, Any] = {"local_files_only": not source.is_on_hub, "trust_remote_code": False}
+    if source.is_on_hub:
+        where["revision"] = source.identity.revision
+    if source.gguf_file is not None:
+        _refuse_quantization(source, config)
+        where["gguf_file"] = source.gguf_file
+    try:
+        with _bars_on_terminals_only():
+            # Handed on below, because reading the metadata of a .gguf file takes seconds each time.
+            where["config"] = AutoConfig.from_pretrained(source.location, **where)
+            _check_is_causal(source, where["config"])
+            tokenizer = AutoTokenizer.from_pretrained(source.location, **where)
+            model = AutoModelForCausalLM.from_pretrained(
+                source.location,
+                **where,
+                dtype=resolve_dtype(config.dtype, device),
+                attn_implementation=config.attn_implementation,
+                use_safetensors=True,
+                **_quantization(source, config, device),
+            )
+    except _UNREADABLE as error:
+        raise _explain(source, error) from error
+    return model, tokenizer
+
+
+@contextmanager
+def _bars_on_terminals_only() -> Iterator[None]:
+    """Keep transformers' progress bars out of logs, where each refresh would be a line."""
+    from transformers.utils import logging as transformers_logging
+
+    was_enabled = transformers_logging.is_progress_bar_enabled()
+    if was_enabled and not sys.stderr.isatty():
+        transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            transformers_logging.enable_progress_bar()
+
+
+def _quantization(source: BaseModelSource, config: "ModelConfig", device: Device) -> dict[str, Any]:
+    """Keyword arguments of `from_pretrained` for the quantization."""
+    from transformers import BitsAndBytesConfig, GgufConfig
+
+    if source.gguf_file is not None:
+        return {"quantization_config": GgufConfig(dequantize=True)}
+    if config.quantization == "none":
+        return {}
+    if config.quantization == "int8":
+        quantization = BitsAndBytesConfig(load_in_8bit=True)
+    else:
+        quantization = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=resolve_dtype("bfloat16", device),
+        )
+    return {"quantization_config": quantization, "device_map": {"": device}}
+
+
+def _refuse_quantization(source: BaseModelSource, config: "ModelConfig") -> None:
+    if config.quantization != "none":
+        raise ConfigError(
+            f"model.quantization is {config.quantization!r}, which {source.identity.name!r} cannot be loaded in",
+            fix="set model.quantization=none, or take a base model from a folder or the hub",
+        )
+
+
+def _check_is_causal(source: BaseModelSource, model_config: Any) -> None:
+    """Judge by the declared architecture: transformers would put a language-modelling head on an encoder as well."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    # A .gguf file declares no class; it holds a decoder unless it says that there is an encoder.
+    declared = list(getattr(model_config, "architectures", None) or [])
+    causal = {name for name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values() if isinstance(name, str)}
+    is_known = model_config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    is_causal = is_known and (not declared or bool(causal.intersection(declared)))
+    if not is_causal or getattr(model_config, "is_encoder_decoder", False):
+        kind = declared or [model_config.model_type]
+        raise NotACausalLanguageModelError(
+            f"model.base_model is {source.identity.name!r}, a {', '.join(kind)}, not a causal language model",
+            fix="choose a decoder with a language-modelling head, such as a LlamaForCausalLM",
+        )
+
+
+def _explain(source: BaseModelSource, error: Exception) -> ModelNotFoundError:
+    where = "the Hugging Face hub or its local cache" if source.is_on_hub else str(source.location)
+    file = f", file {source.gguf_file}" if source.gguf_file else ""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return ModelNotFoundError(
+        f"model.base_model is {source.identity}: it cannot be loaded from {where}{file}: {reason}",
+        fix="check the name, the revision and the files (safetensors or GGUF); a hub model needs the network once",
+    )

@@ -1,0 +1,240 @@
+"""A causal language model as a classifier, with a LoRA adapter on it for the length of a step.
+
+The classifier is what transformers calls `AutoModelForSequenceClassification`, so that an adapter loads there with two
+lines of anyone's code. Here its decoder is the base model's own, not a second copy, and its forward pass is ours: right
+padding, no mask, and the hidden state at a position that is known instead of looked for.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ftzard.core.label_head import LabelHead
+from ftzard.errors import AdapterMismatchError, ConfigError, NotACausalLanguageModelError
+
+if TYPE_CHECKING:
+    import torch
+
+    from ftzard.config import LoraConfig
+    from ftzard.core.base_model import BaseModel
+
+_HEAD = "score"
+_ALL_LINEAR = "all-linear"
+# Set on a model by bitsandbytes' loaders and looked for by PEFT, which would else not see that layers are quantized.
+_QUANTIZATION_MARKS = ("is_loaded_in_4bit", "is_loaded_in_8bit", "is_quantized", "quantization_method", "hf_quantizer")
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A base model with an adapter and a head.
+
+    Attributes:
+        peft_model: `peft.PeftModelForSequenceClassification` around the decoder and the head.
+        decoder: The base model's decoder, LoRA layers in it.
+        score: The trained head, (n, hidden) -> (n, k), in float32.
+        num_labels: k.
+        device: Where they are.
+    """
+
+    peft_model: Any
+    decoder: Any
+    score: Any
+    num_labels: int
+    device: str
+
+    def logits(self, input_ids: "torch.Tensor", last_token: "torch.Tensor") -> "torch.Tensor":
+        """Score right-padded sequences.
+
+        In a causal model no token sees a later one, so what pads a row at its right changes nothing at `last_token`
+        or before it, and no mask is needed.
+
+        Args:
+            input_ids: Shape (n, length), int64.
+            last_token: Shape (n,), int64; where each row's last real token is.
+
+        Returns:
+            Shape (n, k), float32.
+        """
+        import torch
+
+        hidden = self.decoder(input_ids=input_ids, use_cache=False).last_hidden_state
+        pooled = hidden[torch.arange(len(last_token), device=hidden.device), last_token]
+        logits: torch.Tensor = self.score(pooled.float())
+        return logits
+
+    def trainable_parameters(self) -> "list[torch.nn.Parameter]":
+        """LoRA matrices and head, in an order that is always the same."""
+        return [parameter for parameter in self.peft_model.parameters() if parameter.requires_grad]
+
+    def num_parameters(self) -> int:
+        """Base, adapter and head together."""
+        return sum(parameter.numel() for parameter in self.peft_model.parameters())
+
+    @property
+    def compute_dtype(self) -> str:
+        """Type of the hidden states, such as `bfloat16`."""
+        return str(self.decoder.get_input_embeddings().weight.dtype).removeprefix("torch.")
+
+    def peft_fields(self, base_model: str, revision: str | None) -> dict[str, Any]:
+        """The fields of `adapter_config.json`, for use and with the base model as it was configured."""
+        fields: dict[str, Any] = self.peft_model.active_peft_config.to_dict()
+        # PEFT keeps these as sets, whose order differs from process to process, and names the head twice.
+        names = {key: sorted(set(fields[key])) for key in ("target_modules", "modules_to_save")}
+        return fields | names | {"base_model_name_or_path": base_model, "revision": revision, "inference_mode": True}
+
+    def adapter_weights(self) -> "dict[str, torch.Tensor]":
+        """The adapter's tensors by PEFT's names, on the CPU, in name order."""
+        from peft import get_peft_model_state_dict
+
+        # The embedding is frozen; "auto" would ask the hub whether it was resized.
+        weights = get_peft_model_state_dict(self.peft_model, save_embedding_layers=False)
+        return {name: weights[name].detach().cpu().contiguous() for name in sorted(weights)}
+
+    def load_adapter_weights(self, weights: "Mapping[str, torch.Tensor]") -> None:
+        """Put an adapter's tensors in the place of the first ones.
+
+        Raises:
+            AdapterMismatchError: Their names or shapes are not those that the adapter's configuration makes here.
+        """
+        from peft import set_peft_model_state_dict
+
+        expected = {name: tuple(tensor.shape) for name, tensor in self.adapter_weights().items()}
+        found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+        different = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        if different:
+            name = different[0]
+            raise AdapterMismatchError(
+                f"{len(different)} tensor(s) of the adapter do not fit the base model, the first is {name}: "
+                f"the adapter has {found.get(name)}, the base model needs {expected.get(name)}",
+                fix="use the base model that the adapter's manifest.json names",
+            )
+        set_peft_model_state_dict(self.peft_model, dict(weights))
+
+
+@contextmanager
+def lora_classifier(base: "BaseModel", head: LabelHead, lora: "LoraConfig") -> Iterator[Classifier]:
+    """Put a fresh adapter on a base model; afterwards the base is as it was.
+
+    LoRA's first matrices are drawn from torch's global generator, which the caller has seeded.
+
+    Raises:
+        ConfigError: A target module does not exist in this model.
+        NotACausalLanguageModelError: transformers has no sequence classifier for this architecture.
+    """
+    from peft import get_peft_model
+
+    shell = _sequence_classifier(base, head)
+    check_target_modules(shell, lora)
+    peft_model = get_peft_model(shell, _peft_config(lora), autocast_adapter_dtype=False)
+    _match_compute_dtype(base, peft_model)
+    try:
+        yield Classifier(
+            peft_model,
+            decoder=getattr(shell, shell.base_model_prefix),
+            score=getattr(shell, _HEAD),
+            num_labels=len(head.weight),
+            device=base.device,
+        )
+    finally:
+        peft_model.base_model.unload()
+        base.model.eval().requires_grad_(requires_grad=False)
+
+
+def check_target_modules(model: Any, lora: "LoraConfig") -> None:
+    """Check that each name in `training.lora.target_modules` is that of a linear layer, in full or at its end.
+
+    PEFT is content with one name of several that exists and would train less than was asked for.
+
+    Raises:
+        ConfigError: A name fits none; the message lists those that there are.
+    """
+    if lora.target_modules == (_ALL_LINEAR,):
+        return
+    linear = [name for name in _linear_modules(model) if name != _HEAD]
+    unknown = [
+        target for target in lora.target_modules if not any(f".{name}".endswith(f".{target}") for name in linear)
+    ]
+    if unknown:
+        there_are = sorted({name.rpartition(".")[2] for name in linear})
+        raise ConfigError(
+            f"training.lora.target_modules is {list(lora.target_modules)}, "
+            f"and the model has no linear layer named {unknown}",
+            fix=f"choose from {there_are}, or [{_ALL_LINEAR}] for all of them",
+        )
+
+
+def _linear_modules(model: Any) -> list[str]:
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    return [name for name, module in model.named_modules() if isinstance(module, (torch.nn.Linear, Conv1D))]
+
+
+def _sequence_classifier(base: "BaseModel", head: LabelHead) -> Any:
+    """The classifier's shell, made without weights, around the base model's decoder and a new head."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    config = copy.deepcopy(base.model.config)
+    config.num_labels = len(head.weight)
+    if hasattr(config, "quantization_config"):
+        # The decoder is quantized already; the shell has nothing to quantize.
+        del config.quantization_config
+    try:
+        with torch.device("meta"):
+            shell = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+    except ValueError as error:
+        raise _no_classifier(base) from error
+    decoder = base.model.base_model
+    if type(getattr(shell, shell.base_model_prefix)) is not type(decoder) or not hasattr(shell, _HEAD):
+        raise _no_classifier(base)
+    setattr(shell, shell.base_model_prefix, decoder)
+    setattr(shell, _HEAD, _linear(head, base.device))
+    for mark in _QUANTIZATION_MARKS:
+        if hasattr(base.model, mark):
+            setattr(shell, mark, getattr(base.model, mark))
+    return shell.eval()
+
+
+def _linear(head: LabelHead, device: str) -> "torch.nn.Linear":
+    import torch
+
+    num_labels, hidden_size = head.weight.shape
+    # On the meta device nothing is drawn from the random generator for weights that are replaced at once.
+    linear = torch.nn.Linear(hidden_size, num_labels, bias=False, device="meta")
+    linear.weight = torch.nn.Parameter(head.weight.to(device, torch.float32, copy=True))
+    return linear
+
+
+def _peft_config(lora: "LoraConfig") -> Any:
+    import peft
+
+    is_all = lora.target_modules == (_ALL_LINEAR,)
+    return peft.LoraConfig(
+        task_type="SEQ_CLS",
+        r=lora.r,
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
+        target_modules=_ALL_LINEAR if is_all else list(lora.target_modules),
+        use_rslora=lora.use_rslora,
+        use_dora=lora.use_dora,
+        modules_to_save=[_HEAD],
+    )
+
+
+def _match_compute_dtype(base: "BaseModel", peft_model: Any) -> None:
+    """Compute LoRA in the type of the hidden states: on quantized layers PEFT leaves it in float32, with casts."""
+    hidden_dtype = base.model.get_input_embeddings().weight.dtype
+    for name, parameter in peft_model.named_parameters():
+        if parameter.requires_grad and f".{_HEAD}." not in name:
+            parameter.data = parameter.data.to(hidden_dtype)
+
+
+def _no_classifier(base: "BaseModel") -> NotACausalLanguageModelError:
+    return NotACausalLanguageModelError(
+        f"{base.identity.name!r} is a {type(base.model).__name__}, "
+        "for which transformers has no sequence classifier with a `score` head",
+        fix="choose an architecture that has one, such as Llama, Qwen, Mistral, Gemma, Falcon or GPT-2",
+    )

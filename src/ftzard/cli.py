@@ -35,11 +35,15 @@ class _Group(click.Group):
 @click.version_option(package_name="ftzard")
 def main() -> None:
     """Continual fine-tuning of LLMs: labelled text in, an adapter and honest numbers out."""
-    # Nothing FTzard does needs these to phone home, and the warnings of libraries are not the person's business.
+    # Nothing FTzard does needs these to phone home.
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    # What our libraries warn each other of is not the person's business, unless they ask with `python -W`.
     if not sys.warnoptions:
         logging.captureWarnings(capture=True)
-        logging.getLogger("py.warnings").addHandler(logging.NullHandler())
+        logging.getLogger("py.warnings").propagate = False
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 @main.command()

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -21,6 +21,7 @@ from ftzard.config import FtzardConfig
 from ftzard.errors import ConfigError
 
 _PRIMARY = "config"
+_ENTRY = "ftzard_entry"
 _GIVEN = "ftzard_given"
 _DEFAULTS = "ftzard_defaults"
 # Hydra keeps its state in process-wide singletons.
@@ -28,6 +29,8 @@ _HYDRA_LOCK = threading.Lock()
 # Hydra's messages for a key that does not exist and for a group option that does not exist.
 _UNKNOWN_KEY = re.compile(r"Could not override '(?P<key>[^']+)'")
 _UNKNOWN_OPTION = re.compile(r"Could not find '(?P<option>[^']+)'")
+# What stands before the host in a URL: a name and perhaps a password.
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s'\"]*@")
 
 
 def bundled_conf_dir() -> Path:
@@ -49,10 +52,13 @@ def compose(overrides: Sequence[str] = (), *, project_dir: Path | None = None) -
     """
     sources = [directory for directory in _conf_dirs(project_dir) if directory.is_dir()]
     with _hydra(sources[0]):
-        search_path = (
-            [f"hydra.searchpath=[{','.join(f'file://{path}' for path in sources[1:])}]"] if sources[1:] else []
-        )
-        values, choices = _composed(_PRIMARY, [*overrides, *search_path])
+        from hydra.core.config_store import ConfigStore
+
+        # Hydra looks for its primary config before it knows the search path, and a project need not have one.
+        search_path = [f"file://{path}" for path in sources[1:]]
+        entry = {"defaults": [_PRIMARY, "_self_"], "hydra": {"searchpath": search_path}}
+        ConfigStore.instance().store(name=_ENTRY, node=entry, replace=True)
+        values, choices = _composed(_ENTRY, overrides)
     return _validated(values, _Origins(tuple(overrides), choices, tuple(sources)))
 
 
@@ -125,32 +131,68 @@ def _composed(config_name: str, overrides: Sequence[str]) -> tuple[dict[str, Any
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        composed = hydra_compose(config_name, overrides=list(overrides), return_hydra_config=True)
+        composed = hydra_compose(
+            config_name, overrides=[_opened(given) for given in overrides], return_hydra_config=True
+        )
         choices = {str(group): str(option) for group, option in composed.hydra.runtime.choices.items()}
         without_hydra = {key: value for key, value in composed.items_ex(resolve=False) if key != "hydra"}
         values = OmegaConf.to_container(OmegaConf.create(without_hydra), resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise _explained(error, overrides) from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{config_name}.yaml is not a mapping", fix="make it a mapping of groups to their keys")
-    return {str(key): value for key, value in values.items()}, choices
+    # Hydra raises a bare ValueError for a group that is set to a number.
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+        # Not chained: the text is in the message, and there without passwords.
+        raise _explained(error, overrides) from None
+    plain: dict[str, Any] = _with_text_keys(values)
+    return plain, choices
+
+
+def _opened(given: str) -> str:
+    """An override as Hydra takes it: it refuses new keys in a mapping unless they are added by force."""
+    key = given.partition("=")[0]
+    is_open = any(key == mapping or key.startswith(f"{mapping}.") for mapping in _open_mappings(FtzardConfig))
+    return f"++{given}" if is_open else given
+
+
+def _open_mappings(cls: type, prefix: str = "") -> list[str]:
+    """The keys whose value is a mapping with keys of the person's choice."""
+    keys = []
+    for item in fields(cls):
+        if isinstance(item.type, type) and is_dataclass(item.type):
+            keys += _open_mappings(item.type, f"{prefix}{item.name}.")
+        elif get_origin(item.type) is dict:
+            keys.append(prefix + item.name)
+    return keys
+
+
+def _with_text_keys(values: Any) -> Any:
+    """YAML reads the key in `{0: negative}` as a number; in the configuration every key is a text."""
+    if isinstance(values, dict):
+        return {str(key): _with_text_keys(value) for key, value in values.items()}
+    return values
 
 
 def _explained(error: Exception, overrides: Sequence[str]) -> ConfigError:
     """Hydra's error in FTzard's words; Hydra's own advice (`+key=...`) would only lead to the next error."""
-    text = str(error)
+    text = _without_credentials(str(error))
     if unknown := _UNKNOWN_KEY.search(text):
         key = unknown["key"]
         culprit = next((given for given in overrides if given.lstrip("+~").startswith(key)), key)
-        return ConfigError(f"Unknown key {key!r} in the override {culprit!r}", fix=_advice_for_key(key))
+        return ConfigError(
+            f"Unknown key {key!r} in the override {_without_credentials(culprit)!r}", fix=_advice_for_key(key)
+        )
     if unknown := _UNKNOWN_OPTION.search(text):
         # Hydra lists the options and then its search path, both indented by a tab.
         options = re.findall(r"^\t([\w./-]+)$", text, flags=re.MULTILINE)
         allowed = f"one of {', '.join(options)}" if options else "a file in that folder of conf/"
         return ConfigError(f"There is no {unknown['option']!r} in conf/", fix=f"choose {allowed}")
+    cause = _without_credentials(str(error.__cause__ or "")).partition("\n")[0]
     return ConfigError(
-        f"The configuration cannot be composed: {text}", fix="see `ftzard config --help` for the grammar"
+        f"The configuration cannot be composed: {text}{cause and f': {cause}'}",
+        fix="see `ftzard config --help` for the grammar",
     )
+
+
+def _without_credentials(text: str) -> str:
+    return _CREDENTIALS.sub("***@", text)
 
 
 def _advice_for_key(key: str) -> str:
@@ -195,7 +237,8 @@ class _Problem:
     def of(cls, detail: Any, origins: "_Origins") -> "_Problem":
         key = ".".join(str(part) for part in detail["loc"])
         if detail["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
-            return cls(f"{origins.of(key)}: unknown key {key} = {detail['input']!r}", _advice_for_key(key))
+            line = f"{origins.of(key)}: unknown key {key} = {detail['input']!r}"
+            return cls(_without_credentials(line), _advice_for_key(key))
         message = detail["msg"].removeprefix("Value error, ")
         # A rule over several keys reports the whole section as its input; the message names the keys. And a password
         # must not be shown, wherever the value came from.
@@ -203,7 +246,8 @@ class _Problem:
         shown = "" if is_secret or isinstance(detail["input"], Mapping) else f" = {detail['input']!r}"
         origin = "the configuration" if is_secret else origins.of(key)
         message = message[:1].lower() + message[1:]
-        return cls(f"{origin}: {key or 'the configuration'}{shown}: {message}", f"change {key or 'one of them'}")
+        line = f"{origin}: {key or 'the configuration'}{shown}: {message}"
+        return cls(_without_credentials(line), f"change {key or 'one of them'}")
 
 
 @dataclass(frozen=True)
@@ -217,7 +261,11 @@ class _Origins:
     def of(self, key: str) -> str:
         """The file or override that sets `key`, or a key below it."""
         for given in reversed(self.overrides):
-            if given.lstrip("+~").partition("=")[0].startswith(key):
+            set_key = given.lstrip("+~").partition("=")[0]
+            is_below = not key or f"{set_key}.".startswith(f"{key}.")
+            is_above = f"{key}.".startswith(f"{set_key}.")
+            # A group's option is a file, and that is what is named.
+            if (is_below or is_above) and set_key not in self.choices:
                 return f"override {given!r}"
         path = key.split(".")
         experiment = self.choices.get("experiment")

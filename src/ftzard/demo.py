@@ -23,6 +23,8 @@ from ftzard.resources.tracking import RunSummary, Tracking
 _NUM_TWEETS = 1600
 _SEED = 0
 _TWEETS = "data/raw/tweets.csv"
+_CONFIG = "conf/config.yaml"
+_DEMO_RECIPE = "- experiment: demo"
 
 _IGNORED = """\
 /data
@@ -92,13 +94,14 @@ def make_demo_project(workspace: Path) -> None:
     Raises:
         StorageError: The folder holds something that is no demo project.
     """
+    # The configuration first, because it says whose folder this is.
     files = {
+        _CONFIG: _demo_config(),
         ".gitignore": _IGNORED,
         "pyproject.toml": _PYPROJECT,
         ".dagster/dagster.yaml": _DAGSTER,
-        "conf/config.yaml": _demo_config(),
     }
-    is_demo = (workspace / "conf/config.yaml").is_file()
+    is_demo = _is_demo(workspace)
     if workspace.is_dir() and any(workspace.iterdir()) and not is_demo:
         raise StorageError(
             f"{workspace} is not empty and not a demo project", fix="give another folder with --workspace"
@@ -109,19 +112,28 @@ def make_demo_project(workspace: Path) -> None:
     for name, content in files.items():
         path = workspace / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
+        if not path.is_file():
+            path.write_text(content, encoding="utf-8")
     (workspace / _TWEETS).parent.mkdir(parents=True, exist_ok=True)
     init_project_repository(workspace, remote=workspace / "dvc-remote")
-    edits = {name: _becomes(content.encode()) for name, content in files.items() if name != ".gitignore"}
+    edits = {name: _becomes((workspace / name).read_bytes()) for name in files if name != ".gitignore"}
     commit_edits(Git.find(workspace), None, edits, "Configure the demo")
-    # Last, because its presence says that the project is complete.
-    tweets.write_csv(workspace / _TWEETS)
+    # Last and at once, because its presence says that the project is complete.
+    partial = workspace / f"{_TWEETS}.tmp"
+    tweets.write_csv(partial)
+    partial.replace(workspace / _TWEETS)
 
 
 def _demo_config() -> str:
     """FTzard's own primary configuration with the demo's recipe chosen."""
     bundled = (bundled_conf_dir() / "config.yaml").read_text(encoding="utf-8")
-    return bundled.replace("- experiment: null", "- experiment: demo")
+    return bundled.replace("- experiment: null", _DEMO_RECIPE)
+
+
+def _is_demo(workspace: Path) -> bool:
+    """Whether the folder's configuration chooses the demo's recipe; any other project is somebody's own."""
+    path = workspace / _CONFIG
+    return path.is_file() and _DEMO_RECIPE in path.read_text(encoding="utf-8", errors="replace")
 
 
 def _becomes(content: bytes) -> Any:

@@ -61,24 +61,22 @@ def stale_assets(project_dir: Path, overrides: Sequence[str], instance: dg.Dagst
         known = {name: version for name, version in versions.items() if version is not None}
         is_fresh = (
             not set(asset.inputs) & set(stale)
-            and any(assets_dir.glob(f"{asset.name}*"))
+            # Before the look at the disk, so that a project without batches is told so before a run begins.
             and _recorded_fingerprint(instance, pipeline.asset_key(asset.name)) == asset.fingerprint(step, known)
+            and any(assets_dir.glob(f"{asset.name}*"))
         )
         if not is_fresh:
             stale.append(asset.name)
     return tuple(stale)
 
 
-def materialize(
-    project_dir: Path, overrides: Sequence[str] = (), *, force: bool = False, log_level: str = "INFO"
-) -> Materialization:
+def materialize(project_dir: Path, overrides: Sequence[str] = (), *, force: bool = False) -> Materialization:
     """Materialize the spine of a project, as far as it is stale.
 
     Args:
         project_dir: The project folder.
         overrides: In Hydra's grammar.
         force: Materialize everything.
-        log_level: Of Dagster's console log.
 
     Raises:
         FtzardError: What went wrong in the step that failed; what was stored before is still there.
@@ -96,7 +94,7 @@ def materialize(
             result = job.execute_in_process(
                 instance=instance,
                 asset_selection=[pipeline.asset_key(name) for name in stale],
-                run_config=_run_config(pipeline.configuration, overrides, log_level),
+                run_config=_run_config(pipeline.configuration, overrides),
             )
         except Exception as error:
             _raise_cause(error)
@@ -104,10 +102,11 @@ def materialize(
     return Materialization(stale, fresh, result.run_id)
 
 
-def _run_config(resource_key: str, overrides: Sequence[str], log_level: str) -> dict[str, Any]:
+def _run_config(resource_key: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """Dagster's console stays quiet: who calls has our log records, and gets the error itself, once."""
     return {
         "resources": {resource_key: {"config": {"overrides": list(overrides)}}},
-        "loggers": {"console": {"config": {"log_level": log_level}}},
+        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }
 
 

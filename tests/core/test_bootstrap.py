@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from ftzard.core import bootstrap
 from ftzard.core.bootstrap import (
-    Interval,
     Statistic,
     bootstrap_interval,
     paired_difference,
     percentile_interval,
     resample_values,
 )
+from ftzard.core.evaluation_report import Interval
 from ftzard.core.metrics import FloatArray, IntArray
 
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30)

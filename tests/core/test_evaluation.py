@@ -11,8 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftzard.config import EvaluationConfig
-from ftzard.core.bootstrap import Interval
-from ftzard.core.calibration import ReliabilityBin
 from ftzard.core.evaluation import (
     METRIC_NAMES,
     ClassScores,
@@ -21,6 +19,7 @@ from ftzard.core.evaluation import (
     SystemScores,
     evaluate,
 )
+from ftzard.core.evaluation_report import Interval, ReliabilityBin
 from ftzard.core.predictions import predictions_frame
 from ftzard.core.records import EXAMPLE_SCHEMA
 from ftzard.errors import InvalidPredictionsError, PredictionsMismatchError, SingleClassError, TooFewExamplesError

@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ftzard.core.bootstrap import Interval
-from ftzard.core.calibration import ReliabilityBin, reliability_bins
+from ftzard.core.calibration import reliability_bins
+from ftzard.core.evaluation_report import Interval, ReliabilityBin
 from ftzard.core.figures import (
     confusion_matrix,
     interval_plot,

@@ -5,7 +5,6 @@ import polars as pl
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
 from ftzard.core.cleaning import clean
-from ftzard.core.figures import label_balance, length_histogram
 from ftzard.core.reading import read_batches
 from ftzard.core.records import Cleaned, Splits
 from ftzard.core.splitting import split, stratification_error, test_fingerprint
@@ -50,6 +49,8 @@ def cleaned(raw_data: pl.DataFrame, step: Step) -> StepResult[Cleaned]:
     Exact duplicates and texts with conflicting labels are taken out; every row that did not become an example is kept
     beside it with a reason.
     """
+    from ftzard.core.figures import label_balance, length_histogram
+
     value = clean(raw_data, step.config.data)
     reasons = value.rejected.group_by("reason").len("rows").sort("rows", "reason", descending=[True, False])
     return StepResult(
@@ -73,6 +74,8 @@ def splits(cleaned: Cleaned, step: Step) -> StepResult[Splits]:
 
     An example's split follows from a hash of its text, so it never moves to another split.
     """
+    from ftzard.core.figures import label_balance
+
     value = split(cleaned.examples, step.config.data)
     return StepResult(
         value=value,

@@ -4,11 +4,7 @@ import polars as pl
 
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
-from ftzard.core.evaluation import evaluate
 from ftzard.core.evaluation_report import EvaluationReport
-from ftzard.core.figures import confusion_matrix, interval_plot, reliability_diagram
-from ftzard.core.inference import predict
-from ftzard.core.predictions import labels_of_predictions
 from ftzard.core.records import AdapterDirectory, Splits
 
 _GROUP = "evaluation"
@@ -26,6 +22,9 @@ def predictions(lora_adapter: AdapterDirectory, splits: Splits, step: Step) -> S
 
     One row per example: hash of the text, true label, predicted label, and probability and logit of each label.
     """
+    from ftzard.core.inference import predict
+    from ftzard.core.predictions import labels_of_predictions
+
     value = predict(lora_adapter, splits.test, step.config)
     return StepResult(
         value=value,
@@ -40,6 +39,9 @@ def metrics(predictions: pl.DataFrame, splits: Splits, step: Step) -> StepResult
 
     TF-IDF with logistic regression is trained on the same train split; the difference to it is paired, row by row.
     """
+    from ftzard.core.evaluation import evaluate
+    from ftzard.core.figures import confusion_matrix, interval_plot, reliability_diagram
+
     report = evaluate(predictions, splits.train, splits.test, step.config.evaluation)
     return StepResult(
         value=report,

@@ -1,6 +1,6 @@
 """What an asset function takes and returns: plain values, so that a test can call it."""
 
-import tempfile
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,8 +35,10 @@ class Step:
     def new_directory(self) -> Path:
         """A new folder on the project's file system, for a result that an IO manager will move into place."""
         scratch = self.project_dir / ".ftzard" / "scratch"
-        scratch.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(dir=scratch))
+        # Not `tempfile`, whose folders only their owner may read: this one becomes part of the project's data.
+        directory = scratch / uuid.uuid4().hex
+        directory.mkdir(parents=True)
+        return directory
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
+_logger = logging.getLogger(__name__)
+
 # Metadata keys that the IO manager and `ftzard.materialization` read.
 RUN_ID_KEY = "mlflow_run_id"
 FINGERPRINT_KEY = "ftzard/fingerprint"
@@ -128,6 +130,7 @@ class TrackedAsset(Generic[P, T_co]):
         mlflow.tracking.close_abandoned(lambda run_id: _is_over(context.instance, run_id))
         run = mlflow.tracking.open_run(self.mlflow_step, tags=self._tags(context, versions))
         with run.ending_on_failure(), _logs_forwarded_to(context.log):
+            _logger.info("%s: MLflow run %s of %s", self.name, run.run_id, self.mlflow_step)
             _log_configuration(run, step.config)
             call: Callable[..., StepResult[T_co]] = self.function
             result = call(**inputs, step=replace(step, report=run.report))

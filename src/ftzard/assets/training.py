@@ -1,12 +1,14 @@
 """The fine-tuned adapter."""
 
+from typing import TYPE_CHECKING
+
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
 from ftzard.core.cleaning import labels_of
-from ftzard.core.figures import loss_curve
-from ftzard.core.progress import Progress
 from ftzard.core.records import AdapterDirectory, Splits
-from ftzard.core.training import train_adapter
+
+if TYPE_CHECKING:
+    from ftzard.core.progress import Progress
 
 
 @tracked_asset(
@@ -22,8 +24,10 @@ def lora_adapter(splits: Splits, step: Step) -> StepResult[AdapterDirectory]:
     A directory: `adapter_model.safetensors`, `adapter_config.json`, the tokenizer's and the labels' files, and
     `manifest.json` with the base model, the data commit, the configuration and the checksum of each file.
     """
+    from ftzard.core.figures import loss_curve
+    from ftzard.core.training import train_adapter
 
-    def report(progress: Progress) -> None:
+    def report(progress: "Progress") -> None:
         if progress.loss is not None:
             step.report({"loss": progress.loss, "tokens_per_s": progress.tokens_per_s}, progress.done)
 

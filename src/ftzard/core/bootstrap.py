@@ -10,12 +10,10 @@ that held the shares fixed would promise more than that.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Self
 
 import numpy as np
-from pydantic import ConfigDict, FiniteFloat, model_validator
-from pydantic.dataclasses import dataclass
 
+from ftzard.core.evaluation_report import Interval
 from ftzard.core.metrics import FloatArray, IntArray
 
 # The convention of the field, and what every sentence and axis of the report says.
@@ -27,22 +25,6 @@ _MAX_SAMPLES_AT_ONCE = 128
 
 # From row indices of shape (b, n) to values of shape (b,), or (b, m) for m statistics at once.
 Statistic = Callable[[IntArray], FloatArray]
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Interval:
-    """A measured value and its 95 % confidence interval, low <= value <= high."""
-
-    value: FiniteFloat
-    low: FiniteFloat
-    high: FiniteFloat
-
-    @model_validator(mode="after")
-    def _holds_its_value(self) -> Self:
-        if not self.low <= self.value <= self.high:
-            message = f"an interval holds its value: not {self.low} <= {self.value} <= {self.high}"
-            raise ValueError(message)
-        return self
 
 
 def resample_values(statistic: Statistic, num_rows: int, num_samples: int, seed: int) -> FloatArray:

@@ -5,29 +5,9 @@ label in equal-width bins (Guo et al., "On Calibration of Modern Neural Networks
 """
 
 import numpy as np
-from pydantic import ConfigDict, FiniteFloat
-from pydantic.dataclasses import dataclass
 
+from ftzard.core.evaluation_report import ReliabilityBin
 from ftzard.core.metrics import FloatArray, IntArray
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class ReliabilityBin:
-    """The examples whose confidence lies in one interval.
-
-    Attributes:
-        low: Lower edge, not part of the bin.
-        high: Upper edge, part of the bin.
-        num_examples: How many examples lie in it.
-        mean_confidence: Their mean confidence, in [0, 1]; None where there are none.
-        accuracy: The share of them that was predicted right, in [0, 1]; None where there are none.
-    """
-
-    low: FiniteFloat
-    high: FiniteFloat
-    num_examples: int
-    mean_confidence: FiniteFloat | None
-    accuracy: FiniteFloat | None
 
 
 def bin_indices(confidences: FloatArray, num_bins: int) -> IntArray:

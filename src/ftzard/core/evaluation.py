@@ -12,17 +12,18 @@ import polars as pl
 from ftzard.config import EvaluationConfig
 from ftzard.core.baseline import majority_predictions, tfidf_predictions
 from ftzard.core.bootstrap import (
-    Interval,
     Statistic,
     paired_difference,
     percentile_interval,
     resample_values,
 )
-from ftzard.core.calibration import ReliabilityBin, expected_calibration_errors, reliability_bins
+from ftzard.core.calibration import expected_calibration_errors, reliability_bins
 from ftzard.core.evaluation_report import (
     SLICE_NAMES,
     ClassScores,
     EvaluationReport,
+    Interval,
+    ReliabilityBin,
     SliceName,
     SliceScores,
     SystemScores,

@@ -3,11 +3,8 @@
 import json
 from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, FiniteFloat, TypeAdapter
+from pydantic import ConfigDict, FiniteFloat, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass
-
-from ftzard.core.bootstrap import Interval
-from ftzard.core.calibration import ReliabilityBin
 
 # Validated when made, so that what is not a finite number fails where it arises and not in a file.
 _STRICT = ConfigDict(extra="forbid")
@@ -16,6 +13,41 @@ Verdict = Literal["better", "worse", "undecided"]
 SliceName = Literal["short", "medium", "long"]
 # In the order of the lengths.
 SLICE_NAMES: tuple[SliceName, ...] = ("short", "medium", "long")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Interval:
+    """A measured value and its 95 % confidence interval, low <= value <= high."""
+
+    value: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
+
+    @model_validator(mode="after")
+    def _holds_its_value(self) -> Self:
+        if not self.low <= self.value <= self.high:
+            message = f"an interval holds its value: not {self.low} <= {self.value} <= {self.high}"
+            raise ValueError(message)
+        return self
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ReliabilityBin:
+    """The examples whose confidence lies in one interval.
+
+    Attributes:
+        low: Lower edge, not part of the bin.
+        high: Upper edge, part of the bin.
+        num_examples: How many examples lie in it.
+        mean_confidence: Their mean confidence, in [0, 1]; None where there are none.
+        accuracy: The share of them that was predicted right, in [0, 1]; None where there are none.
+    """
+
+    low: FiniteFloat
+    high: FiniteFloat
+    num_examples: int
+    mean_confidence: FiniteFloat | None
+    accuracy: FiniteFloat | None
 
 
 @dataclass(frozen=True, config=_STRICT)

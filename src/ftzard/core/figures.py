@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ftzard.core.bootstrap import Interval
-from ftzard.core.calibration import ReliabilityBin
+from ftzard.core.evaluation_report import Interval, ReliabilityBin
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,6 +12,7 @@ from ftzard.config import DataConfig
 from ftzard.core.evaluation_report import EvaluationReport
 from ftzard.core.reading import list_batches
 from ftzard.core.records import AdapterDirectory, Cleaned, Splits
+from ftzard.errors import StorageError
 
 AssetValue = pl.DataFrame | Cleaned | Splits | AdapterDirectory | EvaluationReport
 
@@ -44,12 +45,17 @@ def batches_version(project_dir: Path, config: DataConfig) -> str:
 
     Raises:
         NoBatchesError: There are none.
+        StorageError: One cannot be read.
     """
     names_and_hashes = []
     for path in list_batches(project_dir, config):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        names_and_hashes.append([path.relative_to(project_dir).as_posix(), digest])
+        name = path.relative_to(project_dir).as_posix()
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise StorageError(f"{name} cannot be read: {error.strerror}", fix="look at its permissions") from error
+        names_and_hashes.append([name, digest])
     return fingerprint(names_and_hashes)
 
 

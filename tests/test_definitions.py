@@ -1,0 +1,308 @@
+"""The definitions of a pipeline: their names, and that they merge, select and run as Dagster's own."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from ftzard.composition import compose
+from ftzard.config import FtzardConfig, TrackingConfig, TrainingConfig
+from ftzard.core.evaluation_report import EvaluationReport
+from ftzard.core.records import AdapterDirectory, Cleaned, Splits
+from ftzard.definitions import build_definitions, defs
+from ftzard.errors import ConfigError
+from ftzard.materialization import project_instance
+from ftzard.resources.tracking import Tracking
+
+_REPOSITORY = Path(__file__).parents[1]
+_SPINE = ("raw_data", "cleaned", "splits", "lora_adapter", "predictions", "metrics")
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+def _keys(definitions: dg.Definitions) -> set[str]:
+    graph = definitions.resolve_asset_graph()
+    return {key.to_user_string() for key in graph.materializable_asset_keys}
+
+
+def _ingest(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    *,
+    name: str = "ftzard",
+    key: str = "raw_data",
+    overrides: Sequence[str] = (),
+) -> dg.ExecuteInProcessResult:
+    """Materialize the first asset, as the Launchpad does: overrides are the run's resource configuration."""
+    run_config = {"resources": {f"{name}_configuration": {"config": {"overrides": list(overrides)}}}}
+    return definitions.resolve_job_def(f"{name}_spine").execute_in_process(
+        instance=instance, asset_selection=[dg.AssetKey(key.split("/"))], run_config=run_config
+    )
+
+
+# What is in them
+
+
+def test_the_definitions_of_the_module_load_and_pyproject_names_them() -> None:
+    dg.Definitions.validate_loadable(defs)
+    tools = tomllib.loads((_REPOSITORY / "pyproject.toml").read_text())["tool"]
+    module = importlib.import_module(tools["dagster"]["module_name"])
+    assert module.defs is defs
+    assert tools["dg"]["project"]["defs_module"] == module.__name__
+
+
+def test_the_spine_is_six_assets_in_a_chain_that_ends_in_metrics() -> None:
+    graph = defs.resolve_asset_graph()
+    assert _keys(defs) == set(_SPINE)
+    parents = {
+        key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys}
+        for key in graph.materializable_asset_keys
+    }
+    assert parents["raw_data"] == set()
+    assert parents["cleaned"] == {"raw_data"}
+    assert parents["splits"] == {"cleaned"}
+    assert parents["lora_adapter"] == {"splits"}
+    assert parents["predictions"] == {"lora_adapter", "splits"}
+    assert {"predictions"} <= parents["metrics"] <= {"predictions", "splits"}
+
+
+def test_every_asset_says_what_it_is_who_owns_it_and_of_which_stage_and_kind_it_is() -> None:
+    groups = {}
+    for spec in defs.resolve_all_asset_specs():
+        name = spec.key.to_user_string()
+        groups[name] = spec.group_name
+        assert spec.description, name
+        assert len(spec.description) > 30, name
+        assert spec.owners == ["team:ftzard"]
+        assert 1 <= len(spec.kinds) <= 3, name
+        assert spec.code_version, name
+        assert spec.tags["ftzard/mlflow_step"]
+    assert groups == {
+        "raw_data": "data",
+        "cleaned": "data",
+        "splits": "data",
+        "lora_adapter": "training",
+        "predictions": "evaluation",
+        "metrics": "evaluation",
+    }
+
+
+def test_each_asset_belongs_to_the_mlflow_step_of_its_name() -> None:
+    steps = {spec.key.to_user_string(): spec.tags["ftzard/mlflow_step"] for spec in defs.resolve_all_asset_specs()}
+    assert steps == {
+        "raw_data": "DATA_INGESTION",
+        "cleaned": "DATA_CLEANING",
+        "splits": "DATA_PROCESSING",
+        "lora_adapter": "TRAINING",
+        "predictions": "INFERENCE",
+        "metrics": "EVALUATION",
+    }
+
+
+def test_checks_of_data_block_and_the_one_of_quality_warns() -> None:
+    checks = {
+        (spec.asset_key.to_user_string(), spec.name): spec.blocking
+        for check in defs.asset_checks or []
+        if isinstance(check, dg.AssetChecksDefinition)
+        for spec in check.check_specs
+    }
+    assert checks == {
+        ("cleaned", "examples_fit_the_schema"): True,
+        ("splits", "splits_are_disjoint"): True,
+        ("metrics", "adapter_beats_baseline"): False,
+    }
+
+
+def test_resources_and_jobs_carry_the_pipelines_name() -> None:
+    definitions = build_definitions(name="tweets")
+    assert {key.split("_", 1)[0] for key in definitions.resources or {}} == {"tweets"}
+    assert definitions.resolve_job_def("tweets_spine").name == "tweets_spine"
+
+
+@pytest.mark.parametrize(
+    ("name", "key_prefix", "first"),
+    [
+        ("ftzard", None, "raw_data"),
+        ("ftzard", "team", "team/raw_data"),
+        ("ftzard", ["team", "tweets"], "team/tweets/raw_data"),
+        ("tweets", None, "tweets/raw_data"),
+        ("tweets", [], "raw_data"),
+    ],
+)
+def test_keys_have_the_prefix_that_is_given_or_else_the_name_where_it_is_not_the_default(
+    name: str, key_prefix: str | list[str] | None, first: str
+) -> None:
+    definitions = build_definitions(name=name, key_prefix=key_prefix)
+    dg.Definitions.validate_loadable(definitions)
+    assert first in _keys(definitions)
+    assert len(_keys(definitions)) == len(_SPINE)
+
+
+@pytest.mark.parametrize("name", ["", "two words", "a-b", "1st", "a/b", "a\n", "ü"])
+def test_a_name_that_cannot_be_part_of_a_resource_key_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="name = "):
+        build_definitions(name=name)
+
+
+def test_steps_share_a_process_unless_another_executor_is_given() -> None:
+    assert build_definitions().executor is dg.in_process_executor
+    chosen = build_definitions(executor=dg.multiprocess_executor)
+    assert chosen.resolve_job_def("ftzard_spine").executor_def is dg.multiprocess_executor
+    assert build_definitions(executor=None).executor is None
+
+
+# Runs
+
+
+def test_overrides_of_a_run_hold_for_that_run_only_and_for_everything_in_it(
+    tracked_project: Path, instance: dg.DagsterInstance
+) -> None:
+    definitions = build_definitions(["experiment=tiny"], project_dir=tracked_project)
+    once = ["tracking.experiment=once", "data.text_column=label", "data.label_column=text"]
+    swapped = _ingest(definitions, instance, overrides=once).output_for_node("raw_data")
+    usual = _ingest(definitions, instance).output_for_node("raw_data")
+    assert set(swapped["text"]) == {"negative", "positive"} == set(usual["label"])
+    for experiment in ("once", "tiny"):
+        assert len(Tracking(TrackingConfig(experiment=experiment), tracked_project).runs()) == 1
+
+
+def test_a_configuration_made_in_python_is_the_one_that_is_used_and_a_run_can_override_it(
+    tracked_project: Path, instance: dg.DagsterInstance
+) -> None:
+    made = FtzardConfig(tracking=TrackingConfig(experiment="mine"), training=TrainingConfig(seed=5))
+    definitions = build_definitions(made, project_dir=tracked_project)
+    _ingest(definitions, instance)
+    _ingest(definitions, instance, overrides=["tracking.experiment=once"])
+    for experiment in ("mine", "once"):
+        (run,) = Tracking(TrackingConfig(experiment=experiment), tracked_project).runs()
+        tracked = Tracking(made.tracking, tracked_project).run(run.run_id)
+        assert tracked.client.get_run(run.run_id).data.params["training.seed"] == "5"
+
+
+def test_an_impossible_override_fails_the_run_before_anything_is_written(
+    tracked_project: Path, instance: dg.DagsterInstance
+) -> None:
+    definitions = build_definitions(["experiment=tiny"], project_dir=tracked_project)
+    with pytest.raises(dg.DagsterError) as caught:
+        _ingest(definitions, instance, overrides=["training.learnin_rate=1"])
+    assert isinstance(caught.value.__cause__, ConfigError)
+    assert "did you mean training.learning_rate" in str(caught.value.__cause__)
+    assert not (tracked_project / "data" / "assets").exists()
+
+
+def test_an_asset_can_be_loaded_by_its_key(materialized_project: Path) -> None:
+    definitions = build_definitions(["experiment=tiny"], project_dir=materialized_project)
+    types = {
+        "raw_data": pl.DataFrame,
+        "cleaned": Cleaned,
+        "splits": Splits,
+        "lora_adapter": AdapterDirectory,
+        "predictions": pl.DataFrame,
+        "metrics": EvaluationReport,
+    }
+    with project_instance(materialized_project) as recorded:
+        for name, cls in types.items():
+            assert isinstance(definitions.load_asset_value(name, instance=recorded), cls), name
+        raw = definitions.load_asset_value("raw_data", instance=recorded, python_type=pl.DataFrame)
+    assert isinstance(raw, pl.DataFrame)
+    assert raw.height == 72
+
+
+def test_the_materialized_spine_is_one_finished_mlflow_run_for_each_step(materialized_project: Path) -> None:
+    config = compose(["experiment=tiny"], project_dir=materialized_project)
+    runs = Tracking(config.tracking, materialized_project).runs()
+    assert [run.step for run in runs] == [
+        "DATA_INGESTION", "DATA_CLEANING", "DATA_PROCESSING", "TRAINING", "INFERENCE", "EVALUATION",
+    ]  # fmt: skip
+    assert {run.status for run in runs} == {"FINISHED"}
+
+
+def _code_location(project: Path) -> dg.Definitions:
+    """Somebody's code location with an asset, resources and an executor of their own, and two pipelines of ours."""
+
+    @dg.asset(deps=[dg.AssetKey(["second", "metrics"])], required_resource_keys={"mlflow", "configuration"})
+    def newsletter(context: dg.AssetExecutionContext) -> str:
+        return f"{context.resources.mlflow} {context.resources.configuration}"
+
+    own = dg.Definitions(
+        assets=[newsletter],
+        resources={
+            "mlflow": dg.ResourceDefinition.hardcoded_resource("theirs"),
+            "configuration": dg.ResourceDefinition.hardcoded_resource("too"),
+            "io_manager": dg.mem_io_manager,
+        },
+        executor=dg.in_process_executor,
+    )
+    pipelines = [
+        build_definitions(
+            ["experiment=tiny", f"tracking.experiment={name}"], name=name, project_dir=project, executor=None
+        )
+        for name in ("first", "second")
+    ]
+    return dg.Definitions.merge(own, *pipelines)
+
+
+@pytest.mark.slow
+def test_two_pipelines_and_somebodys_own_asset_materialize_in_one_code_location(
+    tracked_project: Path, instance: dg.DagsterInstance
+) -> None:
+    location = _code_location(tracked_project)
+    dg.Definitions.validate_loadable(location)
+    assert _keys(location) == {f"{name}/{asset}" for name in ("first", "second") for asset in _SPINE} | {"newsletter"}
+    location.resolve_job_def("first_spine").execute_in_process(instance=instance)
+    location.resolve_job_def("second_spine").execute_in_process(instance=instance)
+    result = location.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=instance, asset_selection=[dg.AssetKey("newsletter")]
+    )
+    assert result.output_for_node("newsletter") == "theirs too"
+    for name in ("first", "second"):
+        runs = Tracking(TrackingConfig(experiment=name), tracked_project).runs()
+        assert [run.status for run in runs] == ["FINISHED"] * len(_SPINE)
+        report = location.load_asset_value(dg.AssetKey([name, "metrics"]), instance=instance)
+        assert isinstance(report, EvaluationReport)
+        assert (tracked_project / "data" / "assets" / name).is_dir()
+
+
+# The command line
+
+
+def _run_dagster(project: Path, *arguments: str) -> None:
+    """Run `dagster ...` in a project, with an instance of its own."""
+    home = project / ".dagster"
+    home.mkdir(exist_ok=True)
+    env = {**os.environ, "DAGSTER_HOME": str(home)}
+    done = subprocess.run(
+        [sys.executable, "-m", "dagster", *arguments], cwd=project, env=env, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _materialized(project: Path) -> list[str]:
+    with project_instance(project) as recorded:
+        return [name for name in _SPINE if recorded.get_latest_materialization_event(dg.AssetKey(name))]
+
+
+@pytest.mark.slow
+def test_dagsters_command_line_materializes_a_string_selection(tracked_project: Path) -> None:
+    config: dict[str, Any] = {
+        "resources": {"ftzard_configuration": {"config": {"overrides": ["experiment=tiny"]}}},
+        "loggers": {"console": {"config": {"log_level": "WARNING"}}},
+    }
+    arguments = ("-m", "ftzard.definitions", "--config-json", json.dumps(config))
+    _run_dagster(tracked_project, "asset", "materialize", "--select", "raw_data*", *arguments)
+    assert _materialized(tracked_project) == list(_SPINE)
+    runs = Tracking(TrackingConfig(experiment="tiny"), tracked_project).runs()
+    assert [run.status for run in runs] == ["FINISHED"] * len(_SPINE)

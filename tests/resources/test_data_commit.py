@@ -19,10 +19,10 @@ from ftzard.config import VersioningConfig
 from ftzard.errors import DataCommitError, NotADvcRepositoryError, NotAGitRepositoryError, PushError
 from ftzard.resources import data_commit
 from ftzard.resources.data_commit import DataCommit
-from ftzard.resources.versioning import DvcRepository
 from ftzard.resources.dvc_session import open_dvc
 from ftzard.resources.git import Git
 from ftzard.resources.project_repository import init_project_repository
+from ftzard.resources.versioning import DvcRepository
 
 _CONFIG = VersioningConfig()
 

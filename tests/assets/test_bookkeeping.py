@@ -1,0 +1,203 @@
+"""What a run leaves behind: a commit, an MLflow run and a data version for each asset; and what a failure leaves."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from mlflow.entities import Run
+from tests.project_scenario import (
+    NAMES,
+    TINY,
+    copy_of,
+    data_versions,
+    failure_of,
+    file_bytes,
+    git,
+    materializations,
+    run,
+    stored_value,
+    tracking,
+)
+
+from ftzard.composition import compose, to_dict
+from ftzard.core.versions import content_version
+from ftzard.errors import ModelNotFoundError
+from ftzard.materialization import project_instance
+
+_STEPS = {
+    "raw_data": "DATA_INGESTION",
+    "cleaned": "DATA_CLEANING",
+    "splits": "DATA_PROCESSING",
+    "lora_adapter": "TRAINING",
+    "predictions": "INFERENCE",
+    "metrics": "EVALUATION",
+}
+_ARTIFACTS = {
+    "raw_data": set(),
+    "cleaned": {"figures/label balance.png", "figures/text length.png"},
+    "splits": {"figures/label balance.png"},
+    "lora_adapter": {
+        "figures/loss curve.png",
+        "adapter/adapter_model.safetensors",
+        "adapter/adapter_config.json",
+        "adapter/labels.json",
+        "adapter/manifest.json",
+    },
+    "predictions": set(),
+    "metrics": {
+        "report.json",
+        "figures/confusion matrix.png",
+        "figures/reliability diagram.png",
+        "figures/macro-F1.png",
+    },
+}
+_METRICS = {
+    "raw_data": "num_rows",
+    "cleaned": "num_examples",
+    "splits": "num_train",
+    "lora_adapter": "loss",
+    "predictions": "num_predictions",
+    "metrics": "macro_f1",
+}
+
+
+def _commit(project: Path, name: str) -> str:
+    return str(materializations(project)[name].metadata["git_commit"].value)
+
+
+def _client(project: Path) -> Any:
+    summary = tracking(project).runs()[0]
+    return tracking(project).run(summary.run_id).client
+
+
+def _run(project: Path, name: str) -> Run:
+    run_id = str(materializations(project)[name].metadata["mlflow_run_id"].value)
+    found: Run = _client(project).get_run(run_id)
+    return found
+
+
+def _artifacts(project: Path, run_id: str, folder: str | None = None) -> set[str]:
+    found: set[str] = set()
+    for item in _client(project).list_artifacts(run_id, folder):
+        found |= _artifacts(project, run_id, item.path) if item.is_dir else {item.path}
+    return found
+
+
+def test_each_asset_is_a_commit_of_its_own_that_holds_the_data_pointer_only(materialized_project: Path) -> None:
+    commits = [_commit(materialized_project, name) for name in NAMES]
+    assert len(set(commits)) == len(NAMES)
+    for name, commit in zip(NAMES, commits, strict=True):
+        changed = set(git(materialized_project, "show", "--name-only", "--format=", commit).splitlines())
+        # The first one also keeps the data folder itself out of git.
+        assert changed == ({"data.dvc", ".gitignore"} if name == "raw_data" else {"data.dvc"})
+        assert git(materialized_project, "show", "-s", "--format=%s", commit) == f"data: materialize {name}"
+    assert git(materialized_project, "rev-list", "--reverse", "--max-count=6", "HEAD").splitlines() == commits
+
+
+def test_the_last_commit_stands_for_the_data_that_is_there(materialized_project: Path) -> None:
+    metadata = materializations(materialized_project)["metrics"].metadata
+    pointer = yaml.safe_load(git(materialized_project, "show", "HEAD:data.dvc"))
+    assert pointer["outs"][0]["md5"] == metadata["dvc_hash"].value
+    assert pointer["outs"][0]["nfiles"] == len(file_bytes(materialized_project / "data"))
+    assert git(materialized_project, "diff", "HEAD", "--stat") == ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_asset_has_a_finished_child_run_under_the_parent_of_its_step(
+    materialized_project: Path, name: str
+) -> None:
+    child = _run(materialized_project, name)
+    metadata = materializations(materialized_project)[name].metadata
+    parent = _client(materialized_project).get_run(str(metadata["mlflow_parent_run_id"].value))
+    assert child.info.status == "FINISHED"
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert parent.info.run_name == _STEPS[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_child_run_names_the_commit_in_its_tag_and_in_its_history(materialized_project: Path, name: str) -> None:
+    child, commit = _run(materialized_project, name), _commit(materialized_project, name)
+    assert child.data.tags["current_full_commit_id"] == commit
+    history = json.loads(Path(_download(materialized_project, child, "commit_history.json")).read_text())
+    assert [(entry["commit_id"], entry["asset"]) for entry in history] == [(commit, name)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_child_run_holds_parameters_metrics_the_configuration_and_artifacts(
+    materialized_project: Path, name: str
+) -> None:
+    child = _run(materialized_project, name)
+    config = compose(TINY, project_dir=materialized_project)
+    assert child.data.params["training.learning_rate"] == str(config.training.learning_rate)
+    assert child.data.params["model.base_model"] == config.model.base_model
+    assert _METRICS[name] in child.data.metrics
+    logged = yaml.safe_load(Path(_download(materialized_project, child, "config.yaml")).read_text())
+    assert logged == to_dict(config)
+    assert _artifacts(materialized_project, child.info.run_id) >= _ARTIFACTS[name] | {"config.yaml"}
+
+
+def test_the_adapter_in_mlflow_is_the_stored_one_byte_for_byte(materialized_project: Path) -> None:
+    folder = Path(_download(materialized_project, _run(materialized_project, "lora_adapter"), "adapter"))
+    assert file_bytes(folder) == file_bytes(materialized_project / "data" / "assets" / "lora_adapter")
+
+
+def _download(project: Path, child: Run, path: str) -> str:
+    return str(_client(project).download_artifacts(child.info.run_id, path))
+
+
+def test_the_data_version_is_the_content_version_of_the_stored_value(materialized_project: Path) -> None:
+    versions = data_versions(materialized_project)
+    assert versions == {name: content_version(stored_value(materialized_project, name)) for name in NAMES}
+
+
+def test_each_child_run_names_the_versions_it_read_and_the_dagster_run(materialized_project: Path) -> None:
+    versions = data_versions(materialized_project)
+    tags = _run(materialized_project, "predictions").data.tags
+    assert tags["ftzard.read.splits"] == versions["splits"]
+    assert tags["ftzard.read.lora_adapter"] == versions["lora_adapter"]
+    assert tags["ftzard.data_version"] == versions["predictions"]
+    with project_instance(materialized_project) as instance:
+        dagster_run = instance.get_run_by_id(tags["ftzard.dagster_run_id"])
+    assert dagster_run is not None
+    assert dagster_run.is_success
+
+
+def test_the_adapter_names_the_data_commit_that_it_was_trained_on(materialized_project: Path) -> None:
+    adapter = stored_value(materialized_project, "lora_adapter")
+    manifest = json.loads((adapter.path / "manifest.json").read_text())
+    assert manifest["provenance"]["data_commit"] == _commit(materialized_project, "splits")
+    assert manifest["provenance"]["read.splits"] == data_versions(materialized_project)["splits"]
+
+
+def test_the_same_content_again_has_the_same_versions_and_makes_no_commit(
+    materialized_project: Path, tmp_path: Path
+) -> None:
+    project = copy_of(materialized_project, tmp_path)
+    head, versions = git(project, "rev-parse", "HEAD"), data_versions(project)
+    done = run(project, "tracking.experiment=again", force=True)
+    assert done.ran == NAMES
+    assert data_versions(project) == versions
+    assert git(project, "rev-parse", "HEAD") == head
+    after = materializations(project)
+    assert {str(event.metadata["git_commit"].value) for event in after.values()} == {head}
+    assert not any(event.metadata["git_commit_created"].value for event in after.values())
+
+
+def test_a_failing_step_ends_its_run_failed_and_leaves_everything_as_it_was(
+    materialized_project: Path, tmp_path: Path
+) -> None:
+    project = copy_of(materialized_project, tmp_path)
+    head, versions, files = git(project, "rev-parse", "HEAD"), data_versions(project), file_bytes(project / "data")
+    known = {summary.run_id for summary in tracking(project).runs()}
+    error = failure_of(project, "model.base_model=./nowhere")
+    [failed] = [summary for summary in tracking(project).runs() if summary.run_id not in known]
+    assert (failed.step, failed.status) == ("TRAINING", "FAILED")
+    tags = tracking(project).run(failed.run_id).client.get_run(failed.run_id).data.tags
+    assert isinstance(error, ModelNotFoundError)
+    assert tags["ftzard.error"] == f"ModelNotFoundError: {error}"
+    assert "current_full_commit_id" not in tags
+    assert git(project, "rev-parse", "HEAD") == head
+    assert data_versions(project) == versions
+    assert file_bytes(project / "data") == files

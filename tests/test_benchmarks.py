@@ -1,0 +1,138 @@
+"""Benchmarks: what they write, what the exit status says, and that each of them measures something."""
+
+import json
+import math
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from benchmarks import definitions_import, training_throughput
+from benchmarks.__main__ import BENCHMARKS, main
+from benchmarks.report import Bar, Result, at_least, at_most, document, lines, machine
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftzard.errors import MissingPackageError
+
+_ROOT = Path(__file__).parent.parent
+_FAST = Result({"import_s": 0.31, "dagster_s": 1.2}, {"import_s": at_most(0.4)})
+_SLOW = Result({"import_s": 0.55}, {"import_s": at_most(0.4)})
+
+
+def _python_m_benchmarks(*names: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *names], cwd=_ROOT, capture_output=True, check=False, text=True
+    )
+
+
+def test_the_file_of_a_result_says_what_was_measured_on_what_and_whether_it_holds(tmp_path: Path) -> None:
+    assert main(["imports"], {"imports": lambda: _FAST}, tmp_path) == 0
+    written = json.loads((tmp_path / "imports.json").read_text(encoding="utf-8"))
+    assert set(written) == {"name", "figures", "bars", "holds", "machine", "date"}
+    assert written["name"] == "imports"
+    assert written["figures"] == {"import_s": 0.31, "dagster_s": 1.2}
+    assert written["bars"] == {"import_s": {"at_most": 0.4}}
+    assert written["holds"] is True
+
+
+def test_a_bar_that_does_not_hold_is_exit_status_1_and_is_said_and_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([], {"imports": lambda: _SLOW}, tmp_path) == 1
+    assert "DOES NOT HOLD" in capsys.readouterr().out
+    assert json.loads((tmp_path / "imports.json").read_text(encoding="utf-8"))["holds"] is False
+
+
+def test_all_benchmarks_run_where_none_is_named_even_after_one_that_does_not_hold(tmp_path: Path) -> None:
+    assert main([], {"slow": lambda: _SLOW, "fast": lambda: _FAST}, tmp_path) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fast.json", "slow.json"]
+
+
+def test_a_benchmark_that_is_named_runs_alone(tmp_path: Path) -> None:
+    assert main(["fast"], {"slow": lambda: _SLOW, "fast": lambda: _FAST}, tmp_path) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["fast.json"]
+
+
+def test_a_benchmark_without_its_model_or_data_says_what_to_install_and_is_exit_status_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run() -> Result:
+        raise MissingPackageError("the tweets are not there", fix="pip install tweets")
+
+    assert main([], {"needs_tweets": run, "fast": lambda: _FAST}, tmp_path) == 1
+    assert "pip install tweets" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["fast.json"]
+
+
+def test_an_unknown_name_is_answered_with_the_list_and_exit_status_2() -> None:
+    answer = _python_m_benchmarks("no_such_benchmark")
+    assert answer.returncode == 2
+    assert "no_such_benchmark" in answer.stderr
+    assert all(name in answer.stderr for name in BENCHMARKS)
+    assert answer.stdout == ""
+
+
+def test_every_benchmark_module_can_be_named_on_the_command_line() -> None:
+    modules = {path.stem for path in (_ROOT / "benchmarks").glob("*.py")} - {"__init__", "__main__", "report"}
+    assert set(BENCHMARKS) == modules
+
+
+def test_each_figure_is_printed_with_its_bar() -> None:
+    _, import_line, dagster_line = lines("imports", _FAST)
+    assert import_line.split() == ["import_s", "0.31", "at", "most", "0.4:", "holds"]
+    assert dagster_line.split() == ["dagster_s", "1.2"]
+
+
+def test_a_bar_for_a_figure_that_was_not_measured_is_refused() -> None:
+    with pytest.raises(ValueError, match="import_s"):
+        Result({"dagster_s": 1.0}, {"import_s": at_most(0.4)})
+
+
+def test_a_figure_that_is_not_a_number_holds_no_bar_and_leaves_the_earlier_file(tmp_path: Path) -> None:
+    assert not Result({"ratio": math.nan}, {"ratio": at_least(0.0)}).holds
+    main(["imports"], {"imports": lambda: _FAST}, tmp_path)
+    before = (tmp_path / "imports.json").read_bytes()
+    with pytest.raises(ValueError, match="JSON"):
+        main(["imports"], {"imports": lambda: Result({"ratio": math.nan})}, tmp_path)
+    assert (tmp_path / "imports.json").read_bytes() == before
+
+
+@given(limit=st.floats(-1e9, 1e9), value=st.floats(-1e9, 1e9))
+def test_a_limit_itself_is_allowed_and_only_one_side_of_it(limit: float, value: float) -> None:
+    assert at_most(limit).holds(limit)
+    assert at_least(limit).holds(limit)
+    if value != limit:
+        assert at_most(limit).holds(value) is not at_least(limit).holds(value)
+
+
+def test_the_machine_is_described_by_its_kind_and_never_by_a_name_or_a_folder() -> None:
+    described = machine()
+    assert described["cpu"]
+    assert isinstance(described["num_cores"], int)
+    assert isinstance(described["torch"], str)
+    assert platform.node() not in described.values()
+    assert str(_ROOT) not in json.dumps(document("imports", _FAST))
+
+
+def test_the_import_benchmark_times_both_imports_and_takes_one_from_the_other() -> None:
+    result = definitions_import.run(num_pairs=1)
+    figures = result.figures
+    assert min(figures["dagster_s"], figures["definitions_s"]) > 0
+    assert figures["definitions_over_dagster_s"] == pytest.approx(figures["definitions_s"] - figures["dagster_s"])
+    assert result.bars == {"definitions_over_dagster_s": Bar(0.4, is_upper=True)}
+
+
+@pytest.mark.slow
+def test_the_training_benchmark_trains_both_ways_on_the_same_tweets() -> None:
+    tiny = ("experiment=tiny", "data=tweets", "training.device=cpu", "model.dtype=float32")
+    figures = training_throughput.run(tiny, num_tweets=16, num_rounds=1).figures
+    assert all(value > 0 for value in figures.values())
+    assert figures["ftzard_over_trainer_float32"] == pytest.approx(
+        figures["ftzard_tokens_per_s"] / figures["trainer_float32_tokens_per_s"]
+    )
+    # Both are over the same rate in float32, so their shares are as their speeds.
+    assert figures["ftzard_of_gemm"] / figures["trainer_float32_of_gemm"] == pytest.approx(
+        figures["ftzard_over_trainer_float32"]
+    )

@@ -1,0 +1,161 @@
+"""What is stale runs, what is fresh does not, and what was asked for is recorded."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from tests.project_scenario import NAMES, TINY, copy_of, data_versions, git, run, stored_value, tracking
+
+from ftzard.errors import ConfigError, NoBatchesError
+from ftzard.materialization import project_instance, stale_assets
+
+_FROM_ADAPTER = ("lora_adapter", "predictions", "metrics")
+_RATE = "training.learning_rate=2e-3"
+
+
+def _stale(project: Path, *overrides: str) -> tuple[str, ...]:
+    with project_instance(project) as instance:
+        return stale_assets(project, [*TINY, *overrides], instance)
+
+
+def _delete(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def test_a_fresh_project_has_everything_to_do(project: Path) -> None:
+    assert _stale(project) == NAMES
+
+
+def test_the_second_time_there_is_nothing_to_do(materialized_project: Path) -> None:
+    num_runs = len(tracking(materialized_project).runs())
+    head = git(materialized_project, "rev-parse", "HEAD")
+    done = run(materialized_project)
+    assert (done.ran, done.fresh, done.run_id) == ((), NAMES, None)
+    assert len(tracking(materialized_project).runs()) == num_runs
+    assert git(materialized_project, "rev-parse", "HEAD") == head
+
+
+@pytest.mark.parametrize(
+    ("override", "stale"),
+    [
+        ("data.train_fraction=0.7 data.test_fraction=0.2", NAMES),
+        ("model.max_length=60", _FROM_ADAPTER),
+        (_RATE, _FROM_ADAPTER),
+        ("evaluation.num_bootstrap_samples=300", ("metrics",)),
+        ("tracking.experiment=elsewhere", ()),
+        ("versioning.push_data=false", ()),
+    ],
+)
+def test_a_change_of_the_configuration_makes_stale_what_it_decides_about(
+    materialized_project: Path, override: str, stale: tuple[str, ...]
+) -> None:
+    assert _stale(materialized_project, *override.split()) == stale
+
+
+@pytest.mark.parametrize(
+    ("name", "stale"),
+    [
+        ("raw_data.parquet", NAMES),
+        ("splits", NAMES[2:]),
+        ("lora_adapter", _FROM_ADAPTER),
+        ("metrics.json", ("metrics",)),
+    ],
+)
+def test_what_is_no_longer_stored_is_stale(
+    materialized_project: Path, tmp_path: Path, name: str, stale: tuple[str, ...]
+) -> None:
+    project = copy_of(materialized_project, tmp_path)
+    _delete(project / "data" / "assets" / name)
+    assert _stale(project) == stale
+
+
+def _append(batch: Path) -> None:
+    batch.write_text(batch.read_text() + "The soup is wonderful,positive\n")
+
+
+def _add(batch: Path) -> None:
+    shutil.copy(batch, batch.with_name("more.csv"))
+
+
+@pytest.mark.parametrize("change", [_append, _add, Path.unlink])
+def test_a_change_in_the_data_folder_makes_everything_stale(
+    materialized_project: Path, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    project = copy_of(materialized_project, tmp_path)
+    _add(project / "data" / "raw" / "opinions.csv")
+    run_before = _stale(project)
+    change(project / "data" / "raw" / "opinions.csv")
+    assert run_before == _stale(project) == NAMES
+
+
+def test_a_changed_training_runs_the_adapter_and_what_follows_and_is_recorded(
+    materialized_project: Path, tmp_path: Path
+) -> None:
+    project = copy_of(materialized_project, tmp_path)
+    before = data_versions(project)
+    done = run(project, _RATE)
+    assert (done.ran, done.fresh) == (_FROM_ADAPTER, NAMES[:3])
+    after = data_versions(project)
+    assert {name for name in NAMES if after[name] != before[name]} >= {"lora_adapter", "predictions"}
+    assert {name: after[name] for name in NAMES[:3]} == {name: before[name] for name in NAMES[:3]}
+    with project_instance(project) as instance:
+        recorded = instance.get_run_by_id(done.run_id or "")
+    assert recorded is not None
+    assert _given_overrides(recorded) == [*TINY, _RATE]
+    training = [child for child in tracking(project).runs() if child.step == "TRAINING"][-1]
+    params = tracking(project).run(training.run_id).client.get_run(training.run_id).data.params
+    assert params["training.learning_rate"] == "0.002"
+    assert _stale(project, _RATE) == ()
+    assert _stale(project) == _FROM_ADAPTER
+
+
+def _given_overrides(recorded: dg.DagsterRun) -> object:
+    resources: Any = recorded.run_config["resources"]
+    return resources["ftzard_configuration"]["config"]["overrides"]
+
+
+def test_a_new_batch_runs_everything_and_is_in_the_result(materialized_project: Path, tmp_path: Path) -> None:
+    project = copy_of(materialized_project, tmp_path)
+    (project / "data" / "raw" / "second.jsonl").write_text('{"text": "The soup is wonderful", "label": "positive"}\n')
+    assert run(project).ran == NAMES
+    raw = stored_value(project, "raw_data")
+    assert "data/raw/second.jsonl" in raw["batch"].to_list()
+    parts = stored_value(project, "splits")
+    texts = [text for frame in (parts.train, parts.validation, parts.test) for text in frame["text"]]
+    assert "The soup is wonderful" in texts
+
+
+def test_a_deleted_report_is_made_again_and_nothing_else(materialized_project: Path, tmp_path: Path) -> None:
+    project = copy_of(materialized_project, tmp_path)
+    report = (project / "data" / "assets" / "metrics.json").read_bytes()
+    _delete(project / "data" / "assets" / "metrics.json")
+    done = run(project)
+    assert (done.ran, done.fresh) == (("metrics",), NAMES[:-1])
+    assert (project / "data" / "assets" / "metrics.json").read_bytes() == report
+
+
+def test_the_instance_is_the_projects_own_unless_dagster_home_names_another(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with project_instance(project) as instance:
+        assert Path(instance.root_directory) == project.resolve() / ".dagster"
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    with project_instance(project) as instance:
+        assert isinstance(instance, dg.DagsterInstance)
+        assert Path(instance.root_directory) == tmp_path / "home"
+
+
+def test_an_impossible_configuration_is_refused_before_anything_runs(project: Path) -> None:
+    with pytest.raises(ConfigError, match=r"training\.learning_rate"):
+        run(project, "training.learning_rate=-1")
+    assert not (project / "mlflow.db").exists()
+
+
+def test_without_batches_nothing_runs(project: Path) -> None:
+    _delete(project / "data" / "raw")
+    with pytest.raises(NoBatchesError, match="data/raw"):
+        run(project)
+    assert not (project / "mlflow.db").exists()

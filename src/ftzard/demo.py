@@ -13,7 +13,7 @@ from ftzard.core.tweets import sample_tweets
 from ftzard.errors import StorageError
 from ftzard.io_managers.committing import ASSETS_DIR
 from ftzard.io_managers.report import read_report
-from ftzard.materialization import Materialization, materialize
+from ftzard.materialization import DAGSTER_YAML, Materialization, materialize
 from ftzard.resources.data_commit import commit_edits
 from ftzard.resources.git import Git
 from ftzard.resources.project_repository import init_project_repository
@@ -45,10 +45,6 @@ To look at it all:
   cd {workspace}
   DAGSTER_HOME=$PWD/.dagster dagster dev              # assets, pictures and checks: http://127.0.0.1:3000
   mlflow ui --backend-store-uri sqlite:///mlflow.db   # runs: http://127.0.0.1:5000"""
-_DAGSTER = """\
-telemetry:
-  enabled: false
-"""
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,7 @@ def make_demo_project(workspace: Path) -> None:
         _CONFIG: _demo_config(),
         ".gitignore": _IGNORED,
         "pyproject.toml": _PYPROJECT,
-        ".dagster/dagster.yaml": _DAGSTER,
+        ".dagster/dagster.yaml": DAGSTER_YAML,
     }
     is_demo = _is_demo(workspace)
     if workspace.is_dir() and any(workspace.iterdir()) and not is_demo:

@@ -21,6 +21,11 @@ from ftzard.errors import FtzardError
 from ftzard.io_managers.committing import ASSETS_DIR
 
 DAGSTER_DIR = ".dagster"
+# A project's own instance reports nothing to anybody.
+DAGSTER_YAML = """\
+telemetry:
+  enabled: false
+"""
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,13 @@ class Materialization:
 
 def project_instance(project_dir: Path) -> dg.DagsterInstance:
     """The Dagster instance of a project: `DAGSTER_HOME` where it is set, else `.dagster/` in the project."""
-    home = os.environ.get("DAGSTER_HOME") or str(project_dir.resolve() / DAGSTER_DIR)
-    Path(home).mkdir(parents=True, exist_ok=True)
-    return dg.DagsterInstance.from_config(home)
+    if home := os.environ.get("DAGSTER_HOME"):
+        return dg.DagsterInstance.from_config(home)
+    own = project_dir.resolve() / DAGSTER_DIR
+    own.mkdir(parents=True, exist_ok=True)
+    if not (own / "dagster.yaml").exists():
+        (own / "dagster.yaml").write_text(DAGSTER_YAML, encoding="utf-8")
+    return dg.DagsterInstance.from_config(str(own))
 
 
 def stale_assets(project_dir: Path, overrides: Sequence[str], instance: dg.DagsterInstance) -> tuple[str, ...]:

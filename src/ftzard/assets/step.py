@@ -33,12 +33,14 @@ class Step:
     provenance: Mapping[str, str] = field(default_factory=dict)
 
     def new_directory(self) -> Path:
-        """A new folder on the project's file system, for a result that an IO manager will move into place."""
+        """A path for a new folder on the project's file system, which an IO manager will move into place.
+
+        Nothing is made yet, so a step that fails before it has a result leaves nothing behind.
+        """
         scratch = self.project_dir / ".ftzard" / "scratch"
+        scratch.mkdir(parents=True, exist_ok=True)
         # Not `tempfile`, whose folders only their owner may read: this one becomes part of the project's data.
-        directory = scratch / uuid.uuid4().hex
-        directory.mkdir(parents=True)
-        return directory
+        return scratch / uuid.uuid4().hex
 
 
 @dataclass(frozen=True)

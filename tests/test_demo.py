@@ -17,6 +17,7 @@ from ftzard.core.tweets import sample_tweets
 from ftzard.demo import DemoOutcome, make_demo_project, run_demo
 from ftzard.errors import StorageError
 from ftzard.io_managers.report import read_report
+from ftzard.resources.project_repository import init_project_repository
 
 _KEYS = {
     "macro_f1",
@@ -40,8 +41,11 @@ _SMALL = ("experiment=tiny", "data.sample_fraction=0.2")
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made by the first demo."""
-    return tmp_path_factory.mktemp("demo") / "workspace"
+    """Made by the first demo, inside somebody's repository that ignores it, as `make demo` does."""
+    outer = tmp_path_factory.mktemp("demo")
+    (outer / ".gitignore").write_text("/workspace/\n")
+    init_project_repository(outer, remote=None)
+    return outer / "workspace"
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +59,13 @@ def test_the_document_has_the_agreed_keys_and_is_json(demo: DemoOutcome) -> None
     assert document["mlflow"].keys() == {"experiment", "runs"}
     assert all(run.keys() == {"step", "parent_run_id", "run_id", "status"} for run in document["mlflow"]["runs"])
     _assert_in_range(document)
+
+
+def test_a_repository_around_the_workspace_gets_no_commit_and_no_change(demo: DemoOutcome, workspace: Path) -> None:
+    assert demo.document["commits"]
+    assert git(workspace.parent, "rev-list", "--count", "HEAD").strip() == "1"
+    assert git(workspace.parent, "status", "--porcelain").strip() == ""
+    assert Path(git(workspace, "rev-parse", "--show-toplevel").strip()) == workspace.resolve()
 
 
 def _assert_in_range(document: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from ftzard.io_managers.report import read_report
 from ftzard.materialization import DAGSTER_YAML, Materialization, materialize
 from ftzard.resources.data_commit import commit_edits
 from ftzard.resources.git import Git
-from ftzard.resources.project_repository import init_project_repository
+from ftzard.resources.project_repository import init_git, init_project_repository
 from ftzard.resources.tracking import RunSummary, Tracking
 
 # About 1,000 for training, 190 for validation and 400 for test, with the fractions of conf/data/tweets.yaml.
@@ -111,6 +111,8 @@ def make_demo_project(workspace: Path) -> None:
         if not path.is_file():
             path.write_text(content, encoding="utf-8")
     (workspace / _TWEETS).parent.mkdir(parents=True, exist_ok=True)
+    # Of its own, because the workspace may lie in somebody's repository; `make demo` puts it into this one.
+    init_git(workspace)
     init_project_repository(workspace, remote=workspace / "dvc-remote")
     edits = {name: _becomes((workspace / name).read_bytes()) for name in files if name != ".gitignore"}
     commit_edits(Git.find(workspace), None, edits, "Configure the demo")

@@ -42,15 +42,26 @@ def init_project_repository(project_dir: Path, *, remote: Path | None) -> None:
         commit_edits(git, None, edits, "Start an FTzard project: git and DVC")
 
 
+def init_git(project_dir: Path) -> Git:
+    """Make a folder a git repository of its own, also inside another one; one that is stays as it is.
+
+    Raises:
+        NotAGitRepositoryError: git is not installed.
+        DataCommitError: git refused.
+    """
+    project_dir.mkdir(parents=True, exist_ok=True)
+    # A fixed name, whatever the person's git calls a first branch: the demo reads the same everywhere.
+    result = call_git(project_dir, "init", "--quiet", "--initial-branch=main")
+    if result.code != 0:
+        raise DataCommitError(f"`git init` failed: {result.stderr}", fix=f"make {project_dir} writable, then run again")
+    return Git.find(project_dir)
+
+
 def _open_git(project_dir: Path) -> Git:
     try:
         return Git.find(project_dir)
     except NotAGitRepositoryError:
-        # A fixed name, whatever the person's git calls a first branch: the demo reads the same everywhere.
-        result = call_git(project_dir, "init", "--quiet", "--initial-branch=main")
-    if result.code != 0:
-        raise DataCommitError(f"`git init` failed: {result.stderr}", fix=f"make {project_dir} writable, then run again")
-    return Git.find(project_dir)
+        return init_git(project_dir)
 
 
 def _set_up_dvc(folder: Path, remote: Path | None) -> None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _RECIPE = ("experiment=demo", "training.device=cpu")
 _NUM_ROUNDS = 3
-_NUM_TWEETS = 32
+_NUM_TWEETS = 48
 _SEED = 0
 _DTYPES = ("float32", "bfloat16")
 _FLOP_PER_PARAMETER_AND_TOKEN = 4

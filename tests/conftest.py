@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,17 @@ def _isolate(home: Path) -> None:
         "DO_NOT_TRACK": "1",
         "HF_HUB_OFFLINE": "1",
     }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> Iterator[None]:
+    """Ctrl-C reaches what tests start, also where a script started the tests in its background.
+
+    Such a process begins with SIGINT ignored, and so would all its children.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -132,11 +132,13 @@ class TrackedAsset(Generic[P, T_co]):
         with run.ending_on_failure(), _logs_forwarded_to(context.log):
             _logger.info("%s: MLflow run %s of %s", self.name, run.run_id, self.mlflow_step)
             _log_configuration(run, step.config)
+            # Before the work, so that a batch that arrives meanwhile is not taken for one that was read.
+            inputs_fingerprint = self.fingerprint(step, versions)
             call: Callable[..., StepResult[T_co]] = self.function
             result = call(**inputs, step=replace(step, report=run.report))
             version = content_version(result.value)
             _log_result(run, result, version)
-            metadata = _metadata(run, result) | {FINGERPRINT_KEY: self.fingerprint(step, versions)}
+            metadata = _metadata(run, result) | {FINGERPRINT_KEY: inputs_fingerprint}
         return dg.MaterializeResult(value=result.value, metadata=metadata, data_version=dg.DataVersion(version))
 
     def _tags(self, context: dg.AssetExecutionContext, versions: Mapping[str, str]) -> dict[str, str]:

@@ -9,6 +9,8 @@ import dagster as dg
 import pytest
 from tests.project_scenario import NAMES, TINY, copy_of, data_versions, git, run, stored_value, tracking
 
+from ftzard.config import DataConfig
+from ftzard.core.reading import RawData, read_batches
 from ftzard.errors import ConfigError, NoBatchesError
 from ftzard.materialization import project_instance, stale_assets
 
@@ -143,6 +145,9 @@ def test_the_instance_is_the_projects_own_unless_dagster_home_names_another(
     with project_instance(project) as instance:
         assert Path(instance.root_directory) == project.resolve() / ".dagster"
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    with pytest.raises(ConfigError, match="DAGSTER_HOME names no directory"):
+        project_instance(project)
+    (tmp_path / "home").mkdir()
     with project_instance(project) as instance:
         assert isinstance(instance, dg.DagsterInstance)
         assert Path(instance.root_directory) == tmp_path / "home"
@@ -159,3 +164,17 @@ def test_without_batches_nothing_runs(project: Path) -> None:
     with pytest.raises(NoBatchesError, match="data/raw"):
         run(project)
     assert not (project / "mlflow.db").exists()
+
+
+def test_a_batch_that_arrives_while_the_batches_are_read_is_not_taken_for_read(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_and_then_a_batch_arrives(project_dir: Path, config: DataConfig) -> RawData:
+        raw = read_batches(project_dir, config)
+        (project_dir / "data" / "raw" / "late.csv").write_text("text,label\na late and lovely thing,positive\n")
+        return raw
+
+    monkeypatch.setattr("ftzard.assets.data.read_batches", read_and_then_a_batch_arrives)
+    run(project)
+    with project_instance(project) as instance:
+        assert "raw_data" in stale_assets(project, TINY, instance)

@@ -17,7 +17,7 @@ from ftzard.assets.step import Step
 from ftzard.assets.tracked import FINGERPRINT_KEY, latest_data_version
 from ftzard.composition import compose
 from ftzard.definitions import DEFAULT_NAME, SPINE, build_definitions, make_pipeline
-from ftzard.errors import FtzardError
+from ftzard.errors import ConfigError, FtzardError
 from ftzard.io_managers.committing import ASSETS_DIR
 
 DAGSTER_DIR = ".dagster"
@@ -44,8 +44,15 @@ class Materialization:
 
 
 def project_instance(project_dir: Path) -> dg.DagsterInstance:
-    """The Dagster instance of a project: `DAGSTER_HOME` where it is set, else `.dagster/` in the project."""
+    """The Dagster instance of a project: `DAGSTER_HOME` where it is set, else `.dagster/` in the project.
+
+    Raises:
+        ConfigError: `DAGSTER_HOME` names no directory.
+    """
     if home := os.environ.get("DAGSTER_HOME"):
+        if not Path(home).is_dir():
+            msg = f"DAGSTER_HOME names no directory: {home}."
+            raise ConfigError(msg, fix="Make it with mkdir, or unset DAGSTER_HOME to use the project's own .dagster/.")
         return dg.DagsterInstance.from_config(home)
     own = project_dir.resolve() / DAGSTER_DIR
     own.mkdir(parents=True, exist_ok=True)

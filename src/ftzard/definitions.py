@@ -21,8 +21,8 @@ from ftzard.config import FtzardConfig
 from ftzard.errors import ConfigError
 from ftzard.io_managers.adapter import AdapterIOManager
 from ftzard.io_managers.committing import ManagerType, define_io_manager
+from ftzard.io_managers.document import ReportIOManager
 from ftzard.io_managers.parquet import FrameIOManager, RecordIOManager
-from ftzard.io_managers.report import ReportIOManager
 from ftzard.resources.configuration import ConfigurationResource
 from ftzard.resources.dvc import DvcResource
 from ftzard.resources.mlflow import MlflowResource

@@ -4,7 +4,6 @@ import ctypes
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,7 +37,9 @@ from ftzard.errors import (
 _BATCH = "data/raw/opinions.csv"
 # Makes `metrics` alone stale: the shortest way into a run.
 _STALE_METRICS = "evaluation.num_bootstrap_samples=300"
-_NOBODY = 65534
+# <linux/capability.h>
+_CAP_DAC_OVERRIDE = 1
+_CAP_DAC_READ_SEARCH = 2
 
 
 @dataclass(frozen=True)
@@ -273,19 +274,12 @@ def test_once_the_bad_input_is_taken_away_everything_is_as_before(materialized_p
 
 
 @pytest.fixture
-def reachable_project(materialized_project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy that every user of the machine can reach and write, because pytest's folders are the person's alone."""
-    folder = Path(tempfile.mkdtemp(prefix="ftzard-read-only-"))
-    folder.chmod(0o777)
-    # Dagster keeps an id there.
-    monkeypatch.setenv("HOME", str(folder))
-    project = copy_of(materialized_project, folder)
-    for path in (project, *project.rglob("*")):
-        _change_mode(path, add=0o777 if path.is_dir() else 0o666)
+def changeable_project(materialized_project: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy whose permissions a test may take away; they are given back, so that pytest can tidy up."""
+    project = copy_of(materialized_project, tmp_path)
     yield project
     for path in (project, *project.rglob("*")):
         _change_mode(path, add=stat.S_IRWXU)
-    shutil.rmtree(folder)
 
 
 def _change_mode(path: Path, *, add: int = 0, remove: int = 0) -> None:
@@ -295,20 +289,30 @@ def _change_mode(path: Path, *, add: int = 0, remove: int = 0) -> None:
 
 @contextmanager
 def _without_power_over_files() -> Iterator[None]:
-    """Permissions do not bind root: within this, this thread's file access is that of somebody without rights."""
+    """Permissions do not bind root: within this, they bind this thread as they bind any owner of the files.
+
+    Only the capability is given up, not the user: the files of the tests and of what is installed may lie in folders
+    that nobody else can reach.
+    """
     if os.geteuid() != 0:
         yield
         return
-    setfsuid = ctypes.CDLL(None).setfsuid
-    setfsuid(_NOBODY)
+    libc = ctypes.CDLL(None, use_errno=True)
+    # <linux/capability.h>: version 3, this thread; then effective, permitted and inheritable, low words and high words.
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    before, after = (ctypes.c_uint32 * 6)(), (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, before) == 0, os.strerror(ctypes.get_errno())
+    after[:] = list(before)
+    after[0] = before[0] & ~(1 << _CAP_DAC_OVERRIDE | 1 << _CAP_DAC_READ_SEARCH)
+    assert libc.capset(header, after) == 0, os.strerror(ctypes.get_errno())
     try:
         yield
     finally:
-        setfsuid(0)
+        assert libc.capset(header, before) == 0, os.strerror(ctypes.get_errno())
 
 
-def test_a_read_only_data_folder_names_the_file_and_nothing_is_lost(reachable_project: Path) -> None:
-    project = reachable_project
+def test_a_read_only_data_folder_names_the_file_and_nothing_is_lost(changeable_project: Path) -> None:
+    project = changeable_project
     for path in (project / "data", *(project / "data").rglob("*")):
         _change_mode(path, remove=0o222)
     before = _Snapshot.of(project)
@@ -323,8 +327,8 @@ def test_a_read_only_data_folder_names_the_file_and_nothing_is_lost(reachable_pr
     before.assert_kept_in(project, ())
 
 
-def test_a_data_folder_that_cannot_be_read_names_it_and_nothing_is_lost(reachable_project: Path) -> None:
-    project = reachable_project
+def test_a_data_folder_that_cannot_be_read_names_it_and_nothing_is_lost(changeable_project: Path) -> None:
+    project = changeable_project
     before = _Snapshot.of(project)
     _change_mode(project / _BATCH, remove=0o777)
     with _without_power_over_files():

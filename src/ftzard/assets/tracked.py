@@ -11,7 +11,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
 import dagster as dg
@@ -23,7 +23,7 @@ from ftzard.composition import to_dict, to_yaml
 from ftzard.config import FtzardConfig
 from ftzard.core.versions import content_version, fingerprint
 from ftzard.resources.dvc import DvcResource
-from ftzard.resources.tracking import DAGSTER_RUN_TAG, TrackedRun
+from ftzard.resources.tracking import DAGSTER_RUN_TAG, RUN_ID_KEY, TrackedRun
 
 if TYPE_CHECKING:
     from ftzard.resources.configuration import ConfigurationResource
@@ -33,8 +33,7 @@ P = ParamSpec("P")
 
 _logger = logging.getLogger(__name__)
 
-# Metadata keys that the IO manager and `ftzard.materialization` read.
-RUN_ID_KEY = "mlflow_run_id"
+# Metadata key that `ftzard.materialization` reads.
 FINGERPRINT_KEY = "ftzard/fingerprint"
 _STEP_PARAMETER = "step"
 
@@ -58,6 +57,9 @@ class TrackedAsset(Generic[P, T_co]):
         code_version: Moves when the meaning of the code does.
         outside_version: The version of what the function reads that is no asset.
         pool: Dagster's concurrency pool.
+        mlflow_step_of: Tells from the inputs and the step where an execution belongs to another parent run.
+        after: Names of assets that come first although nothing of them is read.
+        op_tags: Dagster's tags of the step, such as what an executor should give it.
     """
 
     function: Callable[P, StepResult[T_co]]
@@ -69,6 +71,9 @@ class TrackedAsset(Generic[P, T_co]):
     code_version: str = "1"
     outside_version: Callable[[Step], str] = _no_outside_input
     pool: str | None = None
+    mlflow_step_of: Callable[[Mapping[str, Any], Step], str] | None = None
+    after: tuple[str, ...] = ()
+    op_tags: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> StepResult[T_co]:
         """Call the function itself: no Dagster, MLflow or DVC."""
@@ -96,7 +101,9 @@ class TrackedAsset(Generic[P, T_co]):
             }
         )
 
-    def build(self, pipeline: Pipeline) -> dg.AssetsDefinition:
+    def build(
+        self, pipeline: Pipeline, automation_condition: dg.AutomationCondition[dg.AssetKey] | None = None
+    ) -> dg.AssetsDefinition:
         """The Dagster definition of this asset in a pipeline."""
 
         @dg.asset(
@@ -111,7 +118,10 @@ class TrackedAsset(Generic[P, T_co]):
             io_manager_key=pipeline.io_manager(self.io),
             required_resource_keys={pipeline.configuration, pipeline.mlflow, pipeline.dvc},
             pool=self.pool,
+            op_tags=dict(self.op_tags),
             tags={"ftzard/mlflow_step": self.mlflow_step},
+            deps=[pipeline.asset_key(name) for name in self.after],
+            automation_condition=automation_condition,
         )
         def materialize(context: dg.AssetExecutionContext, **inputs: Any) -> dg.MaterializeResult[Any]:
             return self._materialize(context, pipeline, inputs)
@@ -126,16 +136,22 @@ class TrackedAsset(Generic[P, T_co]):
         dvc: DvcResource = getattr(context.resources, pipeline.dvc)
         dvc.repository.check()
         versions = _input_versions(context, pipeline, self.inputs)
-        step = Step(configuration.config, configuration.project_path, provenance=_provenance(dvc, versions))
+        step = Step(
+            configuration.config,
+            configuration.project_path,
+            provenance=_provenance(dvc, versions),
+            registry=mlflow.registry,
+        )
         mlflow.tracking.close_abandoned(lambda run_id: _is_over(context.instance, run_id))
-        run = mlflow.tracking.open_run(self.mlflow_step, tags=self._tags(context, versions))
+        step_name = self.mlflow_step_of(inputs, step) if self.mlflow_step_of else self.mlflow_step
+        run = mlflow.tracking.open_run(step_name, tags=self._tags(context, versions))
         with run.ending_on_failure(), _logs_forwarded_to(context.log):
-            _logger.info("%s: MLflow run %s of %s", self.name, run.run_id, self.mlflow_step)
+            _logger.info("%s: MLflow run %s of %s", self.name, run.run_id, run.step)
             _log_configuration(run, step.config)
             # Before the work, so that a batch that arrives meanwhile is not taken for one that was read.
             inputs_fingerprint = self.fingerprint(step, versions)
             call: Callable[..., StepResult[T_co]] = self.function
-            result = call(**inputs, step=replace(step, report=run.report))
+            result = call(**inputs, step=replace(step, report=run.report, open_child=run.open_child, run_id=run.run_id))
             version = content_version(result.value)
             _log_result(run, result, version)
             metadata = _metadata(run, result) | {FINGERPRINT_KEY: inputs_fingerprint}
@@ -198,7 +214,7 @@ def _log_configuration(run: TrackedRun, config: FtzardConfig) -> None:
 
 
 def _log_result(run: TrackedRun, result: StepResult[Any], version: str) -> None:
-    run.set_tags({"ftzard.data_version": version})
+    run.set_tags({"ftzard.data_version": version, **result.tags})
     if result.params:
         run.log_params(result.params)
     run.log_metrics(result.metrics)

@@ -9,12 +9,12 @@ from pathlib import Path
 import polars as pl
 
 from ftzard.config import DataConfig
-from ftzard.core.evaluation_report import EvaluationReport
+from ftzard.core.documents import JsonDocument
 from ftzard.core.reading import list_batches
 from ftzard.core.records import AdapterDirectory, Cleaned, Splits
 from ftzard.errors import StorageError
 
-AssetValue = pl.DataFrame | Cleaned | Splits | AdapterDirectory | EvaluationReport
+AssetValue = pl.DataFrame | Cleaned | Splits | AdapterDirectory | JsonDocument
 
 _ROWS_PER_CHUNK = 100_000
 
@@ -36,7 +36,7 @@ def content_version(value: AssetValue) -> str:
             )
         case AdapterDirectory():
             return value.checksum
-        case EvaluationReport():
+        case JsonDocument():
             return fingerprint(value.to_dict())
 
 

@@ -36,6 +36,8 @@ STEP_TAG = "ftzard.step"
 PARENT_TAG = "ftzard.parent_step"
 # Not `dagster_run_id`: dagster_mlflow's legacy resource would adopt a run with that tag as its own.
 DAGSTER_RUN_TAG = "ftzard.dagster_run_id"
+# Metadata key by which a materialization names its MLflow run.
+RUN_ID_KEY = "mlflow_run_id"
 COMMIT_TAG = "current_full_commit_id"
 COMMIT_HISTORY = "commit_history.json"
 _PARENT_RUN_TAG = "mlflow.parentRunId"
@@ -90,18 +92,8 @@ class Tracking:
             with self._lock():
                 experiment_id = self._experiment(client)
                 parent_run_id = self._parent_run(client, experiment_id, step)
-            run = client.create_run(
-                experiment_id,
-                run_name=datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-                tags={
-                    _PARENT_RUN_TAG: parent_run_id,
-                    STEP_TAG: step,
-                    "mlflow.source.name": "ftzard",
-                    "mlflow.source.type": "JOB",
-                    **tags,
-                },
-            )
-        return TrackedRun(client, str(run.info.run_id), parent_run_id, experiment_id, step)
+            start = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+            return _create_child(client, experiment_id, parent_run_id, step, name=start, tags=tags)
 
     def run(self, run_id: str) -> "TrackedRun":
         """A run that `open_run` opened, also in another process.
@@ -245,6 +237,16 @@ class TrackedRun:
     _pending: list["Metric"] = field(default_factory=list, repr=False)
     _flushed: list[float] = field(default_factory=lambda: [time.monotonic()], repr=False)
 
+    @contextmanager
+    def open_child(self, name: str) -> Iterator["TrackedRun"]:
+        """Open a run below this one for a part of its work; it ends as the block does."""
+        tags = {DAGSTER_RUN_TAG: self.client.get_run(self.run_id).data.tags.get(DAGSTER_RUN_TAG, "")}
+        step = f"{self.step}_PART"
+        child = _create_child(self.client, self.experiment_id, self.run_id, step, name=name, tags=tags)
+        with child.ending_on_failure():
+            yield child
+        child.finish("FINISHED")
+
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log parameters; nested mappings become dotted names."""
         from mlflow.entities import Param
@@ -337,6 +339,19 @@ class TrackedRun:
             self.client.log_batch(self.run_id, metrics=self._pending)
         self._pending.clear()
         self._flushed[0] = time.monotonic()
+
+
+def _create_child(
+    client: "MlflowClient", experiment_id: str, parent_run_id: str, step: str, *, name: str, tags: Mapping[str, str]
+) -> TrackedRun:
+    own = {
+        _PARENT_RUN_TAG: parent_run_id,
+        STEP_TAG: step,
+        "mlflow.source.name": "ftzard",
+        "mlflow.source.type": "JOB",
+    }
+    run = client.create_run(experiment_id, run_name=name, tags=own | dict(tags))
+    return TrackedRun(client, str(run.info.run_id), parent_run_id, experiment_id, step)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

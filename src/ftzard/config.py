@@ -96,6 +96,12 @@ class DataConfig:
         if abs(total - 1.0) > _FRACTION_TOLERANCE:
             message = f"train_fraction + validation_fraction + test_fraction must be 1, not {total:g}"
             raise ValueError(message)
+        folders = {key: PurePosixPath(getattr(self, key)) for key in ("raw_dir", "labelled_dir", "rejected_dir")}
+        for key, folder in folders.items():
+            # A file that is moved aside must not be found again, and one without labels not be trained on.
+            if folder.is_relative_to(self.incoming_dir) or PurePosixPath(self.incoming_dir).is_relative_to(folder):
+                message = f"incoming_dir ({self.incoming_dir}) and {key} ({folder}) must not lie in each other"
+                raise ValueError(message)
         if min(self.train_fraction, self.test_fraction) == 0:
             message = "train_fraction and test_fraction must both be above 0"
             raise ValueError(message)

@@ -118,3 +118,19 @@ class InvalidPredictionsError(FtzardError):
 
 class PredictionsMismatchError(FtzardError):
     """Predictions and test examples are not the same rows with the same labels."""
+
+
+class RegistryVersionError(FtzardError):
+    """A version in the model registry is missing, or is none that FTzard registered."""
+
+
+class PromotionConflictError(FtzardError):
+    """Somebody else moved the alias `champion` first."""
+
+
+class LabelSetChangedError(FtzardError):
+    """The champion answers with other labels than the challenger, so that the two cannot be compared."""
+
+
+class NoChampionError(FtzardError):
+    """There is no champion to serve with."""

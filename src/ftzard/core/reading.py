@@ -81,7 +81,9 @@ def list_batches(project_dir: Path, config: DataConfig) -> tuple[Path, ...]:
         StorageError: A folder cannot be read.
     """
     folders = (config.raw_dir, config.labelled_dir)
-    found = {path.relative_to(project_dir).as_posix(): path for name in folders for path in _walk(project_dir, name)}
+    found = {
+        path.relative_to(project_dir).as_posix(): path for name in folders for path in files_below(project_dir, name)
+    }
     batches = sorted(name for name, path in found.items() if path.suffix.lower() in BATCH_SUFFIXES)
     if not batches:
         others = sorted(set(found) - set(batches))
@@ -167,23 +169,24 @@ def _parse_text(text: str, name: str, suffix: str, config: DataConfig) -> tuple[
     return parse_delimited(text, name, delimiter, config), delimiter
 
 
-def _walk(project_dir: Path, folder: str) -> Iterator[Path]:
+def files_below(project_dir: Path, folder: str) -> Iterator[Path]:
     """Yield the files below a folder of the project that are neither hidden, temporary nor outside of the project."""
     top = project_dir / folder
     if not top.exists() or not _is_inside(top, project_dir):
         return
     for parent, folder_names, file_names in os.walk(top, onerror=_raise_storage_error):
-        folder_names[:] = [name for name in folder_names if not _is_passed_over(name)]
+        folder_names[:] = [name for name in folder_names if not is_passed_over(name)]
         for name in folder_names:
             if (Path(parent) / name).is_symlink():
                 _logger.warning("passed over %s: links to folders are not followed", Path(parent) / name)
         for name in file_names:
             path = Path(parent) / name
-            if not _is_passed_over(name) and _is_inside(path, project_dir) and path.is_file():
+            if not is_passed_over(name) and _is_inside(path, project_dir) and path.is_file():
                 yield path
 
 
-def _is_passed_over(name: str) -> bool:
+def is_passed_over(name: str) -> bool:
+    """Whether a file name says hidden, or not finished."""
     return name.startswith(_TEMPORARY_PREFIXES) or name.lower().endswith(_TEMPORARY_SUFFIXES)
 
 

@@ -67,6 +67,7 @@ class Step:
             block raises, KILLED where it is interrupted.
         registry: Where adapters are registered; None where the function was called directly without one.
         run_id: The MLflow run of this execution; empty where the function was called directly.
+        partition_key: The partition that is made; None for an asset without partitions.
     """
 
     config: FtzardConfig
@@ -76,6 +77,12 @@ class Step:
     open_child: Callable[[str], AbstractContextManager[ChildRun]] = _untracked
     registry: "AdapterRegistry | None" = None
     run_id: str = ""
+    partition_key: str | None = None
+
+    @property
+    def staging_dir(self) -> Path:
+        """Where the copies of incoming files lie until they are done with."""
+        return self.project_dir / ".ftzard" / "incoming"
 
     def new_directory(self) -> Path:
         """A path for a new folder on the project's file system, which an IO manager will move into place.

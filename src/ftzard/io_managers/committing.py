@@ -71,11 +71,23 @@ class CommittingIOManager(dg.UPathIOManager):
         """Write, commit, record; the run ends FINISHED, or FAILED when any of it fails."""
         run = self._mlflow.tracking.run(_run_id(context.output_metadata))
         with run.ending_on_failure():
-            super().handle_output(context, obj)
-            self.log_artifacts(run, Path(str(self._get_path(context))))
-            metadata = self._commit(context, run) if self.commits else {}
+            metadata: dict[str, Any] = {}
+            for path, value in self._paths_and_values(context, obj):
+                self.make_directory(path.parent)
+                self.dump_to_path(context, value, path)
+                self.log_artifacts(run, Path(str(path)))
+                if not context.has_asset_partitions:
+                    metadata["path"] = dg.MetadataValue.path(str(path))
+            metadata |= self._commit(context, run) if self.commits else {}
         run.finish("FINISHED")
         context.add_output_metadata(metadata)
+
+    def _paths_and_values(self, context: dg.OutputContext, obj: Any) -> list[tuple[UPath, Any]]:
+        """Where what goes: one value, or for a step that makes partitions a mapping of them."""
+        if not context.has_asset_partitions:
+            return [(self._get_path(context), obj)]
+        paths = self._get_paths_for_partitions(context)
+        return [(path, obj[key]) for key, path in sorted(paths.items())]
 
     def _commit(self, context: dg.OutputContext, run: TrackedRun) -> dict[str, Any]:
         commit = self._dvc.repository.commit(_message(context, run))

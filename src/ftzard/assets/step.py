@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ftzard.config import FtzardConfig
+from ftzard.core.intake import STAGING_DIR
 from ftzard.core.versions import AssetValue
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Step:
     @property
     def staging_dir(self) -> Path:
         """Where the copies of incoming files lie until they are done with."""
-        return self.project_dir / ".ftzard" / "incoming"
+        return self.project_dir / STAGING_DIR
 
     def new_directory(self) -> Path:
         """A path for a new folder on the project's file system, which an IO manager will move into place.

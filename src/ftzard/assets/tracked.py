@@ -24,6 +24,7 @@ from ftzard.composition import to_dict, to_yaml
 from ftzard.config import FtzardConfig
 from ftzard.core.versions import content_version, fingerprint
 from ftzard.resources.dvc import DvcResource
+from ftzard.resources.run_lease import hold_lease
 from ftzard.resources.tracking import DAGSTER_RUN_TAG, RUN_ID_KEY, TrackedRun
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class TrackedAsset(Generic[P, T_co]):
         )
 
     def build(
-        self, pipeline: Pipeline, automation_condition: dg.AutomationCondition[dg.AssetKey] | None = None
+        self, pipeline: Pipeline, automation_condition: dg.AutomationCondition[Any] | None = None
     ) -> dg.AssetsDefinition:
         """The Dagster definition of this asset in a pipeline."""
 
@@ -142,6 +143,7 @@ class TrackedAsset(Generic[P, T_co]):
         configuration: ConfigurationResource = getattr(context.resources, pipeline.configuration)
         mlflow: MlflowResource = getattr(context.resources, pipeline.mlflow)
         dvc: DvcResource = getattr(context.resources, pipeline.dvc)
+        hold_lease(configuration.project_path, context.run_id)
         dvc.repository.check()
         versions = _input_versions(context, pipeline, self.inputs)
         step = Step(

@@ -24,6 +24,9 @@ from ftzard.errors import FtzardError, MalformedBatchError, StorageError
 
 _logger = logging.getLogger(__name__)
 
+# Where copies lie until they are done with, below the project folder.
+STAGING_DIR: Final = ".ftzard/incoming"
+
 _NUM_KEY_DIGITS: Final = 32
 _REASON_SUFFIX: Final = ".reason.txt"
 # Beside the copy: the name under which it arrived.
@@ -123,7 +126,7 @@ def take_in(
         seen[name] = sighting
         if sighting.key is not None:
             continue
-        if now_s - sighting.since_s < settle_s or _is_being_written(path):
+        if now_s - sighting.since_s < settle_s or is_being_written(path):
             waiting.append(name)
             continue
         try:
@@ -199,7 +202,7 @@ def _look_at(path: Path, before: Sighting | None, now_s: float) -> Sighting | No
     return before if before is not None and before.signature == signature else Sighting(signature, now_s)
 
 
-def _is_being_written(path: Path) -> bool:
+def is_being_written(path: Path) -> bool:
     """Whether somebody has the file open for writing: only then does the kernel refuse a read lease.
 
     File systems without leases and other people's files leave the question open; there the time since the last change

@@ -11,8 +11,9 @@ from tests.project_scenario import NAMES, TINY, copy_of, data_versions, git, run
 
 from ftzard.config import DataConfig
 from ftzard.core.reading import RawData, read_batches
+from ftzard.dagster_instance import project_instance
 from ftzard.errors import ConfigError, NoBatchesError
-from ftzard.materialization import project_instance, stale_assets
+from ftzard.materialization import stale_assets
 
 _FROM_ADAPTER = ("lora_adapter", "predictions", "metrics")
 _RATE = "training.learning_rate=2e-3"

@@ -14,15 +14,19 @@ from ftzard.resources.run_lease import forget_lease, is_abandoned, leased_runs
 
 _logger = logging.getLogger(__name__)
 
+# Between two steps of a run nobody holds its lease, for as long as it takes to start a process on a busy machine.
+DEAD_AFTER_S = 60.0
 # Set on a run that did not fail by itself, so that whoever counts failures can tell.
 DIED_TAG = "ftzard/died"
+# Set on a run all of whose steps one process executes: when that process is gone, there is nothing to wait for.
+IN_PROCESS_TAG = "ftzard/in_process"
 
 
 def close_dead_runs(
     instance: dg.DagsterInstance,
     project_dir: Path,
     *,
-    patience_s: float,
+    patience_s: float = DEAD_AFTER_S,
     now_s: float,
     abandoned_since: Mapping[str, float],
 ) -> tuple[tuple[str, ...], dict[str, float]]:
@@ -50,7 +54,7 @@ def close_dead_runs(
                 free_slots(instance, run_id)
         elif is_abandoned(project_dir, run_id):
             since[run_id] = abandoned_since.get(run_id, now_s)
-            if now_s - since[run_id] >= patience_s:
+            if IN_PROCESS_TAG in run.tags or now_s - since[run_id] >= patience_s:
                 _end(instance, run)
                 closed.append(run_id)
                 del since[run_id]

@@ -5,7 +5,7 @@ carries a fingerprint (code version, configuration, versions of its inputs and b
 fingerprint is unchanged has nothing to do.
 """
 
-import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +16,11 @@ import dagster as dg
 from ftzard.assets.step import Step
 from ftzard.assets.tracked import FINGERPRINT_KEY, latest_data_version
 from ftzard.composition import compose
+from ftzard.dagster_instance import project_instance
+from ftzard.dead_runs import IN_PROCESS_TAG, close_dead_runs
 from ftzard.definitions import DEFAULT_NAME, SPINE, build_definitions, make_pipeline
-from ftzard.errors import ConfigError, FtzardError
+from ftzard.errors import FtzardError
 from ftzard.io_managers.committing import ASSETS_DIR
-
-DAGSTER_DIR = ".dagster"
-# A project's own instance reports nothing to anybody.
-DAGSTER_YAML = """\
-telemetry:
-  enabled: false
-"""
 
 
 @dataclass(frozen=True)
@@ -41,24 +36,6 @@ class Materialization:
     ran: tuple[str, ...]
     fresh: tuple[str, ...]
     run_id: str | None
-
-
-def project_instance(project_dir: Path) -> dg.DagsterInstance:
-    """The Dagster instance of a project: `DAGSTER_HOME` where it is set, else `.dagster/` in the project.
-
-    Raises:
-        ConfigError: `DAGSTER_HOME` names no directory.
-    """
-    if home := os.environ.get("DAGSTER_HOME"):
-        if not Path(home).is_dir():
-            msg = f"DAGSTER_HOME names no directory: {home}."
-            raise ConfigError(msg, fix="Make it with mkdir, or unset DAGSTER_HOME to use the project's own .dagster/.")
-        return dg.DagsterInstance.from_config(home)
-    own = project_dir.resolve() / DAGSTER_DIR
-    own.mkdir(parents=True, exist_ok=True)
-    if not (own / "dagster.yaml").exists():
-        (own / "dagster.yaml").write_text(DAGSTER_YAML, encoding="utf-8")
-    return dg.DagsterInstance.from_config(str(own))
 
 
 def stale_assets(project_dir: Path, overrides: Sequence[str], instance: dg.DagsterInstance) -> tuple[str, ...]:
@@ -100,6 +77,8 @@ def materialize(project_dir: Path, overrides: Sequence[str] = (), *, force: bool
     pipeline = make_pipeline(DEFAULT_NAME)
     names = tuple(asset.name for asset in SPINE)
     with project_instance(project_dir) as instance:
+        # A killed run would keep the only place in the pool that this one needs.
+        close_dead_runs(instance, project_dir, now_s=time.time(), abandoned_since={})
         stale = names if force else stale_assets(project_dir, overrides, instance)
         fresh = tuple(name for name in names if name not in stale)
         if not stale:
@@ -111,6 +90,7 @@ def materialize(project_dir: Path, overrides: Sequence[str] = (), *, force: bool
                 instance=instance,
                 asset_selection=[pipeline.asset_key(name) for name in stale],
                 run_config=_run_config(pipeline.configuration, overrides),
+                tags={IN_PROCESS_TAG: "true"},
             )
         except Exception as error:
             _raise_cause(error)

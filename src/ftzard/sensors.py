@@ -27,8 +27,6 @@ SERVING_TAG: Final = "ftzard/serving"
 CHAMPION_TAG: Final = "ftzard/champion_version"
 
 _LOOK_EVERY_S: Final = 5
-# Between two steps of a run nobody holds its lease, for as long as it takes to start a process on a busy machine.
-_DEAD_AFTER_S: Final = 60.0
 _OPEN = (
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.QUEUED,
@@ -128,7 +126,6 @@ def dead_runs_sensor(pipeline: Pipeline, status: dg.DefaultSensorStatus) -> dg.S
         closed, since = close_dead_runs(
             context.instance,
             configuration.project_path,
-            patience_s=_DEAD_AFTER_S,
             now_s=time.time(),
             abandoned_since=json.loads(context.cursor or "{}"),
         )

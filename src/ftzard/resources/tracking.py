@@ -81,6 +81,22 @@ class Tracking:
             return uri
         return f"{_SQLITE}{self.project_dir.resolve() / uri.removeprefix(_SQLITE)}"
 
+    @property
+    def store_file(self) -> Path | None:
+        """The SQLite file; None where a server or another database keeps the runs."""
+        uri = self.tracking_uri
+        return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+
+    @contextmanager
+    def connected(self) -> Iterator["MlflowClient"]:
+        """MLflow's client for what has no method here.
+
+        Raises:
+            TrackingError: The store cannot be reached or refuses.
+        """
+        with self._refusals_explained():
+            yield self._client()
+
     def open_run(self, step: str, *, tags: Mapping[str, str]) -> "TrackedRun":
         """Open a child run, named by its UTC start time, under the step's parent run.
 

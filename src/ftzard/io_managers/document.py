@@ -6,6 +6,7 @@ from typing import ClassVar, TypeVar
 
 from ftzard.core.documents import JsonDocument
 from ftzard.core.evaluation_report import EvaluationReport
+from ftzard.core.gate import PromotionVerdict
 from ftzard.errors import StorageError
 from ftzard.io_managers.committing import CommittingIOManager
 from ftzard.resources.tracking import TrackedRun
@@ -39,6 +40,14 @@ class ReportIOManager(DocumentIOManager):
 
     document = EvaluationReport
     artifact = "report.json"
+
+
+class VerdictIOManager(DocumentIOManager):
+    """A `PromotionVerdict`; the champion itself is in the registry."""
+
+    document = PromotionVerdict
+    artifact = "verdict.json"
+    commits = False
 
 
 def read_document(document: type[D], path: Path) -> D:

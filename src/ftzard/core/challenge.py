@@ -1,0 +1,127 @@
+"""A challenger meets the champion: both scored on the same rows, judged, registered and perhaps promoted."""
+
+from typing import TYPE_CHECKING, Protocol
+
+import polars as pl
+
+from ftzard.core.adapter import config_for
+from ftzard.core.baseline import tfidf_predictions
+from ftzard.core.champion_records import AdapterEvidence, RegisteredAdapter
+from ftzard.core.gate import Comparison, PromotionVerdict, compare, judge
+from ftzard.core.inference import predict
+from ftzard.core.predictions import labels_of_predictions, matched_predictions
+from ftzard.core.records import AdapterDirectory, Splits
+from ftzard.core.splitting import test_fingerprint
+
+if TYPE_CHECKING:
+    from ftzard.config import FtzardConfig
+
+
+class Registry(Protocol):
+    """What a challenge needs of the model registry; see `ftzard.resources.registry.AdapterRegistry`."""
+
+    def champion(self) -> RegisteredAdapter | None:
+        """The version that serves."""
+
+    def evidence(self, registered: RegisteredAdapter) -> AdapterEvidence:
+        """What a version was judged on."""
+
+    def load(self, registered: RegisteredAdapter) -> AdapterDirectory:
+        """The adapter of a version."""
+
+    def register(
+        self, adapter: AdapterDirectory, evidence: AdapterEvidence, *, test_fingerprint: str, run_id: str
+    ) -> RegisteredAdapter:
+        """Make an adapter a version."""
+
+    def promote(
+        self, challenger: RegisteredAdapter, *, instead_of: RegisteredAdapter | None, by: str, why: str
+    ) -> None:
+        """Move the alias."""
+
+
+def challenge(
+    adapter: AdapterDirectory,
+    predictions: pl.DataFrame,
+    splits: Splits,
+    config: "FtzardConfig",
+    registry: Registry,
+    run_id: str,
+) -> PromotionVerdict:
+    """Judge an adapter beside the champion and TF-IDF, register it, and promote it where the gate says so.
+
+    Args:
+        adapter: The challenger.
+        predictions: Its answers for `splits.test`.
+        splits: What it was trained and is judged on.
+        config: Its sections `data` (for the share of test rows), `evaluation` and `training`.
+        registry: Where champions are kept.
+        run_id: The MLflow run that is to hold the version.
+
+    Raises:
+        PromotionConflictError: The champion changed meanwhile; nothing was promoted.
+        FtzardError: As `compare`, `predict` and the registry.
+    """
+    fingerprint = test_fingerprint(splits.test)
+    mine = matched_predictions(predictions, splits.test)
+    evidence = AdapterEvidence(mine, splits.train["text_hash"].unique().sort())
+    champion = registry.champion()
+    registered = registry.register(adapter, evidence, test_fingerprint=fingerprint, run_id=run_id)
+    if champion is not None and champion.checksum == adapter.checksum:
+        reasons = (f"it is the champion already, version {champion.version}",)
+        return PromotionVerdict(
+            "keep", reasons, adapter.checksum, champion.version, fingerprint, mine.height, 0, None, None
+        )
+    seen, against_champion = pl.Series("text_hash", [], dtype=pl.String), None
+    if champion is not None:
+        before = registry.evidence(champion)
+        seen = before.train_hashes
+        theirs = _answers(champion, before, fingerprint, splits, config, registry)
+        against_champion = _compared(mine, theirs, seen, f"champion version {champion.version}", config)
+    baseline = tfidf_predictions(splits.train, splits.test, labels_of_predictions(mine), config.evaluation.seed)
+    against_baseline = _compared(mine, baseline, seen, "TF-IDF", config)
+    num_rows = _unseen(mine, seen).height
+    verdict, reasons, more = judge(
+        against_champion, against_baseline, num_rows, config.data.test_fraction, config.evaluation
+    )
+    result = PromotionVerdict(
+        verdict=verdict,
+        reasons=reasons,
+        challenger=adapter.checksum,
+        champion=champion.version if champion else None,
+        test_fingerprint=fingerprint,
+        num_rows=num_rows,
+        num_rows_left_out=mine.height - num_rows,
+        against_champion=against_champion,
+        against_baseline=against_baseline,
+        num_more_labels=more,
+    )
+    if verdict == "promote":
+        registry.promote(registered, instead_of=champion, by="the gate", why=result.sentence)
+    return result
+
+
+def _answers(
+    champion: RegisteredAdapter,
+    evidence: AdapterEvidence,
+    fingerprint: str,
+    splits: Splits,
+    config: "FtzardConfig",
+    registry: Registry,
+) -> pl.DataFrame:
+    """The champion's answers for the test split of now: those it gave, if the split is the same, else new ones."""
+    if champion.test_fingerprint == fingerprint:
+        return matched_predictions(evidence.predictions, splits.test)
+    adapter = registry.load(champion)
+    return predict(adapter, splits.test, config_for(adapter, config))
+
+
+def _compared(
+    mine: pl.DataFrame, theirs: pl.DataFrame, seen: pl.Series, name: str, config: "FtzardConfig"
+) -> Comparison:
+    return compare(_unseen(mine, seen), _unseen(theirs, seen), name, config.evaluation)
+
+
+def _unseen(predictions: pl.DataFrame, seen: pl.Series) -> pl.DataFrame:
+    """Without the rows that the champion was trained on: on those it would only show its memory."""
+    return predictions.filter(~pl.col("text_hash").is_in(seen.implode()))

@@ -1,7 +1,5 @@
 """Embeddings: what the head of an adapter sees, in the order of the texts."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from safetensors.numpy import load_file

@@ -14,7 +14,7 @@ from ftzard.definitions import DEFAULT_NAME, build_definitions, make_pipeline
 from ftzard.sensors import LABELLED_BATCHES
 
 DATA = ["raw_data", "cleaned", "splits", DECISION]
-TRAINING = ["tuned_hyperparameters", "lora_adapter", "predictions", "metrics", "champion"]
+TRAINING = ["lora_adapter", "predictions", "metrics", "champion"]
 CHECKS = {"cleaned": "examples_fit_the_schema", "splits": "splits_are_disjoint"}
 
 
@@ -46,9 +46,7 @@ class Project:
         for name in names:
             if name in self.failing:
                 return
-            self._report(
-                name, {DECISION: self.decision, "tuned_hyperparameters": "none"}.get(name, f"{name} {self.batches}")
-            )
+            self._report(name, {DECISION: self.decision}.get(name, f"{name} {self.batches}"))
             if name in CHECKS:
                 passed = name not in self.failing_checks
                 check = dg.AssetCheckEvaluation(

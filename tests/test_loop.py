@@ -33,8 +33,9 @@ automation:
   settle_s: 1
   min_new_labels: 100
 """
-THINGS = "tea train film chair lamp bread song phone garden coat book rain bus cake shop story".split()
-TIMES = "today yesterday again now once tonight".split()
+THINGS = ["tea", "train", "film", "chair", "lamp", "bread", "song", "phone", "garden", "coat", "book", "rain"]
+THINGS += ["bus", "cake", "shop", "story"]
+TIMES = ["today", "yesterday", "again", "now", "once", "tonight"]
 OPINIONS = {"was lovely": "positive", "made my day": "positive", "is wonderful": "positive"}
 OPINIONS |= {"was awful": "negative", "ruined my day": "negative", "is broken": "negative"}
 

@@ -3,7 +3,6 @@
 import random
 import threading
 import time
-from collections import Counter
 from pathlib import Path
 
 import dagster as dg
@@ -80,6 +79,7 @@ class Drops:
         self.writers.append(writer)
 
     def _broken(self, number: int, path: Path) -> None:
+        del number
         self.num_broken += 1
         path.write_text(self.rng.choice(BROKEN))
 
@@ -138,7 +138,6 @@ def _rename_some(project: Path) -> None:
 
 def _wait_until_done(dev: DagsterDev, project: Path, num_contents: int) -> None:
     def is_done() -> bool:
-        made: Counter[str] = times_made(project, "label_queue")
-        return len(made) >= num_contents and not _serving(project)
+        return len(times_made(project, "label_queue")) >= num_contents and not _serving(project)
 
     dev.wait_for(f"{num_contents} label queues", is_done, timeout_s=600)

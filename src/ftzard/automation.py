@@ -54,9 +54,8 @@ def conditions(pipeline: Pipeline) -> Mapping[str, _Condition]:
         "cleaned": _WHEN_INPUTS_CHANGE,
         "splits": _WHEN_INPUTS_CHANGE,
         DECISION: _WHEN_INPUTS_CHANGE | _DAILY,
-        "tuned_hyperparameters": _when_decided(pipeline),
+        "lora_adapter": _when_decided(pipeline),
         # What else these read may change without them having to follow.
-        "lora_adapter": _led_by("tuned_hyperparameters", pipeline),
         "predictions": _led_by("lora_adapter", pipeline),
         "metrics": _led_by("predictions", pipeline),
         "champion": _led_by("metrics", pipeline),

@@ -11,9 +11,12 @@ from typing import Any
 
 import dagster as dg
 
+from ftzard.assets.champion import champion
 from ftzard.assets.checks import adapter_beats_baseline, examples_fit_the_schema, splits_are_disjoint
 from ftzard.assets.data import cleaned, raw_data, splits
+from ftzard.assets.decision import retrain_decision
 from ftzard.assets.evaluation import metrics, predictions
+from ftzard.assets.labelling import label_queue
 from ftzard.assets.pipeline import Pipeline
 from ftzard.assets.serving import incoming, incoming_predictions
 from ftzard.assets.training import lora_adapter
@@ -23,7 +26,8 @@ from ftzard.config import FtzardConfig
 from ftzard.errors import ConfigError
 from ftzard.io_managers.adapter import AdapterIOManager
 from ftzard.io_managers.committing import ManagerType, define_io_manager
-from ftzard.io_managers.document import ReportIOManager
+from ftzard.io_managers.document import DecisionIOManager, ReportIOManager, VerdictIOManager
+from ftzard.io_managers.label_queue import LabelQueueIOManager
 from ftzard.io_managers.parquet import FrameIOManager, RecordIOManager
 from ftzard.resources.configuration import ConfigurationResource
 from ftzard.resources.dvc import DvcResource
@@ -37,9 +41,9 @@ from ftzard.sensors import (
 )
 
 DEFAULT_NAME = "ftzard"
-SPINE = (raw_data, cleaned, splits, lora_adapter, predictions, metrics)
+SPINE = (raw_data, cleaned, splits, retrain_decision, lora_adapter, predictions, metrics, champion)
 # One partition for each file that comes in.
-SERVING = (incoming, incoming_predictions)
+SERVING = (incoming, incoming_predictions, label_queue)
 CHECKS = (examples_fit_the_schema, splits_are_disjoint, adapter_beats_baseline)
 
 IO_MANAGERS: Mapping[str, ManagerType] = {
@@ -47,6 +51,9 @@ IO_MANAGERS: Mapping[str, ManagerType] = {
     "record": RecordIOManager,
     "adapter": AdapterIOManager,
     "report": ReportIOManager,
+    "verdict": VerdictIOManager,
+    "decision": DecisionIOManager,
+    "queue": LabelQueueIOManager,
 }
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

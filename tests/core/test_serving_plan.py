@@ -10,7 +10,7 @@ NOTHING: dict[str, set[str]] = {name: set() for name in ASSETS}
 
 
 def all_made(keys: set[str]) -> dict[str, set[str]]:
-    return {name: keys for name in ASSETS}
+    return dict.fromkeys(ASSETS, keys)
 
 
 def test_neighbours_go_together_up_to_the_limit() -> None:

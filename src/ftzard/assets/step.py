@@ -68,6 +68,7 @@ class Step:
             block raises, KILLED where it is interrupted.
         registry: Where adapters are registered; None where the function was called directly without one.
         run_id: The MLflow run of this execution; empty where the function was called directly.
+        previous_version: The data version that the asset has had until now; None where there is none.
         partition_key: The partition that is made; None for an asset without partitions.
     """
 
@@ -78,6 +79,7 @@ class Step:
     open_child: Callable[[str], AbstractContextManager[ChildRun]] = _untracked
     registry: "AdapterRegistry | None" = None
     run_id: str = ""
+    previous_version: str | None = None
     partition_key: str | None = None
 
     @property
@@ -107,6 +109,7 @@ class StepResult(Generic[T_co]):
         params: Logged to MLflow beside the configuration.
         figures: PNG bytes by title, logged to MLflow and shown in Dagster.
         tags: Set on the MLflow run.
+        data_version: Stands for the value where its content does not; None: the content's hash.
     """
 
     value: T_co
@@ -115,3 +118,4 @@ class StepResult(Generic[T_co]):
     params: Mapping[str, object] = field(default_factory=dict)
     figures: Mapping[str, bytes] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    data_version: str | None = None

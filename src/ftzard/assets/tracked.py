@@ -151,6 +151,7 @@ class TrackedAsset(Generic[P, T_co]):
             configuration.project_path,
             provenance=_provenance(dvc, versions),
             registry=mlflow.registry,
+            previous_version=latest_data_version(context.instance, context.asset_key),
         )
         mlflow.tracking.close_abandoned(lambda run_id: _is_over(context.instance, run_id))
         step_name = self.mlflow_step_of(inputs, step) if self.mlflow_step_of else self.mlflow_step
@@ -165,7 +166,7 @@ class TrackedAsset(Generic[P, T_co]):
                 return self._materialize_partitions(context, inputs, step, run)
             call: Callable[..., StepResult[T_co]] = self.function
             result = call(**inputs, step=step)
-            version = content_version(result.value)
+            version = result.data_version or content_version(result.value)
             run.set_tags({"ftzard.data_version": version, **result.tags})
             _log_result(run, result)
             metadata = _metadata(result) | _run_metadata(run) | {FINGERPRINT_KEY: inputs_fingerprint}

@@ -1,7 +1,9 @@
 """The fine-tuned adapter."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from ftzard.assets.gpu import GPU_POOL, GPU_TAGS
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
 from ftzard.core.cleaning import labels_of
@@ -11,12 +13,26 @@ if TYPE_CHECKING:
     from ftzard.core.progress import Progress
 
 
+def _training_or_retraining(inputs: Mapping[str, Any], step: Step) -> str:
+    """A training after labels were added to those of the champion is a RETRAINING."""
+    champion = step.registry.champion() if step.registry else None
+    if step.registry is None or champion is None:
+        return "TRAINING"
+    seen = step.registry.evidence(champion).train_hashes
+    is_new = ~inputs["splits"].train["text_hash"].is_in(seen.implode())
+    return "RETRAINING" if is_new.any() else "TRAINING"
+
+
 @tracked_asset(
     "TRAINING",
     group="training",
     kinds={"pytorch", "huggingface", "dvc"},
     io="adapter",
     sections=("data", "model", "training"),
+    pool=GPU_POOL,
+    op_tags=GPU_TAGS,
+    after=("retrain_decision",),
+    mlflow_step_of=_training_or_retraining,
 )
 def lora_adapter(splits: Splits, step: Step) -> StepResult[AdapterDirectory]:
     """A PEFT adapter for sequence classification, trained on the train split.

@@ -68,9 +68,9 @@ def challenge(
     champion = registry.champion()
     registered = registry.register(adapter, evidence, test_fingerprint=fingerprint, run_id=run_id)
     if champion is not None and champion.checksum == adapter.checksum:
-        reasons = (f"it is the champion already, version {champion.version}",)
+        already = (f"it is the champion already, version {champion.version}",)
         return PromotionVerdict(
-            "keep", reasons, adapter.checksum, champion.version, fingerprint, mine.height, 0, None, None
+            "keep", already, adapter.checksum, champion.version, fingerprint, mine.height, 0, None, None
         )
     seen, against_champion = pl.Series("text_hash", [], dtype=pl.String), None
     if champion is not None:

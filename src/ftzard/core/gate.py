@@ -31,8 +31,8 @@ from ftzard.errors import LabelSetChangedError, PredictionsMismatchError, TooFew
 
 _STRICT = ConfigDict(extra="forbid")
 
-# The sample size is that of a test of accuracy. Macro-F1, which the gate looks at, scatters a little more; with this the
-# promised power held in simulation.
+# The sample size is that of a test of accuracy. Macro-F1, which the gate looks at, scatters a little more; with this,
+# the promised power held in simulation.
 _MACRO_F1_ALLOWANCE = 1.1
 
 GateVerdict = Literal["promote", "keep", "need_more_labels"]

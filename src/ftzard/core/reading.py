@@ -17,6 +17,7 @@ import polars as pl
 from ftzard.config import DataConfig
 from ftzard.core.batch_formats import parse_delimited, parse_json_lines, parse_parquet
 from ftzard.core.detection import decode, detect_delimiter, line_end
+from ftzard.core.label_files import is_label_file, parse_label_file
 from ftzard.core.records import RAW_SCHEMA
 from ftzard.errors import EmptyBatchError, MalformedBatchError, NoBatchesError, StorageError
 
@@ -127,7 +128,10 @@ def read_batch(path: Path, name: str, config: DataConfig) -> tuple[pl.DataFrame,
     if not data:
         raise EmptyBatchError(f"{name} is empty", fix="fill the file, or move it out of the data folder")
     delimiter = None
-    if path.suffix.lower() == ".parquet":
+    if is_label_file(data):
+        encoding = "utf-8"
+        parsed = parse_label_file(data, name, config.label_column)
+    elif path.suffix.lower() == ".parquet":
         encoding = "utf-8"
         parsed = parse_parquet(data, name, config)
     else:

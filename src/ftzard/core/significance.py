@@ -48,5 +48,5 @@ def num_rows_needed(
         return None
     z_test, z_power = norm.ppf(1 - significance / 2), norm.ppf(power)
     root = z_test * math.sqrt(discordance) + z_power * math.sqrt(discordance - difference**2)
-    uncorrected = (root / difference) ** 2
+    uncorrected = float((root / difference) ** 2)
     return math.ceil(uncorrected / 4 * (1 + math.sqrt(1 + 2 / (uncorrected * difference))) ** 2)

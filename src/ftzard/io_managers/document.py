@@ -7,6 +7,7 @@ from typing import ClassVar, TypeVar
 from ftzard.core.documents import JsonDocument
 from ftzard.core.evaluation_report import EvaluationReport
 from ftzard.core.gate import PromotionVerdict
+from ftzard.core.retrain_decision import RetrainDecision
 from ftzard.errors import StorageError
 from ftzard.io_managers.committing import CommittingIOManager
 from ftzard.resources.tracking import TrackedRun
@@ -47,6 +48,14 @@ class VerdictIOManager(DocumentIOManager):
 
     document = PromotionVerdict
     artifact = "verdict.json"
+    commits = False
+
+
+class DecisionIOManager(DocumentIOManager):
+    """A `RetrainDecision`."""
+
+    document = RetrainDecision
+    artifact = "decision.json"
     commits = False
 
 

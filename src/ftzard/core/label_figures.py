@@ -26,7 +26,7 @@ def uncertainty_histogram(
         message = "an uncertainty histogram needs at least one row"
         raise ValueError(message)
     figure, axes = _canvas(f"Uncertainty of {uncertainty.size:,} rows, {queued.size:,} of them queued ({strategy})")
-    edges = np.histogram_bin_edges(uncertainty, bins=_NUM_BINS)
+    edges = np.histogram_bin_edges(uncertainty, bins=_NUM_BINS).tolist()
     axes.hist(uncertainty, bins=edges, color=_BLUE, edgecolor="white", linewidth=0.5, label="all rows")
     axes.hist(queued, bins=edges, color=_ORANGE, edgecolor="white", linewidth=0.5, label="queued, control included")
     if threshold is not None:

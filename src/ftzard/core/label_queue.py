@@ -119,7 +119,7 @@ def make_label_queue(
         confidence=pl.Series(_confidences(pool, queued), dtype=pl.Float64),
         champion_version=pl.lit(champion_version),
     )
-    sidecar = rows.select(sidecar_schema(labels).names()).sort("text_hash").cast(dict(sidecar_schema(labels)))
+    sidecar = rows.select(sidecar_schema(labels).names()).sort("text_hash").cast(sidecar_schema(labels))
     return LabelQueue(rows.select(QUEUE_ROW_SCHEMA.names()), sidecar)
 
 

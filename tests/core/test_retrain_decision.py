@@ -180,5 +180,5 @@ def test_it_travels_as_json(evidence: RetrainEvidence) -> None:
 def test_a_number_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="days_since_champion"):
         _evidence(1, days_since_champion=float("nan"))
-    with pytest.raises(ValueError, match="num_new_labels"):
+    with pytest.raises(ValueError, match="greater than or equal to 0"):
         _evidence(-1)

@@ -7,7 +7,7 @@ that is more than it has to be, eager attention. `benchmarks/training_throughput
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ftzard.core.adapter import AdapterLabels, manifest_fields, write_adapter
@@ -18,6 +18,7 @@ from ftzard.core.label_head import LabelHead, make_label_head
 from ftzard.core.prompts import PromptTemplate, label_words
 from ftzard.core.seeding import torch_seeded
 from ftzard.core.training_loop import TrainingRecord, ValidationWatch, encode_examples, run_training
+from ftzard.core.warm_start import read_warm_start
 from ftzard.errors import SingleClassError, TooFewExamplesError
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def train_adapter(
     *,
     on_progress: "Callable[[Progress], None] | None" = None,
     provenance: Mapping[str, str] | None = None,
+    initial: "AdapterDirectory | None" = None,
 ) -> TrainingResult:
     """Train an adapter on `splits.train` and write its directory.
 
@@ -89,18 +91,20 @@ def train_adapter(
         output_dir: A folder that is empty or does not exist.
         on_progress: Called after each optimizer step.
         provenance: What is to stand in the manifest about the data, such as its commit.
+        initial: The adapter whose weights to go on from; None: a fresh one.
 
     Raises:
         SingleClassError: There is only one label to tell apart, or only one occurs in `train`.
         TooFewExamplesError: `train` is empty.
         UnknownLabelError: An example carries a label that is not in `labels`.
         TrainingDivergedError: The loss or a gradient is not finite; nothing is written.
+        AdapterMismatchError: `initial` has another base model, other labels or another LoRA configuration.
         FtzardError: As `load_base_model`, `encode_prompts`, `check_target_modules` and `write_adapter`.
     """
     device = resolve_device(config.training.device)
     with (
         borrowed_base_model(config.model, device) as base,
-        fitted_classifier(base, splits, config, labels, on_progress=on_progress) as fit,
+        fitted_classifier(base, splits, config, labels, on_progress=on_progress, initial=initial) as fit,
     ):
         compute = {"device": device, "dtype": fit.classifier.compute_dtype}
         adapter = write_adapter(
@@ -156,13 +160,17 @@ def fitted_classifier(
     *,
     on_progress: "Callable[[Progress], None] | None" = None,
     watch: ValidationWatch | None = None,
+    initial: "AdapterDirectory | None" = None,
 ) -> Iterator[FittedClassifier]:
-    """Train a fresh adapter on `splits.train`; afterwards the base is as it was, and nothing is written.
+    """Train an adapter on `splits.train`, from a fresh one or on from `initial`.
+
+    Afterwards the base is as it was, and nothing is written.
 
     Raises:
         FtzardError: As `train_adapter`.
     """
     _check_training_labels(splits.train, labels)
+    start = read_warm_start(initial, base.identity, config.training.lora, labels) if initial else None
     words = label_words(labels, config.model)
     template = PromptTemplate.from_parts(config.model.prompt_template, words, config.model.max_length)
     # Loading may draw random numbers and does not happen each time: the seed is set after it.
@@ -172,6 +180,9 @@ def fitted_classifier(
         _logger.info("%d training examples, %d of them cut to max_length", len(train), train.prompts.num_truncated)
         head = make_label_head(base, labels, words, config.model.head)
         with lora_classifier(base, head, config.training.lora) as classifier:
+            if start is not None:
+                start.put_into(classifier)
+                head = replace(head, kind=start.head, reason=None)
             record = run_training(classifier, train, validation, config.training, on_progress, watch)
             yield FittedClassifier(classifier, record, head, words, train.prompts.num_truncated)
 

@@ -58,7 +58,7 @@ class Project:
 
     def settle(self) -> list[list[str]]:
         """The runs until nothing is asked for any more."""
-        runs = []
+        runs: list[list[str]] = []
         for _ in range(10):
             names = self.tick()
             if not names:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from tests.dagster_dev import champion, choose_experiment, dagster_dev, materializations, registry, runs
 
+from ftzard.core.champion_records import RegisteredAdapter
 from ftzard.dagster_instance import project_instance
+from ftzard.resources.tracking import RunSummary
 
 # A first batch whose labels mean nothing, so that the first champion knows nothing and the second deserves it.
 EXPERIMENT = """\
@@ -22,7 +24,7 @@ data:
   test_fraction: 0.4
 training:
   learning_rate: 1e-2
-  num_train_epochs: 5
+  num_train_epochs: 8
   lora: {r: 4, lora_alpha: 8}
 evaluation:
   num_bootstrap_samples: 500
@@ -68,13 +70,13 @@ def test_labelled_data_trains_unlabelled_data_is_queued_and_the_labels_make_a_ne
     choose_experiment(project, EXPERIMENT)
     pool = texts()
     rng = random.Random(1)  # noqa: S311
-    noise = [(text, rng.choice(["negative", "positive"])) for text in pool[:80]]
+    noise = [(text, rng.choice(["negative", "positive"])) for text in pool[:40]]
     with dagster_dev(project) as dev:
         write_rows(project / "data" / "raw" / "first.csv", ["text", "label"], noise)
         first = dev.wait_for("first champion", lambda: champion(project))
         assert materializations(project, "champion")[0].metadata["verdict"].value == "promote"
 
-        write_rows(project / "data" / "incoming" / "second.csv", ["text"], [[text] for text in pool[80:380]])
+        write_rows(project / "data" / "incoming" / "second.csv", ["text"], [[text] for text in pool[40:340]])
         (queued,) = dev.wait_for("label queue", lambda: materializations(project, "label_queue"))
         (predicted,) = materializations(project, "incoming_predictions")
         assert predicted.partition == queued.partition
@@ -93,7 +95,7 @@ def test_labelled_data_trains_unlabelled_data_is_queued_and_the_labels_make_a_ne
         (decision, *_) = materializations(project, "retrain_decision")
         assert decision.metadata["verdict"].value == "retrain"
 
-        write_rows(project / "data" / "incoming" / "third.csv", ["text"], [[text] for text in pool[380:400]])
+        write_rows(project / "data" / "incoming" / "third.csv", ["text"], [[text] for text in pool[340:360]])
         served = dev.wait_for("the next file", lambda: materializations(project, "incoming_predictions")[:-1])
         assert served[0].metadata["champion_version"].value == second.version
     assert [move.to_version for move in registry(project).history()] == [first.version, second.version]
@@ -103,10 +105,10 @@ def test_labelled_data_trains_unlabelled_data_is_queued_and_the_labels_make_a_ne
         assert instance.get_dynamic_partitions("ftzard_incoming")[0] == queued.partition
 
 
-def _other_champion(project: Path, version: str) -> "object":
+def _other_champion(project: Path, version: str) -> RegisteredAdapter | None:
     found = champion(project)
     return found if found is not None and found.version != version else None
 
 
-def _training_runs(project: Path) -> list[object]:
+def _training_runs(project: Path) -> list[RunSummary]:
     return [run for run in registry(project).tracking.runs() if run.step in {"TRAINING", "RETRAINING"}]

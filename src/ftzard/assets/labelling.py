@@ -22,12 +22,13 @@ def label_queue(incoming: pl.DataFrame, incoming_predictions: pl.DataFrame, step
     """
     from ftzard.core.figures import uncertainty_histogram
 
-    config = step.config
-    value = make_label_queue(incoming, incoming_predictions, config.labelling, config.data.label_column)
+    labelling = step.config.labelling
+    version = incoming_predictions["champion_version"][0]
+    value = make_label_queue(incoming, incoming_predictions, version, labelling)
     chosen = value.sidecar.filter(value.sidecar["arm"] == "strategy")["uncertainty"]
     return StepResult(
         value=value,
-        metadata={"strategy": config.labelling.query_strategy, "preview": value.rows.head(5)},
+        metadata={"strategy": labelling.query_strategy, "preview": value.rows.head(5)},
         metrics={"num_queued": value.rows.height, "num_control": value.rows.height - chosen.len()},
         figures={"uncertainty": uncertainty_histogram(incoming_predictions["probabilities"], chosen)},
     )

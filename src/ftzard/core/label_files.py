@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from typing import Final
 
 import polars as pl
@@ -12,6 +13,7 @@ from ftzard.errors import EmptyBatchError, MalformedBatchError, MissingColumnErr
 
 ID_COLUMN: Final = "ftzard_id"
 _TEXT_COLUMN: Final = "text"
+LABEL_COLUMN: Final = "label"
 # A spreadsheet takes a cell that begins so for a formula (OWASP, "CSV Injection"). The apostrophe is escaped as well,
 # so that taking one away always gives the text back.
 _ESCAPED: Final = ("=", "+", "-", "@", "\t", "\r", "'")
@@ -22,9 +24,18 @@ def queue_csv(queue: LabelQueue) -> str:
     """The queue with an empty column for the label."""
     out = io.StringIO(newline="")
     writer = csv.writer(out)
-    writer.writerow([ID_COLUMN, _TEXT_COLUMN, queue.label_column])
-    writer.writerows([ftzard_id, escaped(text), ""] for ftzard_id, text in queue.rows.iter_rows())
+    writer.writerow([ID_COLUMN, _TEXT_COLUMN, LABEL_COLUMN])
+    writer.writerows(
+        [ftzard_id, escaped(text), ""] for ftzard_id, text in queue.rows.select("text_hash", "text").iter_rows()
+    )
     return out.getvalue()
+
+
+def label_studio_tasks(queue: LabelQueue) -> str:
+    """The queue as JSON that Label Studio imports: a list of tasks with `data`."""
+    rows = queue.rows.select("text_hash", "text").iter_rows()
+    tasks = [{"data": {ID_COLUMN: text_hash, "text": text}} for text_hash, text in rows]
+    return json.dumps(tasks, ensure_ascii=False, indent=2)
 
 
 def escaped(text: str) -> str:
@@ -42,13 +53,12 @@ def is_label_file(data: bytes) -> bool:
     return data.removeprefix(b"\xef\xbb\xbf").lstrip(b'"').startswith(ID_COLUMN.encode())
 
 
-def parse_label_file(data: bytes, name: str, label_column: str) -> pl.DataFrame:
+def parse_label_file(data: bytes, name: str) -> pl.DataFrame:
     """Parse a queue that a person has filled in, also after a spreadsheet has saved it its own way.
 
     Args:
         data: The file's bytes: UTF-8, with or without byte order mark; comma, semicolon or tab.
         name: What to call it.
-        label_column: The column with the labels; an empty one is kept as an empty label.
 
     Returns:
         `PARSED_SCHEMA`; `row` is the 1-based line on which the record starts.
@@ -69,7 +79,7 @@ def parse_label_file(data: bytes, name: str, label_column: str) -> pl.DataFrame:
     delimiter = max(_DELIMITERS, key=header.count)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     columns = reader.fieldnames or []
-    for column in (_TEXT_COLUMN, label_column):
+    for column in (_TEXT_COLUMN, LABEL_COLUMN):
         if column not in columns:
             raise MissingColumnError(
                 f"{name} has no column {column!r}; its columns are {list(columns)}",
@@ -78,11 +88,11 @@ def parse_label_file(data: bytes, name: str, label_column: str) -> pl.DataFrame:
     rows, line = [], reader.line_num + 1
     try:
         for record in reader:
-            if record[_TEXT_COLUMN] is None or record[label_column] is None:
+            if record[_TEXT_COLUMN] is None or record[LABEL_COLUMN] is None:
                 raise MalformedBatchError(
                     f"{name}, line {line}: a field is missing", fix="give each row a text, and a label or nothing"
                 )
-            rows.append((unescaped(record[_TEXT_COLUMN]), record[label_column], line))
+            rows.append((unescaped(record[_TEXT_COLUMN]), record[LABEL_COLUMN], line))
             line = reader.line_num + 1
     except csv.Error as error:
         raise MalformedBatchError(

@@ -130,7 +130,7 @@ def read_batch(path: Path, name: str, config: DataConfig) -> tuple[pl.DataFrame,
     delimiter = None
     if is_label_file(data):
         encoding = "utf-8"
-        parsed = parse_label_file(data, name, config.label_column)
+        parsed = parse_label_file(data, name)
     elif path.suffix.lower() == ".parquet":
         encoding = "utf-8"
         parsed = parse_parquet(data, name, config)

@@ -14,9 +14,9 @@ from polars.testing import assert_frame_equal
 from ftzard.config import LabellingConfig
 from ftzard.core.cleaning import hash_texts
 from ftzard.core.label_figures import uncertainty_histogram
-from ftzard.core.label_queue import QUEUE_ROW_SCHEMA, LabelQueue, arm_sizes, make_label_queue, sidecar_schema
+from ftzard.core.label_queue import arm_sizes, make_label_queue, sidecar_schema
 from ftzard.core.predictions import predictions_frame
-from ftzard.core.records import EXAMPLE_SCHEMA
+from ftzard.core.records import EXAMPLE_SCHEMA, QUEUE_ROW_SCHEMA, LabelQueue
 from ftzard.errors import PredictionsMismatchError
 
 LABELS = ("negative", "positive")

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from ftzard.config import DataConfig
 from ftzard.core.cleaning import hash_texts, normalise_text
-from ftzard.core.label_files import label_studio_tasks, queue_csv
-from ftzard.core.label_queue import QUEUE_ROW_SCHEMA, LabelQueue, sidecar_schema
+from ftzard.core.label_files import label_csv, label_studio_tasks
 from ftzard.core.returned_labels import RETURNED_SCHEMA, is_label_file, read_label_csv, read_label_studio
 from ftzard.errors import BatchEncodingError, EmptyBatchError, FtzardError, MalformedBatchError, MissingColumnError
 
@@ -29,18 +28,15 @@ def hash_of(text: str) -> str:
     return str(hash_texts(pl.Series([text]))[0])
 
 
-def queue(*texts: str) -> LabelQueue:
+def queue(*texts: str) -> pl.DataFrame:
+    """Rows of a label queue."""
     frame = pl.DataFrame({"text": texts}, schema={"text": pl.String})
-    rows = frame.with_columns(hash_texts(frame["text"])).with_row_index("position", offset=1)
-    return LabelQueue(
-        rows.select(QUEUE_ROW_SCHEMA.names()).cast(dict(QUEUE_ROW_SCHEMA)),  # type: ignore[arg-type]
-        sidecar_schema(["no", "yes"]).to_frame(),
-    )
+    return frame.select(hash_texts(frame["text"]), "text", position=pl.int_range(1, pl.len() + 1))
 
 
-def filled(text: str, label: str = "yes", **dialect: Any) -> bytes:
+def filled(data: bytes, label: str = "yes", **dialect: Any) -> bytes:
     """A queue's CSV as another program saves it, with labels in the first column that is empty."""
-    rows = list(csv.reader(io.StringIO(text, newline="")))
+    rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
     out = io.StringIO(newline="")
     csv.writer(out, **dialect).writerows([rows[0], *([*row[:-1], label] for row in rows[1:])])
     return out.getvalue().encode()
@@ -62,11 +58,11 @@ def test_cleaned_texts_survive_both_formats_and_are_the_same_example_when_they_a
     if not cleaned:
         return
     asked = queue(*cleaned)
-    hashes = asked.rows["text_hash"].to_list()
-    from_csv = read_label_csv(queue_csv(asked).encode(), NAME, config).rows
-    from_json = read_label_studio(label_studio_tasks(asked).encode(), NAME, config).rows
+    hashes = asked["text_hash"].to_list()
+    from_csv = read_label_csv(label_csv(asked), NAME, config).rows
+    from_json = read_label_studio(label_studio_tasks(asked), NAME, config).rows
     for rows in (from_csv, from_json):
-        assert rows["text"].to_list() == asked.rows["text"].to_list()
+        assert rows["text"].to_list() == asked["text"].to_list()
         assert rows["text_hash"].to_list() == hashes
         assert rows["label"].null_count() == rows.height
         again = normalise_text(rows["text"], config.cleaning_steps)
@@ -84,14 +80,14 @@ def test_cleaned_texts_survive_both_formats_and_are_the_same_example_when_they_a
     ],
 )
 def test_delimiter_line_ends_and_quotes_are_the_spreadsheets_business(dialect: dict[str, Any]) -> None:
-    data = filled(queue_csv(queue(*TEXTS)), **dialect)
+    data = filled(label_csv(queue(*TEXTS)), **dialect)
     assert is_label_file(data)
     assert pairs(read_label_csv(data, NAME, CONFIG).rows) == [(text, "yes") for text in TEXTS]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_byte_order_mark_says_the_encoding_whatever_is_configured(encoding: str) -> None:
-    data = filled(queue_csv(queue(*TEXTS))).decode().encode(encoding)
+    data = filled(label_csv(queue(*TEXTS))).decode().encode(encoding)
     assert is_label_file(data)
     assert pairs(read_label_csv(data, NAME, CONFIG).rows) == [(text, "yes") for text in TEXTS]
 

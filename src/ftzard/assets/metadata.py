@@ -6,8 +6,7 @@ from collections.abc import Mapping
 import dagster as dg
 import polars as pl
 
-from ftzard.core.label_queue import LabelQueue
-from ftzard.core.records import Cleaned, Splits
+from ftzard.core.records import Cleaned, LabelQueue, Splits
 from ftzard.core.versions import AssetValue
 
 _PREVIEW_ROWS = 5

@@ -1,103 +1,110 @@
-"""Files that go to a person for labels and come back: CSV that a spreadsheet opens without running anything in it."""
+"""Label queues as files: CSV that a spreadsheet opens without running anything in it, JSON for Label Studio, Parquet.
+
+What the model thinks of a row is in none of the files that people open: who is shown a prediction tends to agree.
+"""
 
 import csv
 import io
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
+from xml.sax.saxutils import quoteattr
 
 import polars as pl
 
-from ftzard.core.batch_formats import PARSED_SCHEMA
-from ftzard.core.label_queue import LabelQueue
-from ftzard.errors import EmptyBatchError, MalformedBatchError, MissingColumnError
+from ftzard.core.records import LabelQueue
+from ftzard.errors import StorageError
 
 ID_COLUMN: Final = "ftzard_id"
-_TEXT_COLUMN: Final = "text"
+TEXT_COLUMN: Final = "text"
 LABEL_COLUMN: Final = "label"
-# A spreadsheet takes a cell that begins so for a formula (OWASP, "CSV Injection"). The apostrophe is escaped as well,
-# so that taking one away always gives the text back.
-_ESCAPED: Final = ("=", "+", "-", "@", "\t", "\r", "'")
-_DELIMITERS: Final = (",", ";", "\t")
 
-
-def queue_csv(queue: LabelQueue) -> str:
-    """The queue with an empty column for the label."""
-    out = io.StringIO(newline="")
-    writer = csv.writer(out)
-    writer.writerow([ID_COLUMN, _TEXT_COLUMN, LABEL_COLUMN])
-    writer.writerows(
-        [ftzard_id, escaped(text), ""] for ftzard_id, text in queue.rows.select("text_hash", "text").iter_rows()
-    )
-    return out.getvalue()
-
-
-def label_studio_tasks(queue: LabelQueue) -> str:
-    """The queue as JSON that Label Studio imports: a list of tasks with `data`."""
-    rows = queue.rows.select("text_hash", "text").iter_rows()
-    tasks = [{"data": {ID_COLUMN: text_hash, "text": text}} for text_hash, text in rows]
-    return json.dumps(tasks, ensure_ascii=False, indent=2)
+# What a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection"), full-width forms included, or what
+# hides one from view. The apostrophe is escaped as well, so that taking one away always gives the text back.
+_ESCAPED: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}",
+                   "\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}", "'")  # fmt: skip
+# Without a byte order mark a spreadsheet takes UTF-8 for the encoding of its own country.
+_ENCODING: Final = "utf-8-sig"
+_CSV, _JSON, _INTERFACE = "queue.csv", "label-studio.json", "label-studio.xml"
+_ROWS, _SIDECAR = "rows.parquet", "sidecar.parquet"
 
 
 def escaped(text: str) -> str:
-    """A text as a spreadsheet shows it without taking it for a formula."""
+    """A text as a cell that no spreadsheet takes for a formula."""
     return f"'{text}" if text.startswith(_ESCAPED) else text
 
 
 def unescaped(cell: str) -> str:
-    """What `escaped` was given."""
-    return cell.removeprefix("'")
+    """What `escaped` was given; a cell that `escaped` cannot have made is left as it is."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_ESCAPED) else cell
 
 
-def is_label_file(data: bytes) -> bool:
-    """Whether a file's first column says that it came out of a label queue."""
-    return data.removeprefix(b"\xef\xbb\xbf").lstrip(b'"').startswith(ID_COLUMN.encode())
-
-
-def parse_label_file(data: bytes, name: str) -> pl.DataFrame:
-    """Parse a queue that a person has filled in, also after a spreadsheet has saved it its own way.
+def label_csv(rows: pl.DataFrame) -> bytes:
+    """Rows as a CSV file with an id, the text and a column for the label.
 
     Args:
-        data: The file's bytes: UTF-8, with or without byte order mark; comma, semicolon or tab.
-        name: What to call it.
+        rows: Columns `text_hash` and `text`; `label` where labels are known.
+    """
+    out = io.StringIO(newline="")
+    # All quoted, so that a program that splits at semicolons finds none outside of quotes.
+    writer = csv.writer(out, quoting=csv.QUOTE_ALL)
+    writer.writerow([ID_COLUMN, TEXT_COLUMN, LABEL_COLUMN])
+    labels = rows["label"] if "label" in rows.columns else pl.repeat(None, rows.height, dtype=pl.String, eager=True)
+    columns = rows["text_hash"], rows["text"], labels
+    writer.writerows(
+        [row_id, escaped(text), escaped(label or "")] for row_id, text, label in zip(*columns, strict=True)
+    )
+    return out.getvalue().encode(_ENCODING)
 
-    Returns:
-        `PARSED_SCHEMA`; `row` is the 1-based line on which the record starts.
+
+def label_studio_tasks(rows: pl.DataFrame) -> bytes:
+    """Rows as JSON that Label Studio imports: a list of tasks with `data`.
+
+    Args:
+        rows: Columns `text_hash` and `text`.
+    """
+    tasks = [
+        {"data": {ID_COLUMN: row_id, TEXT_COLUMN: text}}
+        for row_id, text in rows.select("text_hash", "text").iter_rows()
+    ]
+    return (json.dumps(tasks, ensure_ascii=False, indent=2) + "\n").encode()
+
+
+def label_studio_interface(labels: Sequence[str]) -> bytes:
+    """The labelling interface for those tasks, as Label Studio's settings take it: one choice for each text."""
+    choices = "\n".join(f"    <Choice value={quoteattr(label)}/>" for label in labels)
+    interface = f"""\
+<View>
+  <Text name="{TEXT_COLUMN}" value="${TEXT_COLUMN}" valueType="text"/>
+  <Choices name="{LABEL_COLUMN}" toName="{TEXT_COLUMN}" choice="single" showInLine="true">
+{choices}
+  </Choices>
+</View>
+"""
+    return interface.encode()
+
+
+def write_label_queue(queue: LabelQueue, folder: Path) -> None:
+    """Write a queue into a folder that does not exist yet: what people open, and the queue itself as Parquet."""
+    folder.mkdir()
+    (folder / _CSV).write_bytes(label_csv(queue.rows))
+    (folder / _JSON).write_bytes(label_studio_tasks(queue.rows))
+    (folder / _INTERFACE).write_bytes(label_studio_interface(queue.labels))
+    queue.rows.write_parquet(folder / _ROWS)
+    queue.sidecar.write_parquet(folder / _SIDECAR)
+
+
+def read_label_queue(folder: Path) -> LabelQueue:
+    """Read what `write_label_queue` wrote, from the Parquet files alone.
 
     Raises:
-        MalformedBatchError: It is not UTF-8, quotes do not balance, or a record has too few fields.
-        MissingColumnError: The text or the label column is gone.
-        EmptyBatchError: There is no row.
+        StorageError: They are missing or damaged.
     """
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise MalformedBatchError(
-            f"{name} came out of a label queue and is no longer UTF-8: {error.reason} at byte {error.start}",
-            fix='save it again as "CSV UTF-8"',
+        return LabelQueue(pl.read_parquet(folder / _ROWS), pl.read_parquet(folder / _SIDECAR))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise StorageError(
+            f"{folder} holds no label queue that can be read: {error}",
+            fix="materialize `label_queue` again for this file, or restore the folder with `dvc checkout`",
         ) from error
-    header = text.partition("\n")[0]
-    delimiter = max(_DELIMITERS, key=header.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    columns = reader.fieldnames or []
-    for column in (_TEXT_COLUMN, LABEL_COLUMN):
-        if column not in columns:
-            raise MissingColumnError(
-                f"{name} has no column {column!r}; its columns are {list(columns)}",
-                fix="keep the columns that the label queue came with; others may be added",
-            )
-    rows, line = [], reader.line_num + 1
-    try:
-        for record in reader:
-            if record[_TEXT_COLUMN] is None or record[LABEL_COLUMN] is None:
-                raise MalformedBatchError(
-                    f"{name}, line {line}: a field is missing", fix="give each row a text, and a label or nothing"
-                )
-            rows.append((unescaped(record[_TEXT_COLUMN]), record[LABEL_COLUMN], line))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise MalformedBatchError(
-            f"{name}: the record that starts on line {line} cannot be parsed: {error}", fix="balance the quotes"
-        ) from error
-    if not rows:
-        raise EmptyBatchError(f"{name} holds no rows", fix="fill the file, or move it out of the data folder")
-    return pl.DataFrame(rows, schema=PARSED_SCHEMA, orient="row")

@@ -8,8 +8,7 @@ of them, before the strategy chooses; people see one shuffled list, and only the
 import hashlib
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -18,11 +17,8 @@ from numpy.typing import NDArray
 from ftzard.config import LabellingConfig
 from ftzard.core.predictions import labels_of_predictions, probability_matrix
 from ftzard.core.query_strategies import IntArray, Pool, make_query_strategy
+from ftzard.core.records import QUEUE_ROW_SCHEMA, LabelQueue
 from ftzard.errors import PredictionsMismatchError
-
-Arm = Literal["strategy", "control"]
-
-QUEUE_ROW_SCHEMA: Final = pl.Schema({"text_hash": pl.String, "text": pl.String, "position": pl.Int64})
 
 _VERSION_COLUMN: Final = "champion_version"
 
@@ -44,24 +40,6 @@ def sidecar_schema(labels: Sequence[str]) -> pl.Schema:
             "probabilities": numbers,
         }
     )
-
-
-@dataclass(frozen=True)
-class LabelQueue:
-    """Rows to be labelled, and what their annotators should not see.
-
-    Attributes:
-        rows: `QUEUE_ROW_SCHEMA`, sorted by `position`, which counts from 1; the order says nothing about the arms.
-        sidecar: `sidecar_schema`, one row for each of `rows`, sorted by `text_hash`.
-    """
-
-    rows: pl.DataFrame
-    sidecar: pl.DataFrame
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels that the champion tells apart, in the order of its outputs."""
-        return tuple(self.sidecar["probabilities"].struct.fields)
 
 
 def make_label_queue(

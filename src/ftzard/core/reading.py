@@ -9,21 +9,28 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final, NoReturn
 
 import polars as pl
 
 from ftzard.config import DataConfig
-from ftzard.core.batch_formats import parse_delimited, parse_json_lines, parse_parquet
+from ftzard.core.batch_formats import PARSED_SCHEMA, parse_delimited, parse_json_lines, parse_parquet
 from ftzard.core.detection import decode, detect_delimiter, line_end
-from ftzard.core.label_files import is_label_file, parse_label_file
 from ftzard.core.records import RAW_SCHEMA
+from ftzard.core.returned_labels import (
+    LABEL_STUDIO_SUFFIX,
+    ReturnedLabels,
+    is_label_file,
+    read_label_csv,
+    read_label_studio,
+)
 from ftzard.errors import EmptyBatchError, MalformedBatchError, NoBatchesError, StorageError
 
 _logger = logging.getLogger(__name__)
 
-BATCH_SUFFIXES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+_DELIMITED_SUFFIXES: Final = (".csv", ".tsv")
+BATCH_SUFFIXES: Final = (*_DELIMITED_SUFFIXES, ".jsonl", ".ndjson", ".parquet")
 # What programs name a file that they have not finished, or keep beside one that is open.
 _TEMPORARY_SUFFIXES: Final = (".tmp", ".part", "~")
 _TEMPORARY_PREFIXES: Final = (".", "~")
@@ -85,7 +92,7 @@ def list_batches(project_dir: Path, config: DataConfig) -> tuple[Path, ...]:
     found = {
         path.relative_to(project_dir).as_posix(): path for name in folders for path in files_below(project_dir, name)
     }
-    batches = sorted(name for name, path in found.items() if path.suffix.lower() in BATCH_SUFFIXES)
+    batches = sorted(name for name in found if _is_batch(name, config))
     if not batches:
         others = sorted(set(found) - set(batches))
         beside = f"; what is there: {', '.join(others[:_NUM_OTHERS_SHOWN])}" if others else ""
@@ -128,9 +135,10 @@ def read_batch(path: Path, name: str, config: DataConfig) -> tuple[pl.DataFrame,
     if not data:
         raise EmptyBatchError(f"{name} is empty", fix="fill the file, or move it out of the data folder")
     delimiter = None
-    if is_label_file(data):
-        encoding = "utf-8"
-        parsed = parse_label_file(data, name)
+    returned = read_returned_labels(data, name, config)
+    if returned is not None:
+        encoding, delimiter = returned.encoding, returned.delimiter
+        parsed = returned.rows.select(PARSED_SCHEMA.names())
     elif path.suffix.lower() == ".parquet":
         encoding = "utf-8"
         parsed = parse_parquet(data, name, config)
@@ -139,6 +147,28 @@ def read_batch(path: Path, name: str, config: DataConfig) -> tuple[pl.DataFrame,
         parsed, delimiter = _parse_text(text, name, path.suffix.lower(), config)
     rows = parsed.with_columns(batch=pl.lit(name, pl.String)).select(RAW_SCHEMA.names())
     return rows, BatchSource(name, encoding, delimiter, rows.height, hashlib.sha256(data).hexdigest())
+
+
+def read_returned_labels(data: bytes, name: str, config: DataConfig) -> ReturnedLabels | None:
+    """Read a file with the labels of a label queue, however raw files are configured to be read.
+
+    Args:
+        data: The file's bytes.
+        name: Its POSIX path relative to the project folder.
+        config: Names the folder for labelled files, the only one where such files are looked for.
+
+    Returns:
+        None for a file that is none.
+
+    Raises:
+        FtzardError: As `read_label_csv` and `read_label_studio`.
+    """
+    suffix = PurePosixPath(name).suffix.lower()
+    if not _is_below(name, config.labelled_dir):
+        return None
+    if suffix == LABEL_STUDIO_SUFFIX:
+        return read_label_studio(data, name, config)
+    return read_label_csv(data, name, config) if suffix in _DELIMITED_SUFFIXES and is_label_file(data) else None
 
 
 def read_batches(project_dir: Path, config: DataConfig) -> RawData:
@@ -203,6 +233,16 @@ def _is_inside(path: Path, project_dir: Path) -> bool:
     if not is_inside:
         _logger.warning("passed over %s: it is a link that leads out of the project folder or nowhere", path)
     return is_inside
+
+
+def _is_batch(name: str, config: DataConfig) -> bool:
+    """Whether a file is of a kind that is read; Label Studio's exports are, in the folder for labelled files."""
+    suffix = PurePosixPath(name).suffix.lower()
+    return suffix in BATCH_SUFFIXES or (suffix == LABEL_STUDIO_SUFFIX and _is_below(name, config.labelled_dir))
+
+
+def _is_below(name: str, folder: str) -> bool:
+    return PurePosixPath(name).is_relative_to(PurePosixPath(folder))
 
 
 def _check_name(name: str) -> None:

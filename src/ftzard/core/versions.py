@@ -10,9 +10,8 @@ import polars as pl
 
 from ftzard.config import DataConfig
 from ftzard.core.documents import JsonDocument
-from ftzard.core.label_queue import LabelQueue
 from ftzard.core.reading import list_batches
-from ftzard.core.records import AdapterDirectory, Cleaned, Splits
+from ftzard.core.records import AdapterDirectory, Cleaned, LabelQueue, Splits
 from ftzard.errors import StorageError
 
 AssetValue = pl.DataFrame | Cleaned | Splits | AdapterDirectory | JsonDocument | LabelQueue

@@ -9,10 +9,10 @@ from typing import Any
 from ftzard.assets.evaluation import score_table
 from ftzard.composition import bundled_conf_dir, compose
 from ftzard.core.evaluation_report import EvaluationReport
+from ftzard.core.records import ASSETS_DIR
 from ftzard.core.tweets import sample_tweets
 from ftzard.dagster_instance import DAGSTER_YAML
 from ftzard.errors import StorageError
-from ftzard.io_managers.committing import ASSETS_DIR
 from ftzard.io_managers.document import read_document
 from ftzard.materialization import Materialization, materialize
 from ftzard.resources.data_commit import commit_edits

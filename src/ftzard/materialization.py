@@ -6,21 +6,26 @@ fingerprint is unchanged has nothing to do.
 """
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from ftzard.assets.pipeline import Pipeline
 from ftzard.assets.step import Step
-from ftzard.assets.tracked import FINGERPRINT_KEY, latest_data_version
+from ftzard.assets.tracked import FINGERPRINT_KEY, TrackedAsset, latest_data_version, read_versions
 from ftzard.composition import compose
+from ftzard.config import FtzardConfig
+from ftzard.core.records import ASSETS_DIR
 from ftzard.dagster_instance import project_instance
 from ftzard.dead_runs import IN_PROCESS_TAG, close_dead_runs
-from ftzard.definitions import DEFAULT_NAME, SPINE, build_definitions, make_pipeline
+from ftzard.definitions import DEFAULT_NAME, IO_MANAGERS, SPINE, build_definitions, make_pipeline
 from ftzard.errors import FtzardError
-from ftzard.io_managers.committing import ASSETS_DIR
+from ftzard.io_managers.committing import PRIVATE_DIR
+from ftzard.resources.registry import AdapterRegistry
+from ftzard.resources.tracking import Tracking
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,8 @@ def stale_assets(project_dir: Path, overrides: Sequence[str], instance: dg.Dagst
         NoBatchesError: There are no labelled batches.
     """
     pipeline = make_pipeline(DEFAULT_NAME)
-    step = Step(compose(overrides, project_dir=project_dir), project_dir)
-    assets_dir = project_dir.joinpath(step.config.versioning.data_dir, ASSETS_DIR, *pipeline.key_prefix)
+    config = compose(overrides, project_dir=project_dir)
+    step = Step(config, project_dir, registry=AdapterRegistry(Tracking(config.tracking, project_dir)))
     stale: list[str] = []
     for asset in SPINE:
         versions = {name: latest_data_version(instance, pipeline.asset_key(name)) for name in asset.inputs}
@@ -55,8 +60,8 @@ def stale_assets(project_dir: Path, overrides: Sequence[str], instance: dg.Dagst
         is_fresh = (
             not set(asset.inputs) & set(stale)
             # Before the look at the disk, so that a project without batches is told so before a run begins.
-            and _recorded_fingerprint(instance, pipeline.asset_key(asset.name)) == asset.fingerprint(step, known)
-            and any(assets_dir.glob(f"{asset.name}*"))
+            and _recorded_fingerprint(instance, pipeline.asset_key(asset.name)) == _fingerprint(asset, step, known)
+            and _is_stored(asset, config, project_dir, pipeline)
         )
         if not is_fresh:
             stale.append(asset.name)
@@ -116,6 +121,16 @@ def _raise_cause(error: BaseException) -> None:
             raise cause from None
         seen.append(cause)
         cause = cause.__cause__ or cause.__context__
+
+
+def _fingerprint(asset: TrackedAsset[Any, Any], step: Step, versions: Mapping[str, str]) -> str:
+    """As the step itself takes it."""
+    return asset.fingerprint(replace(step, provenance=read_versions(versions)), versions)
+
+
+def _is_stored(asset: TrackedAsset[Any, Any], config: FtzardConfig, project_dir: Path, pipeline: Pipeline) -> bool:
+    parent = config.versioning.data_dir if IO_MANAGERS[asset.io].commits else PRIVATE_DIR
+    return any(project_dir.joinpath(parent, ASSETS_DIR, *pipeline.key_prefix).glob(f"{asset.name}*"))
 
 
 def _recorded_fingerprint(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:

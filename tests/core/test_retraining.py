@@ -102,9 +102,9 @@ def test_another_seed_replays_others() -> None:
 
 
 def test_the_time_of_a_training_follows_from_that_of_the_last_one() -> None:
-    assert estimated_minutes((120.0, 100.0), 300) == 6.0
-    assert estimated_minutes(None, 300) is None
-    assert estimated_minutes((120.0, 0.0), 300) is None
+    assert estimated_minutes({"seconds": 120.0, "num_train_examples": 100.0}, 300) == 6.0
+    assert estimated_minutes({}, 300) is None
+    assert estimated_minutes({"seconds": 120.0}, 300) is None
 
 
 # Which champion it follows

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from ftzard.config import FtzardConfig
 from ftzard.core.intake import STAGING_DIR
 from ftzard.core.versions import AssetValue
+from ftzard.resources.serving_records import ServingRecords
 
 if TYPE_CHECKING:
     from ftzard.resources.registry import AdapterRegistry
@@ -69,6 +70,7 @@ class Step:
         registry: Where adapters are registered; None where the function was called directly without one.
         run_id: The MLflow run of this execution; empty where the function was called directly.
         previous_version: The data version that the asset has had until now; None where there is none.
+        serving: What was predicted for incoming files and put to people; None where the function was called directly.
         partition_key: The partition that is made; None for an asset without partitions.
     """
 
@@ -80,6 +82,7 @@ class Step:
     registry: "AdapterRegistry | None" = None
     run_id: str = ""
     previous_version: str | None = None
+    serving: ServingRecords | None = None
     partition_key: str | None = None
 
     @property

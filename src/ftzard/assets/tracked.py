@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
 import dagster as dg
@@ -22,9 +23,11 @@ from ftzard.assets.pipeline import Pipeline
 from ftzard.assets.step import Step, StepResult, T_co
 from ftzard.composition import to_dict, to_yaml
 from ftzard.config import FtzardConfig
+from ftzard.core.records import ASSETS_DIR
 from ftzard.core.versions import content_version, fingerprint
 from ftzard.resources.dvc import DvcResource
 from ftzard.resources.run_lease import hold_lease
+from ftzard.resources.serving_records import ServingRecords
 from ftzard.resources.tracking import DAGSTER_RUN_TAG, RUN_ID_KEY, TrackedRun
 
 if TYPE_CHECKING:
@@ -152,6 +155,7 @@ class TrackedAsset(Generic[P, T_co]):
             provenance=_provenance(dvc, versions),
             registry=mlflow.registry,
             previous_version=latest_data_version(context.instance, context.asset_key),
+            serving=ServingRecords(_assets_dir(configuration, pipeline)),
         )
         mlflow.tracking.close_abandoned(lambda run_id: _is_over(context.instance, run_id))
         step_name = self.mlflow_step_of(inputs, step) if self.mlflow_step_of else self.mlflow_step
@@ -230,12 +234,22 @@ def _input_versions(context: dg.AssetExecutionContext, pipeline: Pipeline, names
     return {name: version for name, version in found.items() if version is not None}
 
 
+def _assets_dir(configuration: "ConfigurationResource", pipeline: Pipeline) -> Path:
+    data_dir = configuration.config.versioning.data_dir
+    return configuration.project_path.joinpath(data_dir, ASSETS_DIR, *pipeline.key_prefix)
+
+
 def _provenance(dvc: DvcResource, versions: Mapping[str, str]) -> dict[str, str]:
     return {
         "data_commit": dvc.repository.head() or "",
         "data_hash": dvc.repository.data_hash() or "",
-        **{f"read.{name}": version for name, version in versions.items()},
+        **read_versions(versions),
     }
+
+
+def read_versions(versions: Mapping[str, str]) -> dict[str, str]:
+    """How a product's provenance names the data versions that it was made from."""
+    return {f"read.{name}": version for name, version in versions.items()}
 
 
 def _is_over(instance: dg.DagsterInstance, run_id: str) -> bool:

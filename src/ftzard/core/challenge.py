@@ -11,23 +11,15 @@ from ftzard.core.gate import Comparison, PromotionVerdict, compare, judge
 from ftzard.core.inference import predict
 from ftzard.core.predictions import labels_of_predictions, matched_predictions
 from ftzard.core.records import AdapterDirectory, Splits
+from ftzard.core.retraining import Lineage, trained_hashes
 from ftzard.core.splitting import test_fingerprint
 
 if TYPE_CHECKING:
     from ftzard.config import FtzardConfig
 
 
-class Registry(Protocol):
+class Registry(Lineage, Protocol):
     """What a challenge needs of the model registry; see `ftzard.resources.registry.AdapterRegistry`."""
-
-    def champion(self) -> RegisteredAdapter | None:
-        """The version that serves."""
-
-    def evidence(self, registered: RegisteredAdapter) -> AdapterEvidence:
-        """What a version was judged on."""
-
-    def load(self, registered: RegisteredAdapter) -> AdapterDirectory:
-        """The adapter of a version."""
 
     def register(
         self, adapter: AdapterDirectory, evidence: AdapterEvidence, *, test_fingerprint: str, run_id: str
@@ -64,7 +56,7 @@ def challenge(
     """
     fingerprint = test_fingerprint(splits.test)
     mine = matched_predictions(predictions, splits.test)
-    evidence = AdapterEvidence(mine, splits.train["text_hash"].unique().sort())
+    evidence = AdapterEvidence(mine, trained_hashes(adapter, splits.train, registry))
     champion = registry.champion()
     registered = registry.register(adapter, evidence, test_fingerprint=fingerprint, run_id=run_id)
     if champion is not None and champion.checksum == adapter.checksum:

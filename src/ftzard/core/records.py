@@ -5,9 +5,12 @@ Everything here can be imported without torch.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 
+# The folder below the project's data folder that holds the assets; batches lie beside it.
+ASSETS_DIR: Final = "assets"
 # A row as read. `batch` is the file, `row` the 1-based line it starts on (the record number in Parquet).
 RAW_SCHEMA = pl.Schema({"text": pl.String, "label": pl.String, "batch": pl.String, "row": pl.Int64})
 # `text_hash` identifies an example by its cleaned text: the first 16 bytes of its SHA-256, in hexadecimal.

@@ -7,6 +7,7 @@ adapter, also after that adapter has become champion itself.
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -178,17 +179,23 @@ def trained_hashes(adapter: "AdapterDirectory", train: pl.DataFrame, lineage: Li
     return pl.concat([own, lineage.evidence(before).train_hashes]).unique().sort()
 
 
-def estimated_minutes(last: "tuple[float, float] | None", num_examples: int) -> float | None:
+def num_new_examples(train: pl.DataFrame, seen: pl.Series | None) -> int:
+    """Count the examples that are not among those seen; all are new where nothing was."""
+    return train.height if seen is None else _is_new(train, seen).height
+
+
+def estimated_minutes(last: Mapping[str, float], num_examples: int) -> float | None:
     """How long a training takes, if it takes as long for each example as the last one did.
 
     Args:
-        last: Seconds and number of examples of the last training; None where there was none.
+        last: The metrics of the last training, among them `seconds` and `num_train_examples`.
         num_examples: Of the training to come.
+
+    Returns:
+        Minutes; None where the metrics do not say.
     """
-    if last is None or last[1] <= 0:
-        return None
-    seconds, num_trained = last
-    return seconds / num_trained * num_examples / 60
+    seconds, num_trained = last.get("seconds"), last.get("num_train_examples")
+    return seconds / num_trained * num_examples / 60 if seconds is not None and num_trained else None
 
 
 def _is_new(train: pl.DataFrame, seen: pl.Series) -> pl.DataFrame:

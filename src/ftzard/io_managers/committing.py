@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import dagster as dg
 from upath import UPath
 
+from ftzard.core.records import ASSETS_DIR
 from ftzard.errors import StorageError
 from ftzard.resources.data_commit import DataCommit
 from ftzard.resources.dvc import DvcResource
@@ -22,8 +23,6 @@ from ftzard.resources.tracking import RUN_ID_KEY, TrackedRun
 if TYPE_CHECKING:
     from ftzard.resources.configuration import ConfigurationResource
 
-# The folder below the project's data folder that holds the assets; batches lie beside it.
-ASSETS_DIR = "assets"
 # The project's own folder, which git ignores.
 PRIVATE_DIR = ".ftzard"
 

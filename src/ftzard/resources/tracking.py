@@ -144,6 +144,27 @@ class Tracking:
             for run in found
         )
 
+    def last_metrics(self, steps: Sequence[str]) -> Mapping[str, float]:
+        """The metrics of the latest finished child run of one of these steps; none where there is none."""
+        with self._refusals_explained():
+            client = self._client()
+            experiment = client.get_experiment_by_name(self.config.experiment)
+            if experiment is None:
+                return {}
+            finished = f"tags.`{_PARENT_RUN_TAG}` != '' AND attributes.status = 'FINISHED'"
+            latest = [
+                run
+                for step in steps
+                for run in client.search_runs(
+                    [experiment.experiment_id],
+                    f"{finished} AND tags.`{STEP_TAG}` = '{step}'",
+                    max_results=1,
+                    order_by=["attributes.start_time DESC"],
+                )
+            ]
+        last = max(latest, key=lambda run: int(run.info.start_time), default=None)
+        return dict(last.data.metrics) if last is not None else {}
+
     def close_abandoned(self, is_over: Callable[[str], bool]) -> int:
         """End the runs a killed process left RUNNING as KILLED.
 

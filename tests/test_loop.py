@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from tests.dagster_dev import champion, choose_experiment, dagster_dev, materializations, registry, runs
 
@@ -96,7 +97,9 @@ def test_labelled_data_trains_unlabelled_data_is_queued_and_the_labels_make_a_ne
         assert decision.metadata["verdict"].value == "retrain"
 
         write_rows(project / "data" / "incoming" / "third.csv", ["text"], [[text] for text in pool[340:360]])
-        served = dev.wait_for("the next file", lambda: materializations(project, "incoming_predictions")[:-1])
+        dev.wait_for("queue of the next file", lambda: materializations(project, "label_queue")[:-1])
+        served = materializations(project, "incoming_predictions")
+        dev.wait_for("the run's end", lambda: not runs(project, statuses=[dg.DagsterRunStatus.STARTED]))
         assert served[0].metadata["champion_version"].value == second.version
     assert [move.to_version for move in registry(project).history()] == [first.version, second.version]
     failed = [run for run in runs(project) if not run.is_success]

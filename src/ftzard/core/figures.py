@@ -226,24 +226,6 @@ def difference_plot(intervals: Mapping[str, Interval]) -> bytes:
     return _png(figure)
 
 
-def uncertainty_histogram(probabilities: pl.Series, chosen: pl.Series) -> bytes:
-    """Draw how uncertain the model is of the rows of a file, and from where on rows were chosen for that.
-
-    Args:
-        probabilities: A struct for each row, one field a label.
-        chosen: Uncertainties of the rows that the strategy chose; may be empty.
-    """
-    figure, axes = _canvas("Uncertainty of the rows, 1 - largest probability")
-    largest = probabilities.struct.unnest().max_horizontal()
-    axes.hist((1 - largest).to_numpy(), bins=30, color=_SERIES_COLOURS[0])
-    if not chosen.is_empty():
-        axes.axvline(float(chosen.min()), color="black", linestyle="--", label="least uncertainty that was chosen")  # type: ignore[arg-type]
-        axes.legend()
-    axes.set_xlabel("uncertainty")
-    axes.set_ylabel("rows")
-    return _png(figure)
-
-
 def _cycle(number: int) -> list[str]:
     return [_SERIES_COLOURS[index % len(_SERIES_COLOURS)] for index in range(number)]
 

@@ -101,6 +101,21 @@ def make_label_queue(
     return LabelQueue(rows.select(QUEUE_ROW_SCHEMA.names()), sidecar)
 
 
+def file_uncertainty(predictions: pl.DataFrame, config: LabellingConfig) -> tuple[NDArray[np.float64], float | None]:
+    """How uncertain the champion is of a file's rows, and how uncertain a row has to be for the strategy.
+
+    Args:
+        predictions: As for `make_label_queue`.
+        config: Names the strategy and its threshold.
+
+    Returns:
+        Shape (n,), in the order of the predictions; and the threshold, None where every row may be chosen.
+    """
+    pool = Pool(probability_matrix(predictions.drop(_VERSION_COLUMN, strict=False)))
+    strategy = make_query_strategy(config)
+    return strategy.uncertainty(pool), strategy.threshold(pool)
+
+
 def arm_sizes(num_rows: int, num_eligible: int, config: LabellingConfig) -> tuple[int, int]:
     """How many rows each arm may have.
 

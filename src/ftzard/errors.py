@@ -120,6 +120,22 @@ class PredictionsMismatchError(FtzardError):
     """Predictions and test examples are not the same rows with the same labels."""
 
 
+class UnknownRowError(FtzardError):
+    """A file with labels holds a row that no label queue does."""
+
+
+class ConflictingLabelsError(FtzardError):
+    """One annotator's file gives a row several labels."""
+
+
+class AnnotatorNameError(FtzardError):
+    """An annotator's name cannot be part of a file's name."""
+
+
+class OutputExistsError(FtzardError):
+    """A file that would be written exists already, and somebody may have worked in it."""
+
+
 class RegistryVersionError(FtzardError):
     """A version in the model registry is missing, or is none that FTzard registered."""
 

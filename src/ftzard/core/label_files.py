@@ -6,7 +6,7 @@ What the model thinks of a row is in none of the files that people open: who is 
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import quoteattr
@@ -27,6 +27,7 @@ _ESCAPED: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\N{FULLWIDTH EQUALS SI
 # Without a byte order mark a spreadsheet takes UTF-8 for the encoding of its own country.
 _ENCODING: Final = "utf-8-sig"
 _CSV, _JSON, _INTERFACE = "queue.csv", "label-studio.json", "label-studio.xml"
+_QUEUED_COLUMNS: Final = ("text_hash", "text", "arm", "strategy", "champion_version", "queue")
 _ROWS, _SIDECAR = "rows.parquet", "sidecar.parquet"
 
 
@@ -108,3 +109,35 @@ def read_label_queue(folder: Path) -> LabelQueue:
             f"{folder} holds no label queue that can be read: {error}",
             fix="materialize `label_queue` again for this file, or restore the folder with `dvc checkout`",
         ) from error
+
+
+def read_label_queues(folder: Path) -> dict[str, LabelQueue]:
+    """Read all queues of a project, by the name of their folder; one that is just being written is passed over.
+
+    Args:
+        folder: Holds a folder for each queue; it need not exist.
+
+    Raises:
+        StorageError: One cannot be read.
+    """
+    found = sorted(path for path in folder.glob("*/") if not path.name.startswith("."))
+    return {path.name: read_label_queue(path) for path in found}
+
+
+def queued_rows(queues: Mapping[str, LabelQueue]) -> pl.DataFrame:
+    """Every row that is queued, once, in the order of the queues and of each queue.
+
+    Returns:
+        Columns `text_hash`, `text`, `arm`, `strategy`, `champion_version` and `queue`. A text of several queues has the
+        control arm where one of them has it, as for `live_accuracy`, and else is as the first queue has it.
+    """
+    schema = pl.Schema(dict.fromkeys(_QUEUED_COLUMNS, pl.String()))
+    parts = [
+        queue.rows.sort("position")
+        .join(queue.sidecar, on="text_hash", maintain_order="left")
+        .with_columns(queue=pl.lit(name))
+        .select(_QUEUED_COLUMNS)
+        for name, queue in queues.items()
+    ]
+    rows = pl.concat([schema.to_frame(), *parts]).with_columns(pl.col("arm").min().over("text_hash"))
+    return rows.unique("text_hash", keep="first", maintain_order=True)

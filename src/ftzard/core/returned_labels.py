@@ -19,7 +19,7 @@ from ftzard.config import DataConfig
 from ftzard.core.cleaning import hash_texts, normalise_text
 from ftzard.core.detection import decode, fields_of_any_length
 from ftzard.core.label_files import ID_COLUMN, unescaped
-from ftzard.errors import EmptyBatchError, MalformedBatchError, MissingColumnError
+from ftzard.errors import EmptyBatchError, MalformedBatchError, MissingColumnError, UnknownRowError
 
 # `label` is null where none was given. `row` is the line of a CSV file and the number of the task in JSON, from 1.
 RETURNED_SCHEMA: Final = pl.Schema(
@@ -58,7 +58,9 @@ def is_label_file(data: bytes) -> bool:
     return bool(first) and ID_COLUMN.encode() in (field.strip() for field in _HEADER_FIELD.split(first[0]))
 
 
-def read_label_csv(data: bytes, name: str, config: DataConfig) -> ReturnedLabels:
+def read_label_csv(
+    data: bytes, name: str, config: DataConfig, texts: Mapping[str, str] | None = None
+) -> ReturnedLabels:
     """Read a queue that a person has filled in.
 
     Args:
@@ -66,10 +68,13 @@ def read_label_csv(data: bytes, name: str, config: DataConfig) -> ReturnedLabels
             been added or moved.
         name: What to call it.
         config: Says how texts are cleaned. The column with the labels is `label`, or else `data.label_column`.
+        texts: Text hash -> text of the rows that were queued, so that a changed text does not matter; None: they are
+            not known, and the file has to have them.
 
     Raises:
         BatchEncodingError: The encoding cannot be told for sure.
         EmptyBatchError: It has no rows.
+        UnknownRowError: `texts` lacks a row.
         MalformedBatchError: It cannot be parsed, a row has no id, or its text is not the one that was queued.
         MissingColumnError: The column with the texts or with the labels is gone.
     """
@@ -96,10 +101,12 @@ def read_label_csv(data: bytes, name: str, config: DataConfig) -> ReturnedLabels
         fields = [*record, *[""] * (len(columns) - len(record))]
         row_id, cell, label = (fields[place] for place in places)
         rows.append((row_id.strip(), cell, unescaped(label.strip()) or None, line))
-    return ReturnedLabels(_checked(rows, name, "line", config), encoding, delimiter)
+    return ReturnedLabels(_checked(rows, name, "line", config, texts), encoding, delimiter)
 
 
-def read_label_studio(data: bytes, name: str, config: DataConfig) -> ReturnedLabels:
+def read_label_studio(
+    data: bytes, name: str, config: DataConfig, texts: Mapping[str, str] | None = None
+) -> ReturnedLabels:
     """Read what Label Studio exports as JSON, or as JSON-MIN.
 
     A task with several annotations gives several rows, skipped ones none; a task without any gives one row without a
@@ -109,10 +116,12 @@ def read_label_studio(data: bytes, name: str, config: DataConfig) -> ReturnedLab
         data: The file's bytes.
         name: What to call it.
         config: Says how texts are cleaned.
+        texts: As for `read_label_csv`.
 
     Raises:
         BatchEncodingError: It is not UTF-8.
         EmptyBatchError: There are no tasks.
+        UnknownRowError: `texts` lacks a task's row.
         MalformedBatchError: It is no such export, an annotation has several labels, or a text is not the one queued.
     """
     text, encoding = decode(data, name, "utf-8")
@@ -123,7 +132,7 @@ def read_label_studio(data: bytes, name: str, config: DataConfig) -> ReturnedLab
     if not isinstance(tasks, list):
         raise MalformedBatchError(f"{name} is not a list of Label Studio's tasks", fix=_EXPORT_AGAIN)
     rows = [row for number, task in enumerate(tasks, start=1) for row in _task_rows(task, name, number)]
-    return ReturnedLabels(_checked(rows, name, "task", config), encoding, None)
+    return ReturnedLabels(_checked(rows, name, "task", config, texts), encoding, None)
 
 
 def _header(text: str, delimiter: str) -> list[str]:
@@ -192,21 +201,48 @@ def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _checked(rows: list[tuple[str, str, str | None, int]], name: str, unit: str, config: DataConfig) -> pl.DataFrame:
+def _checked(
+    rows: list[tuple[str, str, str | None, int]],
+    name: str,
+    unit: str,
+    config: DataConfig,
+    texts: Mapping[str, str] | None,
+) -> pl.DataFrame:
     if not rows:
         raise EmptyBatchError(f"{name} holds no rows", fix="fill the file, or move it out of the data folder")
-    restored = [(row_id, _restored(row_id, cell, config), label, row) for row_id, cell, label, row in rows]
-    for row_id, text, label, row in restored:
+    checked = []
+    for row_id, cell, label, row in rows:
+        place = f"{name}, {unit} {row}"
+        if not row_id:
+            raise MalformedBatchError(f"{place}: the row has no {ID_COLUMN}", fix="take out rows that were not queued")
         if not _is_encodable(label or ""):
-            raise MalformedBatchError(f"{name}, {unit} {row}: the label {label!r} is not text", fix="correct the label")
-        if text is None:
-            what = f"the text is not the one that was queued as {row_id}" if row_id else f"the row has no {ID_COLUMN}"
-            raise MalformedBatchError(
-                f"{name}, {unit} {row}: {what}",
-                fix="spreadsheets change some texts, such as dates and long numbers: give this row back as it was, "
-                "take it out, or use `ftzard labels import`, which takes texts from the queue",
-            )
-    return pl.DataFrame(restored, schema=RETURNED_SCHEMA, orient="row")
+            raise MalformedBatchError(f"{place}: the label {label!r} is not text", fix="correct the label")
+        checked.append((row_id, _text(row_id, cell, place, config, texts), label, row))
+    return pl.DataFrame(checked, schema=RETURNED_SCHEMA, orient="row")
+
+
+def _text(row_id: str, cell: str, place: str, config: DataConfig, texts: Mapping[str, str] | None) -> str:
+    restored = _restored(row_id, cell, config)
+    if restored is None and texts is None:
+        raise MalformedBatchError(
+            f"{place}: the text is not the one that was queued as {row_id}",
+            fix="spreadsheets change some texts, such as dates and long numbers: give this row back as it was, "
+            "take it out, or use `ftzard labels import`, which takes texts from the queue",
+        )
+    if texts is None:
+        return restored or ""
+    if row_id not in texts:
+        raise UnknownRowError(
+            f"{place}: no label queue holds the row {row_id!r}",
+            fix="import the file into the project that exported it; a row leaves a queue when its file is queued anew",
+        )
+    # A changed text is the queue's; another row's text means that one column was sorted without the others.
+    if restored is None and _is_encodable(cell) and {_hash(unescaped(cell)), _hash(cell)} & texts.keys():
+        raise MalformedBatchError(
+            f"{place}: the text is that of another row than {row_id}",
+            fix="columns were sorted or moved apart from each other: fill in a fresh export",
+        )
+    return texts[row_id]
 
 
 def _restored(row_id: str, cell: str, config: DataConfig) -> str | None:

@@ -51,10 +51,12 @@ def test_called_directly_without_a_registry_there_is_no_champion(project: Path, 
 
 
 def test_after_a_training_on_all_there_is_it_waits_and_keeps_its_data_version(
-    materialized_project: Path, tmp_path: Path, splits: Splits
+    materialized_project: Path, tmp_path: Path, splits: Splits, caplog: pytest.LogCaptureFixture
 ) -> None:
     step = _step(materialized_project, tmp_path)
-    result = retrain_decision(splits, step)
+    with caplog.at_level("INFO", logger="ftzard"):
+        result = retrain_decision(splits, step)
+    assert result.value.sentence in caplog.messages
     assert (_verdict(result), result.data_version) == ("wait", "before")
     assert result.value.evidence.num_new_labels == 0
     assert result.value.evidence.num_new_since_last_training == 0

@@ -1,5 +1,6 @@
 """Whether it is time to train again."""
 
+import logging
 from datetime import UTC, datetime
 
 import polars as pl
@@ -10,6 +11,8 @@ from ftzard.core.champion_records import RegisteredAdapter
 from ftzard.core.records import Splits
 from ftzard.core.retrain_decision import RetrainDecision, RetrainEvidence, decide
 from ftzard.core.versions import content_version, fingerprint
+
+_logger = logging.getLogger(__name__)
 
 _SECONDS_PER_DAY = 86_400
 _TRAINING_STEPS = ("TRAINING", "RETRAINING")
@@ -30,6 +33,7 @@ def retrain_decision(splits: Splits, step: Step) -> StepResult[RetrainDecision]:
     """
     champion = step.registry.champion() if step.registry else None
     value = decide(_evidence(splits, champion, step), step.config.automation)
+    _logger.info(value.sentence)
     examples = content_version(splits.train.select("text_hash", "label"))
     answered = fingerprint([value.verdict, champion.checksum if champion else "", examples])
     known = value.evidence

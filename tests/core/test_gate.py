@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ftzard.config import EvaluationConfig, GateConfig
 from ftzard.core.gate import GateVerdict, compare, judge, num_rows_to_tell
 from ftzard.core.predictions import predictions_frame
-from ftzard.core.significance import mcnemar_exact, num_rows_needed
+from ftzard.core.significance import mcnemar_exact, num_rows_needed, num_rows_needed_by_interval
 from ftzard.errors import LabelSetChangedError, PredictionsMismatchError, TooFewExamplesError
 
 LABELS = ("negative", "positive")
@@ -71,6 +71,19 @@ def test_a_gain_that_the_rows_cannot_tell_asks_for_labels_and_says_how_many() ->
     needed = num_rows_to_tell(comparison.num_only_challenger / 100, comparison.num_only_other / 100, CONFIG)
     assert needed is not None
     assert more == pytest.approx((needed - 100) / 0.1, abs=1)
+
+
+def test_a_gain_in_rare_labels_that_costs_as_many_rows_of_a_frequent_one_asks_for_labels_too() -> None:
+    true = np.repeat([0, 1], [90, 10])
+    champion = frame(np.concatenate([np.arange(90) >= 5, np.arange(10) < 5]), true)
+    challenger = frame(np.concatenate([np.arange(90) >= 8, np.arange(10) < 8]), true)
+    comparison = compare(challenger, champion, "champion", CONFIG)
+    assert comparison.num_only_challenger == comparison.num_only_other == 3
+    assert comparison.difference.value > 0
+    verdict, _, more = judge(comparison, compare(challenger, champion, "TF-IDF", CONFIG), 100, 0.1, CONFIG)
+    assert verdict == "need_more_labels"
+    assert more is not None
+    assert more > 100
 
 
 def test_a_label_that_is_shown_to_suffer_keeps_the_champion() -> None:
@@ -145,3 +158,18 @@ def test_a_smaller_difference_or_more_power_needs_more_rows(first: float, second
     assert needed <= surer
     assert needed <= finer
     assert num_rows_needed(second, second, significance=0.05, power=0.8) is None
+
+
+def test_rows_by_the_interval_agree_with_those_by_discordance_where_both_apply() -> None:
+    challenger, champion = pair(2000, 0.88, 0.85, both=0.82, seed=1)
+    comparison = compare(challenger, champion, "champion", CONFIG)
+    difference = comparison.difference
+    by_interval = num_rows_needed_by_interval(
+        difference.value, difference.high - difference.low, 2000, significance=0.05, power=0.8
+    )
+    by_discordance = num_rows_needed(
+        comparison.num_only_challenger / 2000, comparison.num_only_other / 2000, significance=0.05, power=0.8
+    )
+    assert by_discordance is not None
+    assert by_interval == pytest.approx(by_discordance, rel=0.25)
+    assert num_rows_needed_by_interval(0.0, 0.1, 100, significance=0.05, power=0.8) is None

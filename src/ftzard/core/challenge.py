@@ -1,13 +1,14 @@
 """A challenger meets the champion: both scored on the same rows, judged, registered and perhaps promoted."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import polars as pl
 
 from ftzard.core.adapter import config_for
 from ftzard.core.baseline import tfidf_predictions
-from ftzard.core.champion_records import AdapterEvidence, RegisteredAdapter
-from ftzard.core.gate import Comparison, PromotionVerdict, compare, judge
+from ftzard.core.champion_records import AdapterEvidence, AliasMove, RegisteredAdapter
+from ftzard.core.gate import Comparison, PromotionVerdict, check_same_labels, compare, judge
 from ftzard.core.inference import predict
 from ftzard.core.predictions import labels_of_predictions, matched_predictions
 from ftzard.core.records import AdapterDirectory, Splits
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 class Registry(Lineage, Protocol):
     """What a challenge needs of the model registry; see `ftzard.resources.registry.AdapterRegistry`."""
+
+    def history(self) -> tuple[AliasMove, ...]:
+        """Every move of the alias, oldest first."""
 
     def register(
         self, adapter: AdapterDirectory, evidence: AdapterEvidence, *, test_fingerprint: str, run_id: str
@@ -64,18 +68,23 @@ def challenge(
         return PromotionVerdict(
             "keep", already, adapter.checksum, champion.version, fingerprint, mine.height, 0, None, None
         )
-    seen, against_champion = pl.Series("text_hash", [], dtype=pl.String), None
+    # What went on from a champion has seen its rows too, also when that champion serves no longer.
+    seen, against_champion = evidence.train_hashes, None
     if champion is not None:
-        before = registry.evidence(champion)
-        seen = before.train_hashes
+        before, name = registry.evidence(champion), f"champion version {champion.version}"
+        # Before the champion is scored anew, which would end in a mismatch that tells less.
+        check_same_labels(mine, before.predictions, name)
+        seen = pl.concat([seen, before.train_hashes]).unique()
         theirs = _answers(champion, before, fingerprint, splits, config, registry)
-        against_champion = _compared(mine, theirs, seen, f"champion version {champion.version}", config)
+        against_champion = _compared(mine, theirs, seen, name, config)
     baseline = tfidf_predictions(splits.train, splits.test, labels_of_predictions(mine), config.evaluation.seed)
     against_baseline = _compared(mine, baseline, seen, "TF-IDF", config)
     num_rows = _unseen(mine, seen).height
     verdict, reasons, more = judge(
         against_champion, against_baseline, num_rows, config.data.test_fraction, config.evaluation
     )
+    if verdict == "promote" and (move := _taken_back(registered, registry.history())) is not None:
+        verdict, reasons = "keep", (_told(move), *reasons)
     result = PromotionVerdict(
         verdict=verdict,
         reasons=reasons,
@@ -91,6 +100,23 @@ def challenge(
     if verdict == "promote":
         registry.promote(registered, instead_of=champion, by="the gate", why=result.sentence)
     return result
+
+
+def _taken_back(registered: RegisteredAdapter, moves: Sequence[AliasMove]) -> AliasMove | None:
+    """The rollback by which a person took the alias from this version, unless somebody gave it back since.
+
+    The gate sees test rows only. Who went back saw something else, and the next run must not undo it.
+    """
+    concerned = [move for move in moves if registered.version in {move.from_version, move.to_version}]
+    last = concerned[-1] if concerned else None
+    return last if last and last.kind == "rollback" and last.from_version == registered.version else None
+
+
+def _told(move: AliasMove) -> str:
+    return (
+        f"{move.by} went back from this adapter to version {move.to_version} ({move.why}); "
+        f"`ftzard champion rollback --to {move.from_version}` gives it the alias again"
+    )
 
 
 def _answers(
@@ -115,5 +141,5 @@ def _compared(
 
 
 def _unseen(predictions: pl.DataFrame, seen: pl.Series) -> pl.DataFrame:
-    """Without the rows that the champion was trained on: on those it would only show its memory."""
+    """Without the rows that one of the two was trained on: on those it would only show its memory."""
     return predictions.filter(~pl.col("text_hash").is_in(seen.implode()))

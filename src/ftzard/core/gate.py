@@ -26,7 +26,7 @@ from ftzard.core.evaluation import MIN_DISCORDANT_ROWS
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.metrics import IntArray, confusion_matrices, f1, macro_f1
 from ftzard.core.predictions import labels_of_predictions
-from ftzard.core.significance import mcnemar_exact, num_rows_needed
+from ftzard.core.significance import mcnemar_exact, num_rows_needed, num_rows_needed_by_interval
 from ftzard.errors import LabelSetChangedError, PredictionsMismatchError, TooFewExamplesError
 
 _STRICT = ConfigDict(extra="forbid")
@@ -102,6 +102,26 @@ class PromotionVerdict(JsonDocument):
         return f"{self.verdict.replace('_', ' ')}: {'; '.join(self.reasons)}"
 
 
+def check_same_labels(challenger: pl.DataFrame, other: pl.DataFrame, name: str) -> tuple[str, ...]:
+    """Check that two classifiers tell the same labels apart, whatever rows they answer; returns the labels.
+
+    Args:
+        challenger: `prediction_schema`.
+        other: Likewise.
+        name: What to call the other.
+
+    Raises:
+        LabelSetChangedError: They do not.
+    """
+    labels, others = labels_of_predictions(challenger), labels_of_predictions(other)
+    if others != labels:
+        raise LabelSetChangedError(
+            f"the challenger tells {list(labels)} apart, the {name} {list(others)}",
+            fix="set another tracking.registered_model for the new label set, so that it has a champion of its own",
+        )
+    return labels
+
+
 def compare(challenger: pl.DataFrame, other: pl.DataFrame, name: str, config: EvaluationConfig) -> Comparison:
     """Compare two classifiers on the rows that both have answered.
 
@@ -116,12 +136,7 @@ def compare(challenger: pl.DataFrame, other: pl.DataFrame, name: str, config: Ev
         LabelSetChangedError: They answer with other labels.
         PredictionsMismatchError: They answer for other rows.
     """
-    labels = labels_of_predictions(challenger)
-    if labels_of_predictions(other) != labels:
-        raise LabelSetChangedError(
-            f"the challenger tells {list(labels)} apart, the {name} {list(labels_of_predictions(other))}",
-            fix="set another tracking.registered_model for the new label set, so that it has a champion of its own",
-        )
+    labels = check_same_labels(challenger, other, name)
     first, second = challenger.sort("text_hash"), other.sort("text_hash")
     if not first.select("text_hash", "label").equals(second.select("text_hash", "label")):
         raise PredictionsMismatchError(
@@ -205,10 +220,21 @@ def num_more_labels(
     Returns:
         At least 1; None where no gain was observed, so that there is nothing to find.
     """
-    if comparison.difference.value <= 0 or comparison.num_only_challenger <= comparison.num_only_other:
+    difference = comparison.difference
+    if difference.value <= 0:
         return None
-    shares = comparison.num_only_challenger / num_rows, comparison.num_only_other / num_rows
-    needed = num_rows_to_tell(*shares, config)
+    if comparison.num_only_challenger > comparison.num_only_other:
+        shares = comparison.num_only_challenger / num_rows, comparison.num_only_other / num_rows
+        needed = num_rows_to_tell(*shares, config)
+    else:
+        # A gain in rare labels at the cost of as many rows of frequent ones: a test of accuracy would never see it.
+        needed = num_rows_needed_by_interval(
+            difference.value,
+            difference.high - difference.low,
+            num_rows,
+            significance=config.gate.significance,
+            power=config.gate.power,
+        )
     return None if needed is None else max(1, math.ceil((needed - num_rows) / test_fraction))
 
 

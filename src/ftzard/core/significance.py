@@ -50,3 +50,30 @@ def num_rows_needed(
     root = z_test * math.sqrt(discordance) + z_power * math.sqrt(discordance - difference**2)
     uncorrected = float((root / difference) ** 2)
     return math.ceil(uncorrected / 4 * (1 + math.sqrt(1 + 2 / (uncorrected * difference))) ** 2)
+
+
+def num_rows_needed_by_interval(
+    value: float, width: float, num_rows: int, *, significance: float, power: float
+) -> int | None:
+    """How many rows it takes to find a difference of any statistic, from its bootstrap interval.
+
+    The usual sample size of a normal test (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 25),
+    with the standard error read off the interval; it shrinks with the root of the number of rows.
+
+    Args:
+        value: The difference observed.
+        width: From the lower to the upper end of its 95 % interval.
+        num_rows: Rows that both rest on.
+        significance: Two-sided level of the test.
+        power: The chance with which the difference should be found.
+
+    Returns:
+        A number of rows, at least 1; None where no difference was observed, because then no number is enough.
+    """
+    from scipy.stats import norm
+
+    if value == 0:
+        return None
+    error = width / (2 * float(norm.ppf(0.975)))
+    distance = float(norm.ppf(1 - significance / 2) + norm.ppf(power))
+    return max(1, math.ceil(num_rows * (distance * error / value) ** 2))

@@ -5,11 +5,6 @@ evidence it was judged on (Parquet). Nothing in it is a pickle or a flavour of M
 and checksum. Only the client API is used: a `models:/` URI would be resolved by MLflow's process-wide settings.
 """
 
-import hashlib
-import re
-import shutil
-import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,21 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import polars as pl
 from filelock import FileLock
 
 from ftzard.core.adapter import verify_adapter
 from ftzard.core.champion_records import AdapterEvidence, AliasMove, RegisteredAdapter
-from ftzard.core.predictions import labels_of_predictions
 from ftzard.core.records import AdapterDirectory
-from ftzard.errors import (
-    AdapterCorruptError,
-    InvalidPredictionsError,
-    PromotionConflictError,
-    RegistryVersionError,
-    StorageError,
-)
+from ftzard.errors import PromotionConflictError, RegistryVersionError
 from ftzard.resources.alias_history import AliasHistory
+from ftzard.resources.registered_artifacts import ADAPTER_FOLDER, RegisteredArtifacts, check_checksum
 from ftzard.resources.tracking import Tracking
 
 if TYPE_CHECKING:
@@ -42,12 +30,6 @@ ALIAS = "champion"
 CHECKSUM_TAG = "ftzard.checksum"
 TEST_FINGERPRINT_TAG = "ftzard.test_fingerprint"
 EVIDENCE_TAG = "ftzard.evidence"
-# Folders among the run's artifacts, and the files of the second.
-_ADAPTER, _EVIDENCE = "adapter", "evidence"
-_PREDICTIONS, _TRAIN_HASHES = "predictions.parquet", "train_hashes.parquet"
-_TRAIN_HASHES_SCHEMA = pl.Schema({"text_hash": pl.String})
-# A checksum becomes the name of a folder, and it comes from a store that others write to.
-_CHECKSUM = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -101,10 +83,10 @@ class AdapterRegistry:
             AdapterCorruptError: The directory is not what its manifest or the reference says.
             TrackingError: The store cannot be reached or refuses.
         """
-        _check(verify_adapter(adapter.path), adapter.checksum)
+        check_checksum(verify_adapter(adapter.path), adapter.checksum)
         if (existing := self._version_of(adapter.checksum)) is not None:
             return existing
-        digest = self._upload(adapter, evidence, run_id)
+        digest = RegisteredArtifacts(self.tracking).upload(adapter, evidence, run_id)
         with self._lock():
             # Another process may have registered it meanwhile.
             if (existing := self._version_of(adapter.checksum)) is not None:
@@ -114,7 +96,7 @@ class AdapterRegistry:
                     client.create_registered_model(self.name, description="Adapters registered by FTzard.")
                 version = client.create_model_version(
                     self.name,
-                    source=f"{client.get_run(run_id).info.artifact_uri}/{_ADAPTER}",
+                    source=f"{client.get_run(run_id).info.artifact_uri}/{ADAPTER_FOLDER}",
                     run_id=run_id,
                     tags={
                         CHECKSUM_TAG: adapter.checksum,
@@ -192,19 +174,7 @@ class AdapterRegistry:
             AdapterCorruptError: What was downloaded, or the copy that lies there, is not what was registered.
             TrackingError: The store cannot be reached or refuses.
         """
-        folder = self.tracking.project_dir / ".ftzard" / "registry"
-        target = folder / _checked_name(registered)
-        if not target.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            # A name of its own, so that what a killed download left behind is in nobody's way.
-            temporary = folder / f".{uuid.uuid4().hex}.tmp"
-            try:
-                downloaded = self._download(registered, _ADAPTER, temporary)
-                _check(verify_adapter(downloaded), registered.checksum)
-                _rename_unless_present(downloaded, target)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
-        return _verified_copy(target, registered.checksum)
+        return RegisteredArtifacts(self.tracking).load(registered)
 
     def evidence(self, registered: RegisteredAdapter) -> AdapterEvidence:
         """What a version was judged on.
@@ -213,38 +183,12 @@ class AdapterRegistry:
             StorageError: What the store holds is not what was registered.
             TrackingError: The store cannot be reached or refuses.
         """
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = self._download(registered, _EVIDENCE, Path(scratch) / "download")
-            with self.tracking.connected() as client:
-                expected = client.get_model_version(self.name, registered.version).tags.get(EVIDENCE_TAG)
-            try:
-                if _digest(folder) != expected:
-                    raise _evidence_error(registered, "its checksum is another one")
-                predictions = pl.read_parquet(folder / _PREDICTIONS)
-                labels_of_predictions(predictions)
-                hashes = pl.read_parquet(folder / _TRAIN_HASHES, schema=_TRAIN_HASHES_SCHEMA)["text_hash"]
-            except (OSError, pl.exceptions.PolarsError, InvalidPredictionsError) as error:
-                raise _evidence_error(registered, str(error).partition("\n")[0]) from error
-        return AdapterEvidence(predictions, hashes)
+        with self.tracking.connected() as client:
+            digest = client.get_model_version(self.name, registered.version).tags.get(EVIDENCE_TAG)
+        return RegisteredArtifacts(self.tracking).evidence(registered, digest)
 
     def _version_of(self, checksum: str) -> RegisteredAdapter | None:
         return next((one for one in self.versions() if one.checksum == checksum), None)
-
-    def _upload(self, adapter: AdapterDirectory, evidence: AdapterEvidence, run_id: str) -> str:
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            evidence.predictions.write_parquet(folder / _PREDICTIONS)
-            pl.DataFrame({"text_hash": evidence.train_hashes}).write_parquet(folder / _TRAIN_HASHES)
-            run = self.tracking.run(run_id)
-            with self.tracking.connected():
-                run.log_directory(adapter.path, _ADAPTER)
-                run.log_directory(folder, _EVIDENCE)
-            return _digest(folder)
-
-    def _download(self, registered: RegisteredAdapter, artifact: str, folder: Path) -> Path:
-        folder.mkdir(parents=True)
-        with self.tracking.connected() as client:
-            return Path(client.download_artifacts(registered.run_id, artifact, str(folder)))
 
     def _champion_version(self, client: "MlflowClient") -> str | None:
         models = client.search_registered_models(f"name = '{self.name}'")
@@ -279,8 +223,8 @@ class AdapterRegistry:
         over = next((move.from_version for move in reversed(promotions) if move.to_version == current), None)
         if over is None:
             raise RegistryVersionError(
-                f"{self.name} has no champion before {_told(current)}",
-                fix="name the version with --to, if there is another one",
+                f"{self.name} has no champion{'' if current is None else f' before {_told(current)}'}",
+                fix="name one of its versions with --to, or materialize `champion` where there is none",
             )
         return over
 
@@ -310,15 +254,18 @@ class AdapterRegistry:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        """Held while the registry is changed: beside a store that projects share, else in the project."""
-        project, store = self.tracking.project_dir.resolve(), self.tracking.store_file
-        is_shared = store is not None and not store.resolve().is_relative_to(project)
-        path = (
-            store.with_name(f"{store.name}.ftzard.lock") if store and is_shared else project / ".ftzard/registry.lock"
-        )
+        """Held while the registry is changed."""
+        path = self._lock_path()
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path, is_singleton=True):
             yield
+
+    def _lock_path(self) -> Path:
+        """Beside a store that several projects may share, else in the project."""
+        project, store = self.tracking.project_dir.resolve(), self.tracking.store_file
+        if store is not None and not store.resolve().is_relative_to(project):
+            return store.with_name(f"{store.name}.ftzard.lock")
+        return project / ".ftzard" / "registry.lock"
 
 
 def _all_versions(client: "MlflowClient", name: str) -> "list[ModelVersion]":
@@ -334,58 +281,3 @@ def _all_versions(client: "MlflowClient", name: str) -> "list[ModelVersion]":
 
 def _told(version: str | None) -> str:
     return "nobody" if version is None else f"version {version}"
-
-
-def _check(found: AdapterDirectory, expected: str) -> None:
-    if found.checksum != expected:
-        raise AdapterCorruptError(
-            f"the adapter {found.path} has the checksum {found.checksum}, and {expected} was expected",
-            fix="restore the version that is meant, or train the adapter again",
-        )
-
-
-def _checked_name(registered: RegisteredAdapter) -> str:
-    if not _CHECKSUM.fullmatch(registered.checksum):
-        raise AdapterCorruptError(
-            f"version {registered.version} of {registered.name} has the tag {CHECKSUM_TAG} = {registered.checksum!r}, "
-            "which is no SHA-256",
-            fix="move the champion to another version: `ftzard champion rollback --to VERSION`",
-        )
-    return registered.checksum
-
-
-def _rename_unless_present(source: Path, target: Path) -> None:
-    """Another process may have brought the same adapter meanwhile; both are verified, so either will do."""
-    try:
-        source.rename(target)
-    except OSError:
-        if not target.is_dir():
-            raise
-
-
-def _verified_copy(path: Path, checksum: str) -> AdapterDirectory:
-    try:
-        adapter = verify_adapter(path)
-        _check(adapter, checksum)
-    except AdapterCorruptError as error:
-        raise AdapterCorruptError(
-            f"the copy of a registered adapter was changed: {error.what}",
-            fix=f"delete the folder {path}; it is then downloaded again",
-        ) from error
-    return adapter
-
-
-def _digest(folder: Path) -> str:
-    """SHA-256 over the names and bytes of the files in a folder."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _evidence_error(registered: RegisteredAdapter, problem: str) -> StorageError:
-    return StorageError(
-        f"the evidence of version {registered.version} of {registered.name} cannot be used: {problem}",
-        fix="restore the artifacts of its run, or move the champion: `ftzard champion rollback --to VERSION`",
-    )

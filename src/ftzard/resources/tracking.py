@@ -188,6 +188,8 @@ class Tracking:
     def _client(self) -> "MlflowClient":
         # Read when MLflow is imported: it reports its use over the network otherwise.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        # Nobody waits for files this small, and the bars would stand between a command's own lines.
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         self._check_server()
         from mlflow import MlflowClient
 

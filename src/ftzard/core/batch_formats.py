@@ -109,9 +109,7 @@ def parse_parquet(data: bytes, name: str, config: DataConfig) -> pl.DataFrame:
     """
     try:
         _find_columns(list(pl.read_parquet_schema(io.BytesIO(data))), name, config)
-        # Text and label may be configured as one column, as `read_unlabelled` does.
-        wanted = list(dict.fromkeys([config.text_column, config.label_column]))
-        frame = pl.read_parquet(io.BytesIO(data), columns=wanted)
+        frame = pl.read_parquet(io.BytesIO(data), columns=[config.text_column, config.label_column])
     # A damaged file can also make the reader panic, which polars raises outside of `Exception`.
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise MalformedBatchError(

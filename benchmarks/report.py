@@ -15,6 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 # Those that the figures depend on.
 _PACKAGES = ("dagster", "peft", "torch", "transformers")
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -59,6 +61,8 @@ class Result:
     Attributes:
         figures: The numbers by name, in the order in which they are shown.
         bars: For some of the figures.
+        table: What is better read as one; None where nothing is.
+        picture: PNG bytes; None where there is none.
 
     Raises:
         ValueError: There is a bar for a figure that was not measured.
@@ -66,6 +70,8 @@ class Result:
 
     figures: Mapping[str, float]
     bars: Mapping[str, Bar] = field(default_factory=dict)
+    table: pl.DataFrame | None = None
+    picture: bytes | None = None
 
     def __post_init__(self) -> None:
         """A bar without its figure would hold for ever."""
@@ -90,6 +96,8 @@ def lines(name: str, result: Result) -> Iterator[str]:
         if bar is not None:
             line += f"  {bar.kind.replace('_', ' ')} {bar.limit:g}: {'holds' if bar.holds(value) else 'DOES NOT HOLD'}"
         yield line
+    if result.table is not None:
+        yield from _table_lines(result.table)
 
 
 def document(name: str, result: Result) -> dict[str, Any]:
@@ -98,6 +106,7 @@ def document(name: str, result: Result) -> dict[str, Any]:
         "name": name,
         "figures": {figure: _rounded(value) for figure, value in result.figures.items()},
         "bars": {figure: {bar.kind: bar.limit} for figure, bar in result.bars.items()},
+        **({} if result.table is None else {"table": result.table.to_dicts()}),
         "holds": result.holds,
         "machine": machine(),
         "date": datetime.now(UTC).date().isoformat(),
@@ -105,7 +114,7 @@ def document(name: str, result: Result) -> dict[str, Any]:
 
 
 def write(name: str, result: Result, folder: Path) -> Path:
-    """Write `folder/NAME.json`, in the place of an earlier one.
+    """Write `folder/NAME.json`, and `folder/NAME.png` where there is a picture, in the place of earlier ones.
 
     Raises:
         ValueError: A figure is not a finite number; an earlier file stays.
@@ -114,6 +123,8 @@ def write(name: str, result: Result, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     path.write_text(text, encoding="utf-8")
+    if result.picture is not None:
+        path.with_suffix(".png").write_bytes(result.picture)
     return path
 
 
@@ -126,6 +137,13 @@ def machine() -> dict[str, str | int | None]:
         "python": platform.python_version(),
         **{package: _installed(package) for package in _PACKAGES},
     }
+
+
+def _table_lines(table: pl.DataFrame) -> Iterator[str]:
+    rows = [table.columns, *([str(cell) for cell in row] for row in table.iter_rows())]
+    widths = [max(len(row[column]) for row in rows) for column in range(table.width)]
+    for row in rows:
+        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _rounded(value: float) -> float:

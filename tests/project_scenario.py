@@ -9,9 +9,10 @@ from typing import Any
 import dagster as dg
 
 from ftzard.composition import compose
+from ftzard.dagster_instance import project_instance
 from ftzard.definitions import SPINE, build_definitions
 from ftzard.errors import FtzardError
-from ftzard.materialization import Materialization, materialize, project_instance
+from ftzard.materialization import Materialization, materialize
 from ftzard.resources.tracking import Tracking
 
 TINY = ("experiment=tiny",)

@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
-from benchmarks import definitions_import, training_throughput
+from benchmarks import definitions_import, forgetting, training_throughput
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.report import Bar, Result, at_least, at_most, document, lines, machine
 from hypothesis import given
@@ -99,6 +100,17 @@ def test_a_figure_that_is_not_a_number_holds_no_bar_and_leaves_the_earlier_file(
     assert (tmp_path / "imports.json").read_bytes() == before
 
 
+def test_a_table_is_printed_and_written_and_a_picture_lies_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pl.DataFrame({"version": [1, 2], "score": ["0.5", "0.75"]})
+    main(["scores"], {"scores": lambda: Result({"num": 2}, table=table, picture=b"png")}, tmp_path)
+    assert "  version  score\n  1        0.5\n  2        0.75\n" in capsys.readouterr().out
+    written = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    assert written["table"] == [{"version": 1, "score": "0.5"}, {"version": 2, "score": "0.75"}]
+    assert (tmp_path / "scores.png").read_bytes() == b"png"
+
+
 @given(limit=st.floats(-1e9, 1e9), value=st.floats(-1e9, 1e9))
 def test_a_limit_itself_is_allowed_and_only_one_side_of_it(limit: float, value: float) -> None:
     assert at_most(limit).holds(limit)
@@ -136,3 +148,20 @@ def test_the_training_benchmark_trains_both_ways_on_the_same_tweets() -> None:
     assert figures["ftzard_of_gemm"] / figures["trainer_float32_of_gemm"] == pytest.approx(
         figures["ftzard_over_trainer_float32"]
     )
+
+
+@pytest.mark.slow
+def test_the_forgetting_benchmark_scores_every_version_on_every_batch_in_every_way() -> None:
+    tiny = ("experiment=tiny", "data=tweets", "training.device=cpu", "model.dtype=float32", "model.max_length=300")
+    result = forgetting.run(tiny, num_train=16, num_test=8, num_seeds=1)
+    assert result.table is not None
+    assert result.table.shape == (9, 5)
+    # Version 1 is one and the same, whatever comes after it.
+    firsts = result.table.filter(version=1).drop("way")
+    assert firsts.n_unique() == 1
+    for name, value in result.figures.items():
+        if f"{name}_low" in result.figures:
+            assert result.figures[f"{name}_low"] <= value <= result.figures[f"{name}_high"]
+    assert "no_replay_v3_over_v1_on_airlines" in result.figures
+    assert result.picture is not None
+    assert result.picture.startswith(b"\x89PNG")

@@ -27,10 +27,10 @@ def _call_script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[s
 def test_help_names_the_commands(option: str) -> None:
     result = _call(option)
     assert result.exit_code == 0
-    assert all(command in result.output for command in ("config", "demo", "materialize"))
+    assert all(command in result.output for command in ("champion", "config", "demo", "materialize"))
 
 
-@pytest.mark.parametrize("command", ["config", "demo", "materialize"])
+@pytest.mark.parametrize("command", ["champion", "config", "demo", "materialize"])
 def test_each_command_has_a_help_of_its_own(command: str) -> None:
     result = _call(command, "--help")
     assert result.exit_code == 0
@@ -84,8 +84,8 @@ def test_materialize_says_what_it_did_and_then_that_there_is_nothing_to_do(
     (project / "data" / "assets" / "metrics.json").unlink()
     first = _call("materialize", "--project", str(project), "experiment=tiny")
     assert first.exit_code == 0, first.output
-    assert "Materialized metrics in Dagster run" in first.stdout
-    assert "Unchanged: raw_data, cleaned, splits, lora_adapter, predictions." in first.stdout
+    assert "Materialized metrics, champion in Dagster run" in first.stdout
+    assert "Unchanged: raw_data, cleaned, splits, retrain_decision, lora_adapter, predictions." in first.stdout
     second = _call("materialize", "--project", str(project), "experiment=tiny")
     assert second.exit_code == 0
     assert second.stdout.startswith("Nothing to do")

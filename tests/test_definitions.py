@@ -18,9 +18,9 @@ from ftzard.composition import compose
 from ftzard.config import FtzardConfig, TrackingConfig, TrainingConfig
 from ftzard.core.evaluation_report import EvaluationReport
 from ftzard.core.records import AdapterDirectory, Cleaned, Splits
+from ftzard.dagster_instance import project_instance
 from ftzard.definitions import build_definitions, defs
 from ftzard.errors import ConfigError
-from ftzard.materialization import project_instance
 from ftzard.resources.tracking import Tracking
 
 _REPOSITORY = Path(__file__).parents[1]

@@ -13,10 +13,11 @@ from tests.project_scenario import file_bytes, git
 
 from ftzard.cli import main
 from ftzard.core.adapter import verify_adapter
+from ftzard.core.evaluation_report import EvaluationReport
 from ftzard.core.tweets import sample_tweets
 from ftzard.demo import DemoOutcome, make_demo_project, run_demo
 from ftzard.errors import StorageError
-from ftzard.io_managers.report import read_report
+from ftzard.io_managers.document import read_document
 from ftzard.resources.project_repository import init_project_repository
 
 _KEYS = {
@@ -79,7 +80,7 @@ def _assert_in_range(document: dict[str, Any]) -> None:
 
 def test_the_document_tells_what_is_in_the_project(demo: DemoOutcome, workspace: Path) -> None:
     document = demo.document
-    report = read_report(workspace / "data" / "assets" / "metrics.json")
+    report = read_document(EvaluationReport, workspace / "data" / "assets" / "metrics.json")
     assert document["macro_f1"] == report.adapter.metrics["macro_f1"].value
     assert document["num_test"] == report.num_test
     assert verify_adapter(Path(document["adapter_dir"])).checksum
@@ -90,7 +91,7 @@ def test_the_document_tells_what_is_in_the_project(demo: DemoOutcome, workspace:
 
 
 def test_the_text_holds_the_table_the_commits_the_runs_and_where_to_look(demo: DemoOutcome, workspace: Path) -> None:
-    report = read_report(workspace / "data" / "assets" / "metrics.json")
+    report = read_document(EvaluationReport, workspace / "data" / "assets" / "metrics.json")
     assert report.sentence in demo.text
     assert all(metric in demo.text for metric in report.adapter.metrics)
     assert all(commit[:10] in demo.text for commit in demo.document["commits"])

@@ -11,10 +11,12 @@ from tests.project_scenario import NAMES, TINY, copy_of, data_versions, git, run
 
 from ftzard.config import DataConfig
 from ftzard.core.reading import RawData, read_batches
+from ftzard.dagster_instance import project_instance
 from ftzard.errors import ConfigError, NoBatchesError
-from ftzard.materialization import project_instance, stale_assets
+from ftzard.materialization import stale_assets
 
-_FROM_ADAPTER = ("lora_adapter", "predictions", "metrics")
+_FROM_ADAPTER = ("lora_adapter", "predictions", "metrics", "champion")
+_BEFORE_ADAPTER = NAMES[: NAMES.index("lora_adapter")]
 _RATE = "training.learning_rate=2e-3"
 
 
@@ -46,8 +48,9 @@ def test_the_second_time_there_is_nothing_to_do(materialized_project: Path) -> N
         ("data.train_fraction=0.7 data.test_fraction=0.2", NAMES),
         ("model.max_length=60", _FROM_ADAPTER),
         (_RATE, _FROM_ADAPTER),
-        ("evaluation.num_bootstrap_samples=300", ("metrics",)),
-        ("tracking.experiment=elsewhere", ()),
+        ("evaluation.num_bootstrap_samples=300", ("metrics", "champion")),
+        ("automation.min_new_labels=10", ("retrain_decision",)),
+        ("tracking.experiment=elsewhere", ("retrain_decision", "champion")),
         ("versioning.push_data=false", ()),
     ],
 )
@@ -63,7 +66,7 @@ def test_a_change_of_the_configuration_makes_stale_what_it_decides_about(
         ("raw_data.parquet", NAMES),
         ("splits", NAMES[2:]),
         ("lora_adapter", _FROM_ADAPTER),
-        ("metrics.json", ("metrics",)),
+        ("metrics.json", ("metrics", "champion")),
     ],
 )
 def test_what_is_no_longer_stored_is_stale(
@@ -99,10 +102,10 @@ def test_a_changed_training_runs_the_adapter_and_what_follows_and_is_recorded(
     project = copy_of(materialized_project, tmp_path)
     before = data_versions(project)
     done = run(project, _RATE)
-    assert (done.ran, done.fresh) == (_FROM_ADAPTER, NAMES[:3])
+    assert (done.ran, done.fresh) == (_FROM_ADAPTER, _BEFORE_ADAPTER)
     after = data_versions(project)
     assert {name for name in NAMES if after[name] != before[name]} >= {"lora_adapter", "predictions"}
-    assert {name: after[name] for name in NAMES[:3]} == {name: before[name] for name in NAMES[:3]}
+    assert {name: after[name] for name in _BEFORE_ADAPTER} == {name: before[name] for name in _BEFORE_ADAPTER}
     with project_instance(project) as instance:
         recorded = instance.get_run_by_id(done.run_id or "")
     assert recorded is not None
@@ -135,7 +138,7 @@ def test_a_deleted_report_is_made_again_and_nothing_else(materialized_project: P
     report = (project / "data" / "assets" / "metrics.json").read_bytes()
     _delete(project / "data" / "assets" / "metrics.json")
     done = run(project)
-    assert (done.ran, done.fresh) == (("metrics",), NAMES[:-1])
+    assert (done.ran, done.fresh) == (("metrics", "champion"), NAMES[:-2])
     assert (project / "data" / "assets" / "metrics.json").read_bytes() == report
 
 

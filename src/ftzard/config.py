@@ -31,6 +31,13 @@ def _stays_inside(path: str) -> str:
     return path
 
 
+def _without_password(url: str, instead: str) -> str:
+    if urlsplit(url).password is not None:
+        # The value would end up in logs, in MLflow parameters and in this very message.
+        raise PydanticCustomError("password_in_url", "must not hold a password: {instead}", {"instead": instead})
+    return url
+
+
 # A folder inside the project: configuration may come from a stranger and must not reach out of it.
 ProjectPath = Annotated[str, AfterValidator(_stays_inside)]
 
@@ -39,10 +46,13 @@ _FRACTION_TOLERANCE = 1e-6
 
 @dataclass(frozen=True, config=_STRICT)
 class DataConfig:
-    """Where labelled batches are, how they are read and cleaned, and how examples are split."""
+    """Where batches are, how they are read and cleaned, and how examples are split."""
 
     raw_dir: ProjectPath = "data/raw"
     labelled_dir: ProjectPath = "data/labelled"
+    # Where files without labels arrive, and where those of them that cannot be read are moved to.
+    incoming_dir: ProjectPath = "data/incoming"
+    rejected_dir: ProjectPath = "data/rejected"
     text_column: Name = "text"
     label_column: Name = "label"
     # Names for the columns of files without a header row; empty means that the first row is the header.
@@ -86,6 +96,12 @@ class DataConfig:
         if abs(total - 1.0) > _FRACTION_TOLERANCE:
             message = f"train_fraction + validation_fraction + test_fraction must be 1, not {total:g}"
             raise ValueError(message)
+        folders = {key: PurePosixPath(getattr(self, key)) for key in ("raw_dir", "labelled_dir", "rejected_dir")}
+        for key, folder in folders.items():
+            # A file that is moved aside must not be found again, and one without labels not be trained on.
+            if folder.is_relative_to(self.incoming_dir) or PurePosixPath(self.incoming_dir).is_relative_to(folder):
+                message = f"incoming_dir ({self.incoming_dir}) and {key} ({folder}) must not lie in each other"
+                raise ValueError(message)
         if min(self.train_fraction, self.test_fraction) == 0:
             message = "train_fraction and test_fraction must both be above 0"
             raise ValueError(message)
@@ -152,6 +168,19 @@ class LoraConfig:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class RetrainingConfig:
+    """How an adapter is trained where there is a champion and examples were added since it was trained."""
+
+    # `base`: a fresh adapter, on all examples. `champion`: on from the champion's weights, on the new examples and a
+    # share of the old ones.
+    start_from: Literal["base", "champion"] = "base"
+    # Share of the old training examples that is trained on again where training starts from the champion.
+    replay_fraction: Fraction = 0.25
+    # How often each new example occurs in an epoch, in both ways.
+    new_example_factor: PositiveInt = 1
+
+
+@dataclass(frozen=True, config=_STRICT)
 class TrainingConfig:
     """How the adapter is trained; names are those of `transformers.TrainingArguments` where it has one."""
 
@@ -168,6 +197,7 @@ class TrainingConfig:
     train_batch_size: PositiveInt = 16
     class_weights: Literal["balanced", "none"] = "balanced"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    retraining: RetrainingConfig = field(default_factory=RetrainingConfig)
     seed: NonNegativeInt = 0
 
     @field_validator("method")
@@ -180,12 +210,117 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class SearchDimension:
+    """The values a study may choose for one key of the configuration: some choices, or a range."""
+
+    choices: tuple[bool | int | float | str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    # Whether the logarithm is searched evenly, as suits a learning rate.
+    log: bool = False
+    integer: bool = False
+
+    @model_validator(mode="after")
+    def _is_choices_or_range(self) -> Self:
+        if bool(self.choices) == (self.low is not None or self.high is not None):
+            message = "must give either choices, or low and high"
+            raise ValueError(message)
+        if not self.choices:
+            if self.low is None or self.high is None or self.low > self.high:
+                message = f"must give low and high with low <= high, not {self.low} and {self.high}"
+                raise ValueError(message)
+            if self.log and self.low <= 0:
+                message = f"must have low above 0 where log is true, not {self.low}"
+                raise ValueError(message)
+        return self
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TuningConfig:
+    """Whether and how hyperparameters are searched for before training."""
+
+    # `none` trains with the configuration as it is.
+    method: Literal["none", "optuna"] = "none"
+    num_trials: PositiveInt = 4
+    # A key of the configuration, such as `training.lora.r` -> the values to choose from.
+    search_space: dict[str, SearchDimension] = field(default_factory=dict)
+    # What a trial is judged by, on the validation split.
+    metric: Literal["macro_f1", "loss"] = "macro_f1"
+    sampler: Literal["tpe", "random"] = "tpe"
+    # Whether a trial that is worse than the median of those before it is given up.
+    prune: bool = True
+    # Any storage Optuna knows; a relative SQLite path is taken from the project folder.
+    storage: Name = "sqlite:///.ftzard/tuning.db"
+    seed: NonNegativeInt = 0
+
+    @field_validator("storage")
+    @classmethod
+    def _holds_no_password(cls, storage: str) -> str:
+        return _without_password(storage, "give it by the database's own means, such as a password file")
+
+    @model_validator(mode="after")
+    def _has_something_to_search(self) -> Self:
+        if self.method == "optuna" and not self.search_space:
+            message = "search_space must name at least one key where method is 'optuna'"
+            raise ValueError(message)
+        return self
+
+
+@dataclass(frozen=True, config=_STRICT)
+class GateConfig:
+    """What a challenger has to show before it becomes champion."""
+
+    # Two-sided level of the tests, and the chance with which a true gain of the size observed should be found.
+    significance: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
+    power: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.8
+    # By how much a challenger's F1 of one label may lie below the champion's.
+    max_class_f1_drop: Fraction = 0.05
+
+
+@dataclass(frozen=True, config=_STRICT)
 class EvaluationConfig:
     """How predictions are judged."""
 
     num_bootstrap_samples: Annotated[int, Field(ge=100)] = 2000
     num_calibration_bins: Annotated[int, Field(ge=2, le=100)] = 10
+    gate: GateConfig = field(default_factory=GateConfig)
     seed: NonNegativeInt = 0
+
+
+@dataclass(frozen=True, config=_STRICT)
+class LabellingConfig:
+    """Which rows without a label are worth a person's time."""
+
+    query_strategy: Literal["least_confidence", "margin", "entropy", "random", "diverse"] = "least_confidence"
+    # Only rows at least as uncertain as this quantile of their file are queued; 0 lets every row in.
+    uncertainty_quantile: Fraction = 0.75
+    # Rows a file may put into the queue, the control arm included.
+    max_rows_per_file: PositiveInt = 100
+    # Share of the queue that is drawn at random from the whole file, whatever the strategy thinks of it.
+    control_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
+    seed: NonNegativeInt = 0
+
+
+@dataclass(frozen=True, config=_STRICT)
+class AutomationConfig:
+    """When new data is taken in, and when it is time to train again."""
+
+    # A file that changed within this time may still be being written.
+    settle_s: NonNegativeFloat = 5.0
+    # How many files one run takes in at most.
+    max_files_per_run: PositiveInt = 50
+    # New labelled training examples that are reason enough.
+    min_new_labels: PositiveInt = 50
+    # Any new label is reason enough when the champion is older than this.
+    max_days: PositiveFloat = 30.0
+    # Cliff's delta between the confidence on the test split and on what came in; 0.33 is a medium effect.
+    max_drift: Fraction = 0.33
+    # Reason enough when the live accuracy is shown to be below this; None: it is only reported.
+    min_live_accuracy: Fraction | None = None
+    # New labels without which no other reason counts.
+    min_labels_for_any_reason: PositiveInt = 10
+    # Wait, whatever the reasons, when training would take longer; None: however long.
+    max_training_minutes: PositiveFloat | None = None
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -197,17 +332,14 @@ class TrackingConfig:
     # For SQLite stores; a tracking server says itself where its artifacts are.
     artifact_dir: ProjectPath = "mlartifacts"
     experiment: Name = "ftzard"
+    # Where adapters are registered; its alias `champion` is the adapter that serves.
+    registered_model: Annotated[str, Field(pattern=r"^[\w.-]+$")] = "ftzard"
     request_timeout_s: PositiveFloat = 10.0
 
     @field_validator("tracking_uri")
     @classmethod
     def _holds_no_password(cls, tracking_uri: str) -> str:
-        if urlsplit(tracking_uri).password is not None:
-            # The value would end up in logs, in MLflow parameters and in this very message.
-            raise PydanticCustomError(
-                "password_in_url", "must not hold a password: give it by MLFLOW_TRACKING_PASSWORD"
-            )
-        return tracking_uri
+        return _without_password(tracking_uri, "give it by MLFLOW_TRACKING_PASSWORD")
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -231,7 +363,10 @@ class FtzardConfig:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    tuning: TuningConfig = field(default_factory=TuningConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    labelling: LabellingConfig = field(default_factory=LabellingConfig)
+    automation: AutomationConfig = field(default_factory=AutomationConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     versioning: VersioningConfig = field(default_factory=VersioningConfig)
 

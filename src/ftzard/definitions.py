@@ -11,24 +11,39 @@ from typing import Any
 
 import dagster as dg
 
+from ftzard.assets.champion import champion
 from ftzard.assets.checks import adapter_beats_baseline, examples_fit_the_schema, splits_are_disjoint
 from ftzard.assets.data import cleaned, raw_data, splits
+from ftzard.assets.decision import retrain_decision
 from ftzard.assets.evaluation import metrics, predictions
+from ftzard.assets.labelling import label_queue
 from ftzard.assets.pipeline import Pipeline
+from ftzard.assets.serving import incoming, incoming_predictions
 from ftzard.assets.training import lora_adapter
+from ftzard.automation import automation_sensor, conditions
 from ftzard.composition import to_dict
 from ftzard.config import FtzardConfig
 from ftzard.errors import ConfigError
 from ftzard.io_managers.adapter import AdapterIOManager
 from ftzard.io_managers.committing import ManagerType, define_io_manager
+from ftzard.io_managers.document import DecisionIOManager, ReportIOManager, VerdictIOManager
+from ftzard.io_managers.label_queue import LabelQueueIOManager
 from ftzard.io_managers.parquet import FrameIOManager, RecordIOManager
-from ftzard.io_managers.report import ReportIOManager
 from ftzard.resources.configuration import ConfigurationResource
 from ftzard.resources.dvc import DvcResource
 from ftzard.resources.mlflow import MlflowResource
+from ftzard.sensors import (
+    LABELLED_BATCHES,
+    dead_runs_sensor,
+    incoming_files_sensor,
+    labelled_batches_sensor,
+    serving_job_name,
+)
 
 DEFAULT_NAME = "ftzard"
-SPINE = (raw_data, cleaned, splits, lora_adapter, predictions, metrics)
+SPINE = (raw_data, cleaned, splits, retrain_decision, lora_adapter, predictions, metrics, champion)
+# One partition for each file that comes in.
+SERVING = (incoming, incoming_predictions, label_queue)
 CHECKS = (examples_fit_the_schema, splits_are_disjoint, adapter_beats_baseline)
 
 IO_MANAGERS: Mapping[str, ManagerType] = {
@@ -36,6 +51,9 @@ IO_MANAGERS: Mapping[str, ManagerType] = {
     "record": RecordIOManager,
     "adapter": AdapterIOManager,
     "report": ReportIOManager,
+    "verdict": VerdictIOManager,
+    "decision": DecisionIOManager,
+    "queue": LabelQueueIOManager,
 }
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -48,6 +66,7 @@ def build_definitions(
     key_prefix: str | Sequence[str] | None = None,
     project_dir: Path | str | None = None,
     executor: dg.ExecutorDefinition | None = dg.in_process_executor,
+    automation: bool = False,
 ) -> dg.Definitions:
     """Build the definitions of one pipeline, ready to merge into a code location.
 
@@ -58,15 +77,19 @@ def build_definitions(
         project_dir: The project folder (git, DVC, `data/`, `conf/`). None: the current folder.
         executor: How the steps of a run are executed; one process by default, because starting one costs seconds.
             None leaves it to the code location, which may name an executor of its own only then.
+        automation: Whether the sensors run from the start; otherwise somebody switches them on in the browser.
 
     Raises:
         ConfigError: `name` is not a Python identifier.
     """
     pipeline = make_pipeline(name, key_prefix)
+    when = conditions(pipeline)
+    assets: Sequence[Any] = (*SPINE, *SERVING)
     return dg.Definitions(
-        assets=[asset.build(pipeline) for asset in SPINE],
+        assets=[_batches(pipeline), *(asset.build(pipeline, when.get(asset.name)) for asset in assets)],
         asset_checks=[check.build(pipeline) for check in CHECKS],
-        jobs=[_spine_job(pipeline)],
+        jobs=[_spine_job(pipeline), _serving_job(pipeline)],
+        sensors=_sensors(pipeline, running=automation),
         resources=_resources(pipeline, config, Path(project_dir or Path.cwd()).resolve()),
         executor=executor,
     )
@@ -92,6 +115,30 @@ def _spine_job(pipeline: Pipeline) -> Any:
     )
 
 
+def _serving_job(pipeline: Pipeline) -> Any:
+    keys = [pipeline.asset_key(asset.name) for asset in SERVING]
+    return dg.define_asset_job(
+        serving_job_name(pipeline),
+        selection=dg.AssetSelection.assets(*keys),
+        description="From incoming files to predictions and to the rows that are worth a label.",
+    )
+
+
+def _batches(pipeline: Pipeline) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        pipeline.asset_key(LABELLED_BATCHES),
+        group_name="data",
+        kinds={"file"},
+        description="The labelled batch files in the data folders: a person puts them there, a sensor tells of them.",
+    )
+
+
+def _sensors(pipeline: Pipeline, *, running: bool) -> list[dg.SensorDefinition]:
+    status = dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
+    makers = (labelled_batches_sensor, incoming_files_sensor, dead_runs_sensor, automation_sensor)
+    return [make(pipeline, status) for make in makers]
+
+
 def _resources(pipeline: Pipeline, config: FtzardConfig | Sequence[str], project_dir: Path) -> dict[str, Any]:
     given: dict[str, Any] = (
         {"values": to_dict(config)} if isinstance(config, FtzardConfig) else {"base_overrides": list(config)}
@@ -107,4 +154,4 @@ def _resources(pipeline: Pipeline, config: FtzardConfig | Sequence[str], project
     }
 
 
-defs = build_definitions()
+defs = build_definitions(automation=True)

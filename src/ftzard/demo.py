@@ -9,11 +9,12 @@ from typing import Any
 from ftzard.assets.evaluation import score_table
 from ftzard.composition import bundled_conf_dir, compose
 from ftzard.core.evaluation_report import EvaluationReport
+from ftzard.core.records import ASSETS_DIR
 from ftzard.core.tweets import sample_tweets
+from ftzard.dagster_instance import DAGSTER_YAML
 from ftzard.errors import StorageError
-from ftzard.io_managers.committing import ASSETS_DIR
-from ftzard.io_managers.report import read_report
-from ftzard.materialization import DAGSTER_YAML, Materialization, materialize
+from ftzard.io_managers.document import read_document
+from ftzard.materialization import Materialization, materialize
 from ftzard.resources.data_commit import commit_edits
 from ftzard.resources.git import Git
 from ftzard.resources.project_repository import init_git, init_project_repository
@@ -76,7 +77,7 @@ def run_demo(workspace: Path, overrides: Sequence[str] = ()) -> DemoOutcome:
     start = time.monotonic()
     make_demo_project(workspace)
     done = materialize(workspace, overrides)
-    report = read_report(workspace / "data" / ASSETS_DIR / "metrics.json")
+    report = read_document(EvaluationReport, workspace / "data" / ASSETS_DIR / "metrics.json")
     tracking = Tracking(compose(overrides, project_dir=workspace).tracking, workspace)
     runs = tracking.runs()
     commits = _data_commits(workspace)

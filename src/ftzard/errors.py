@@ -118,3 +118,35 @@ class InvalidPredictionsError(FtzardError):
 
 class PredictionsMismatchError(FtzardError):
     """Predictions and test examples are not the same rows with the same labels."""
+
+
+class UnknownRowError(FtzardError):
+    """A file with labels holds a row that no label queue does."""
+
+
+class ConflictingLabelsError(FtzardError):
+    """One annotator's file gives a row several labels."""
+
+
+class AnnotatorNameError(FtzardError):
+    """An annotator's name cannot be part of a file's name."""
+
+
+class OutputExistsError(FtzardError):
+    """A file that would be written exists already, and somebody may have worked in it."""
+
+
+class RegistryVersionError(FtzardError):
+    """A version in the model registry is missing, or is none that FTzard registered."""
+
+
+class PromotionConflictError(FtzardError):
+    """Somebody else moved the alias `champion` first."""
+
+
+class LabelSetChangedError(FtzardError):
+    """The champion answers with other labels than the challenger, so that the two cannot be compared."""
+
+
+class NoChampionError(FtzardError):
+    """There is no champion to serve with."""

@@ -5,27 +5,27 @@ carries a fingerprint (code version, configuration, versions of its inputs and b
 fingerprint is unchanged has nothing to do.
 """
 
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from ftzard.assets.pipeline import Pipeline
 from ftzard.assets.step import Step
-from ftzard.assets.tracked import FINGERPRINT_KEY, latest_data_version
+from ftzard.assets.tracked import FINGERPRINT_KEY, TrackedAsset, latest_data_version, read_versions
 from ftzard.composition import compose
-from ftzard.definitions import DEFAULT_NAME, SPINE, build_definitions, make_pipeline
-from ftzard.errors import ConfigError, FtzardError
-from ftzard.io_managers.committing import ASSETS_DIR
-
-DAGSTER_DIR = ".dagster"
-# A project's own instance reports nothing to anybody.
-DAGSTER_YAML = """\
-telemetry:
-  enabled: false
-"""
+from ftzard.config import FtzardConfig
+from ftzard.core.records import ASSETS_DIR
+from ftzard.dagster_instance import project_instance
+from ftzard.dead_runs import IN_PROCESS_TAG, close_dead_runs
+from ftzard.definitions import DEFAULT_NAME, IO_MANAGERS, SPINE, build_definitions, make_pipeline
+from ftzard.errors import FtzardError
+from ftzard.io_managers.committing import PRIVATE_DIR
+from ftzard.resources.registry import AdapterRegistry
+from ftzard.resources.tracking import Tracking
 
 
 @dataclass(frozen=True)
@@ -43,24 +43,6 @@ class Materialization:
     run_id: str | None
 
 
-def project_instance(project_dir: Path) -> dg.DagsterInstance:
-    """The Dagster instance of a project: `DAGSTER_HOME` where it is set, else `.dagster/` in the project.
-
-    Raises:
-        ConfigError: `DAGSTER_HOME` names no directory.
-    """
-    if home := os.environ.get("DAGSTER_HOME"):
-        if not Path(home).is_dir():
-            msg = f"DAGSTER_HOME names no directory: {home}."
-            raise ConfigError(msg, fix="Make it with mkdir, or unset DAGSTER_HOME to use the project's own .dagster/.")
-        return dg.DagsterInstance.from_config(home)
-    own = project_dir.resolve() / DAGSTER_DIR
-    own.mkdir(parents=True, exist_ok=True)
-    if not (own / "dagster.yaml").exists():
-        (own / "dagster.yaml").write_text(DAGSTER_YAML, encoding="utf-8")
-    return dg.DagsterInstance.from_config(str(own))
-
-
 def stale_assets(project_dir: Path, overrides: Sequence[str], instance: dg.DagsterInstance) -> tuple[str, ...]:
     """The assets of the spine whose code, configuration or inputs changed since they were materialized, in order.
 
@@ -69,8 +51,8 @@ def stale_assets(project_dir: Path, overrides: Sequence[str], instance: dg.Dagst
         NoBatchesError: There are no labelled batches.
     """
     pipeline = make_pipeline(DEFAULT_NAME)
-    step = Step(compose(overrides, project_dir=project_dir), project_dir)
-    assets_dir = project_dir.joinpath(step.config.versioning.data_dir, ASSETS_DIR, *pipeline.key_prefix)
+    config = compose(overrides, project_dir=project_dir)
+    step = Step(config, project_dir, registry=AdapterRegistry(Tracking(config.tracking, project_dir)))
     stale: list[str] = []
     for asset in SPINE:
         versions = {name: latest_data_version(instance, pipeline.asset_key(name)) for name in asset.inputs}
@@ -78,8 +60,8 @@ def stale_assets(project_dir: Path, overrides: Sequence[str], instance: dg.Dagst
         is_fresh = (
             not set(asset.inputs) & set(stale)
             # Before the look at the disk, so that a project without batches is told so before a run begins.
-            and _recorded_fingerprint(instance, pipeline.asset_key(asset.name)) == asset.fingerprint(step, known)
-            and any(assets_dir.glob(f"{asset.name}*"))
+            and _recorded_fingerprint(instance, pipeline.asset_key(asset.name)) == _fingerprint(asset, step, known)
+            and _is_stored(asset, config, project_dir, pipeline)
         )
         if not is_fresh:
             stale.append(asset.name)
@@ -100,6 +82,8 @@ def materialize(project_dir: Path, overrides: Sequence[str] = (), *, force: bool
     pipeline = make_pipeline(DEFAULT_NAME)
     names = tuple(asset.name for asset in SPINE)
     with project_instance(project_dir) as instance:
+        # A killed run would keep the only place in the pool that this one needs.
+        close_dead_runs(instance, project_dir, now_s=time.time(), abandoned_since={})
         stale = names if force else stale_assets(project_dir, overrides, instance)
         fresh = tuple(name for name in names if name not in stale)
         if not stale:
@@ -111,6 +95,7 @@ def materialize(project_dir: Path, overrides: Sequence[str] = (), *, force: bool
                 instance=instance,
                 asset_selection=[pipeline.asset_key(name) for name in stale],
                 run_config=_run_config(pipeline.configuration, overrides),
+                tags={IN_PROCESS_TAG: "true"},
             )
         except Exception as error:
             _raise_cause(error)
@@ -136,6 +121,16 @@ def _raise_cause(error: BaseException) -> None:
             raise cause from None
         seen.append(cause)
         cause = cause.__cause__ or cause.__context__
+
+
+def _fingerprint(asset: TrackedAsset[Any, Any], step: Step, versions: Mapping[str, str]) -> str:
+    """As the step itself takes it."""
+    return asset.fingerprint(replace(step, provenance=read_versions(versions)), versions)
+
+
+def _is_stored(asset: TrackedAsset[Any, Any], config: FtzardConfig, project_dir: Path, pipeline: Pipeline) -> bool:
+    parent = config.versioning.data_dir if IO_MANAGERS[asset.io].commits else PRIVATE_DIR
+    return any(project_dir.joinpath(parent, ASSETS_DIR, *pipeline.key_prefix).glob(f"{asset.name}*"))
 
 
 def _recorded_fingerprint(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:

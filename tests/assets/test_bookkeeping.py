@@ -23,8 +23,8 @@ from tests.project_scenario import (
 
 from ftzard.composition import compose, to_dict
 from ftzard.core.versions import content_version
+from ftzard.dagster_instance import project_instance
 from ftzard.errors import ModelNotFoundError
-from ftzard.materialization import project_instance
 
 _STEPS = {
     "raw_data": "DATA_INGESTION",

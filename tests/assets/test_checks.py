@@ -17,8 +17,8 @@ from ftzard.assets.tracked import tracked_asset
 from ftzard.config import DataConfig, FtzardConfig
 from ftzard.core.cleaning import clean
 from ftzard.core.records import REJECTED_SCHEMA, Cleaned, Splits
+from ftzard.dagster_instance import project_instance
 from ftzard.definitions import build_definitions, make_pipeline
-from ftzard.materialization import project_instance
 
 _CONFIG = FtzardConfig()
 

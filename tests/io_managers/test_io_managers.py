@@ -20,8 +20,8 @@ from ftzard.core.records import RAW_SCHEMA, REJECTED_SCHEMA, AdapterDirectory, C
 from ftzard.errors import AdapterCorruptError, FtzardError, StorageError
 from ftzard.io_managers.adapter import AdapterIOManager
 from ftzard.io_managers.committing import CommittingIOManager, ManagerType
+from ftzard.io_managers.document import ReportIOManager
 from ftzard.io_managers.parquet import FrameIOManager, RecordIOManager
-from ftzard.io_managers.report import ReportIOManager
 from ftzard.resources.configuration import ConfigurationResource
 from ftzard.resources.dvc import DvcResource
 from ftzard.resources.mlflow import MlflowResource

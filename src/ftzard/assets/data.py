@@ -25,6 +25,7 @@ def _batch_files(step: Step) -> str:
     io="frame",
     sections=("data",),
     outside_version=_batch_files,
+    after=("labelled_batches",),
 )
 def raw_data(step: Step) -> StepResult[pl.DataFrame]:
     """All labelled batches found in the project's data folders, as read.

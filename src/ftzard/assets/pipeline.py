@@ -39,3 +39,8 @@ class Pipeline:
     def io_manager(self, kind: str) -> str:
         """Resource key of the IO manager for a kind of value."""
         return f"{self.name}_{kind}_io"
+
+    @property
+    def incoming_partitions(self) -> str:
+        """Name of the dynamic partitions: one for the content of each file that came in."""
+        return f"{self.name}_incoming"

@@ -1,19 +1,59 @@
 """What an asset function takes and returns: plain values, so that a test can call it."""
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ftzard.config import FtzardConfig
+from ftzard.core.intake import STAGING_DIR
 from ftzard.core.versions import AssetValue
+from ftzard.resources.serving_records import ServingRecords
+
+if TYPE_CHECKING:
+    from ftzard.resources.registry import AdapterRegistry
 
 T_co = TypeVar("T_co", bound=AssetValue, covariant=True)
 
 
 def _report_nowhere(metrics: Mapping[str, float], step: int) -> None:
     """Nobody is watching a function that was called directly."""
+
+
+class ChildRun(Protocol):
+    """What a part of a step, such as a trial of a study, may write down of itself; a `TrackedRun` is one."""
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Log parameters."""
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Log metrics at once."""
+
+    def report(self, metrics: Mapping[str, float], step: int) -> None:
+        """Log metrics at a training step, soon."""
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags."""
+
+
+class _UntrackedRun:
+    """Takes everything and keeps nothing."""
+
+    def log_params(self, params: Mapping[str, object]) -> None: ...
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None: ...
+
+    def report(self, metrics: Mapping[str, float], step: int) -> None: ...
+
+    def set_tags(self, tags: Mapping[str, str]) -> None: ...
+
+
+@contextmanager
+def _untracked(name: str) -> Iterator[ChildRun]:
+    del name
+    yield _UntrackedRun()
 
 
 @dataclass(frozen=True)
@@ -25,12 +65,30 @@ class Step:
         project_dir: The project folder.
         report: Takes metrics at a training step, while they happen.
         provenance: What the product should say of its origin, such as the data commit it was made from.
+        open_child: Opens a run of its own, named as given, for a part of the step; it ends FINISHED, FAILED where the
+            block raises, KILLED where it is interrupted.
+        registry: Where adapters are registered; None where the function was called directly without one.
+        run_id: The MLflow run of this execution; empty where the function was called directly.
+        previous_version: The data version that the asset has had until now; None where there is none.
+        serving: What was predicted for incoming files and put to people; None where the function was called directly.
+        partition_key: The partition that is made; None for an asset without partitions.
     """
 
     config: FtzardConfig
     project_dir: Path
     report: Callable[[Mapping[str, float], int], None] = _report_nowhere
     provenance: Mapping[str, str] = field(default_factory=dict)
+    open_child: Callable[[str], AbstractContextManager[ChildRun]] = _untracked
+    registry: "AdapterRegistry | None" = None
+    run_id: str = ""
+    previous_version: str | None = None
+    serving: ServingRecords | None = None
+    partition_key: str | None = None
+
+    @property
+    def staging_dir(self) -> Path:
+        """Where the copies of incoming files lie until they are done with."""
+        return self.project_dir / STAGING_DIR
 
     def new_directory(self) -> Path:
         """A path for a new folder on the project's file system, which an IO manager will move into place.
@@ -53,6 +111,8 @@ class StepResult(Generic[T_co]):
         metrics: Logged to MLflow and shown in Dagster.
         params: Logged to MLflow beside the configuration.
         figures: PNG bytes by title, logged to MLflow and shown in Dagster.
+        tags: Set on the MLflow run.
+        data_version: Stands for the value where its content does not; None: the content's hash.
     """
 
     value: T_co
@@ -60,3 +120,5 @@ class StepResult(Generic[T_co]):
     metrics: Mapping[str, float] = field(default_factory=dict)
     params: Mapping[str, object] = field(default_factory=dict)
     figures: Mapping[str, bytes] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    data_version: str | None = None

@@ -8,22 +8,27 @@ MLflow child run and logs; the IO manager that writes the value commits it and e
 """
 
 import inspect
+import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
 import dagster as dg
 
+from ftzard.assets.log_forwarding import logs_forwarded_to
 from ftzard.assets.metadata import as_metadata, describe, picture
 from ftzard.assets.pipeline import Pipeline
 from ftzard.assets.step import Step, StepResult, T_co
 from ftzard.composition import to_dict, to_yaml
 from ftzard.config import FtzardConfig
+from ftzard.core.records import ASSETS_DIR
 from ftzard.core.versions import content_version, fingerprint
 from ftzard.resources.dvc import DvcResource
-from ftzard.resources.tracking import DAGSTER_RUN_TAG, TrackedRun
+from ftzard.resources.run_lease import hold_lease
+from ftzard.resources.serving_records import ServingRecords
+from ftzard.resources.tracking import DAGSTER_RUN_TAG, RUN_ID_KEY, TrackedRun
 
 if TYPE_CHECKING:
     from ftzard.resources.configuration import ConfigurationResource
@@ -33,8 +38,7 @@ P = ParamSpec("P")
 
 _logger = logging.getLogger(__name__)
 
-# Metadata keys that the IO manager and `ftzard.materialization` read.
-RUN_ID_KEY = "mlflow_run_id"
+# Metadata key that `ftzard.materialization` reads.
 FINGERPRINT_KEY = "ftzard/fingerprint"
 _STEP_PARAMETER = "step"
 
@@ -58,6 +62,10 @@ class TrackedAsset(Generic[P, T_co]):
         code_version: Moves when the meaning of the code does.
         outside_version: The version of what the function reads that is no asset.
         pool: Dagster's concurrency pool.
+        mlflow_step_of: Tells from the inputs and the step where an execution belongs to another parent run.
+        after: Names of assets that come first although nothing of them is read.
+        partitioned: Whether it has a partition for each file that came in; the function then makes one of them.
+        op_tags: Dagster's tags of the step, such as what an executor should give it.
     """
 
     function: Callable[P, StepResult[T_co]]
@@ -69,6 +77,10 @@ class TrackedAsset(Generic[P, T_co]):
     code_version: str = "1"
     outside_version: Callable[[Step], str] = _no_outside_input
     pool: str | None = None
+    mlflow_step_of: Callable[[Mapping[str, Any], Step], str] | None = None
+    after: tuple[str, ...] = ()
+    partitioned: bool = False
+    op_tags: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> StepResult[T_co]:
         """Call the function itself: no Dagster, MLflow or DVC."""
@@ -96,7 +108,9 @@ class TrackedAsset(Generic[P, T_co]):
             }
         )
 
-    def build(self, pipeline: Pipeline) -> dg.AssetsDefinition:
+    def build(
+        self, pipeline: Pipeline, automation_condition: dg.AutomationCondition[Any] | None = None
+    ) -> dg.AssetsDefinition:
         """The Dagster definition of this asset in a pipeline."""
 
         @dg.asset(
@@ -111,7 +125,15 @@ class TrackedAsset(Generic[P, T_co]):
             io_manager_key=pipeline.io_manager(self.io),
             required_resource_keys={pipeline.configuration, pipeline.mlflow, pipeline.dvc},
             pool=self.pool,
+            op_tags=dict(self.op_tags),
             tags={"ftzard/mlflow_step": self.mlflow_step},
+            deps=[pipeline.asset_key(name) for name in self.after],
+            automation_condition=automation_condition,
+            partitions_def=dg.DynamicPartitionsDefinition(name=pipeline.incoming_partitions)
+            if self.partitioned
+            else None,
+            # One process for many files: starting one costs seconds.
+            backfill_policy=dg.BackfillPolicy.single_run() if self.partitioned else None,
         )
         def materialize(context: dg.AssetExecutionContext, **inputs: Any) -> dg.MaterializeResult[Any]:
             return self._materialize(context, pipeline, inputs)
@@ -124,22 +146,55 @@ class TrackedAsset(Generic[P, T_co]):
         configuration: ConfigurationResource = getattr(context.resources, pipeline.configuration)
         mlflow: MlflowResource = getattr(context.resources, pipeline.mlflow)
         dvc: DvcResource = getattr(context.resources, pipeline.dvc)
+        hold_lease(configuration.project_path, context.run_id)
         dvc.repository.check()
         versions = _input_versions(context, pipeline, self.inputs)
-        step = Step(configuration.config, configuration.project_path, provenance=_provenance(dvc, versions))
+        step = Step(
+            configuration.config,
+            configuration.project_path,
+            provenance=_provenance(dvc, versions),
+            registry=mlflow.registry,
+            previous_version=latest_data_version(context.instance, context.asset_key),
+            serving=ServingRecords(_assets_dir(configuration, pipeline)),
+        )
         mlflow.tracking.close_abandoned(lambda run_id: _is_over(context.instance, run_id))
-        run = mlflow.tracking.open_run(self.mlflow_step, tags=self._tags(context, versions))
-        with run.ending_on_failure(), _logs_forwarded_to(context.log):
-            _logger.info("%s: MLflow run %s of %s", self.name, run.run_id, self.mlflow_step)
+        step_name = self.mlflow_step_of(inputs, step) if self.mlflow_step_of else self.mlflow_step
+        run = mlflow.tracking.open_run(step_name, tags=self._tags(context, versions))
+        with run.ending_on_failure(), logs_forwarded_to(context.log):
+            _logger.info("%s: MLflow run %s of %s", self.name, run.run_id, run.step)
             _log_configuration(run, step.config)
             # Before the work, so that a batch that arrives meanwhile is not taken for one that was read.
             inputs_fingerprint = self.fingerprint(step, versions)
+            step = replace(step, report=run.report, open_child=run.open_child, run_id=run.run_id)
+            if self.partitioned:
+                return self._materialize_partitions(context, inputs, step, run)
             call: Callable[..., StepResult[T_co]] = self.function
-            result = call(**inputs, step=replace(step, report=run.report))
-            version = content_version(result.value)
-            _log_result(run, result, version)
-            metadata = _metadata(run, result) | {FINGERPRINT_KEY: inputs_fingerprint}
+            result = call(**inputs, step=step)
+            version = result.data_version or content_version(result.value)
+            run.set_tags({"ftzard.data_version": version, **result.tags})
+            _log_result(run, result)
+            metadata = _metadata(result) | _run_metadata(run) | {FINGERPRINT_KEY: inputs_fingerprint}
         return dg.MaterializeResult(value=result.value, metadata=metadata, data_version=dg.DataVersion(version))
+
+    def _materialize_partitions(
+        self, context: dg.AssetExecutionContext, inputs: Mapping[str, Any], step: Step, run: TrackedRun
+    ) -> dg.MaterializeResult[Any]:
+        """Make several partitions in one step, so that what is costly, such as loading a model, happens once."""
+        call: Callable[..., StepResult[T_co]] = self.function
+        keys = sorted(context.partition_keys)
+        results: dict[str, StepResult[T_co]] = {}
+        for number, key in enumerate(keys):
+            own = {name: _of_partition(value, key) for name, value in inputs.items()}
+            result = results[key] = call(**own, step=replace(step, partition_key=key))
+            _log_result(run, result, number=number, folder=f"{key}/")
+            context.add_asset_metadata(_metadata(result), asset_key=context.asset_key, partition_key=key)
+        versions = {key: content_version(result.value) for key, result in results.items()}
+        # Dagster takes one data version for all partitions of a step.
+        version = versions[keys[0]] if len(keys) == 1 else fingerprint(versions)
+        run.set_tags({"ftzard.data_version": version, "ftzard.num_partitions": str(len(keys))})
+        run.log_text(json.dumps(versions, indent=2), "partitions.json")
+        values = {key: result.value for key, result in results.items()}
+        return dg.MaterializeResult(value=values, metadata=_run_metadata(run), data_version=dg.DataVersion(version))
 
     def _tags(self, context: dg.AssetExecutionContext, versions: Mapping[str, str]) -> dict[str, str]:
         return {
@@ -179,12 +234,22 @@ def _input_versions(context: dg.AssetExecutionContext, pipeline: Pipeline, names
     return {name: version for name, version in found.items() if version is not None}
 
 
+def _assets_dir(configuration: "ConfigurationResource", pipeline: Pipeline) -> Path:
+    data_dir = configuration.config.versioning.data_dir
+    return configuration.project_path.joinpath(data_dir, ASSETS_DIR, *pipeline.key_prefix)
+
+
 def _provenance(dvc: DvcResource, versions: Mapping[str, str]) -> dict[str, str]:
     return {
         "data_commit": dvc.repository.head() or "",
         "data_hash": dvc.repository.data_hash() or "",
-        **{f"read.{name}": version for name, version in versions.items()},
+        **read_versions(versions),
     }
+
+
+def read_versions(versions: Mapping[str, str]) -> dict[str, str]:
+    """How a product's provenance names the data versions that it was made from."""
+    return {f"read.{name}": version for name, version in versions.items()}
 
 
 def _is_over(instance: dg.DagsterInstance, run_id: str) -> bool:
@@ -197,45 +262,27 @@ def _log_configuration(run: TrackedRun, config: FtzardConfig) -> None:
     run.log_text(to_yaml(config), "config.yaml")
 
 
-def _log_result(run: TrackedRun, result: StepResult[Any], version: str) -> None:
-    run.set_tags({"ftzard.data_version": version})
+def _of_partition(value: Any, key: str) -> Any:
+    """Dagster hands over a mapping by partition where a step makes several, and the value itself where it makes one."""
+    return value[key] if isinstance(value, dict) else value
+
+
+def _log_result(run: TrackedRun, result: StepResult[Any], *, number: int = 0, folder: str = "") -> None:
     if result.params:
-        run.log_params(result.params)
-    run.log_metrics(result.metrics)
+        run.log_params({f"{folder}{name}": value for name, value in result.params.items()})
+    run.log_metrics(result.metrics, step=number)
     for title, png in result.figures.items():
-        run.log_bytes(png, f"figures/{title}.png")
+        run.log_bytes(png, f"figures/{folder}{title}.png")
 
 
-def _metadata(run: TrackedRun, result: StepResult[Any]) -> dict[str, Any]:
+def _metadata(result: StepResult[Any]) -> dict[str, Any]:
     return {
         **describe(result.value),
         **as_metadata(result.metadata),
         **{title: picture(png, title) for title, png in result.figures.items()},
         **{name: float(value) for name, value in result.metrics.items()},
-        RUN_ID_KEY: run.run_id,
-        "mlflow_parent_run_id": run.parent_run_id,
     }
 
 
-class _ForwardingHandler(logging.Handler):
-    """Hands the core's log records to Dagster's log, so that progress is seen where the run is watched."""
-
-    def __init__(self, log: dg.DagsterLogManager) -> None:
-        super().__init__()
-        self._log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._log.log(record.levelno, record.getMessage())
-
-
-@contextmanager
-def _logs_forwarded_to(log: dg.DagsterLogManager) -> Iterator[None]:
-    package = logging.getLogger("ftzard")
-    handler, level = _ForwardingHandler(log), package.level
-    package.addHandler(handler)
-    package.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        package.removeHandler(handler)
-        package.setLevel(level)
+def _run_metadata(run: TrackedRun) -> dict[str, Any]:
+    return {RUN_ID_KEY: run.run_id, "mlflow_parent_run_id": run.parent_run_id}

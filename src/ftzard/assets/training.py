@@ -1,7 +1,9 @@
 """The fine-tuned adapter."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from ftzard.assets.gpu import GPU_POOL, GPU_TAGS
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
 from ftzard.core.cleaning import labels_of
@@ -9,6 +11,32 @@ from ftzard.core.records import AdapterDirectory, Splits
 
 if TYPE_CHECKING:
     from ftzard.core.progress import Progress
+    from ftzard.core.retraining import RetrainingPlan
+
+
+def _num_new_labels(splits: Splits, step: Step) -> int:
+    """Training examples that were added since the champion; 0 without one."""
+    from ftzard.core.retraining import num_new_examples
+
+    champion = step.registry.champion() if step.registry else None
+    if step.registry is None or champion is None:
+        return 0
+    return num_new_examples(splits.train, step.registry.evidence(champion).train_hashes)
+
+
+def _training_or_retraining(inputs: Mapping[str, Any], step: Step) -> str:
+    """A training after labels were added to those of the champion is a RETRAINING."""
+    return "RETRAINING" if _num_new_labels(inputs["splits"], step) else "TRAINING"
+
+
+def _predecessor_version(step: Step) -> str:
+    """The champion is an input where training goes on from it, or repeats what is new to it."""
+    from ftzard.core.retraining import predecessor_version
+
+    retraining = step.config.training.retraining
+    if step.registry is None or (retraining.start_from == "base" and retraining.new_example_factor == 1):
+        return ""
+    return predecessor_version(step.provenance.get("read.splits", ""), step.registry)
 
 
 @tracked_asset(
@@ -17,6 +45,11 @@ if TYPE_CHECKING:
     kinds={"pytorch", "huggingface", "dvc"},
     io="adapter",
     sections=("data", "model", "training"),
+    outside_version=_predecessor_version,
+    pool=GPU_POOL,
+    op_tags=GPU_TAGS,
+    after=("retrain_decision",),
+    mlflow_step_of=_training_or_retraining,
 )
 def lora_adapter(splits: Splits, step: Step) -> StepResult[AdapterDirectory]:
     """A PEFT adapter for sequence classification, trained on the train split.
@@ -32,14 +65,19 @@ def lora_adapter(splits: Splits, step: Step) -> StepResult[AdapterDirectory]:
             step.report({"loss": progress.loss, "tokens_per_s": progress.tokens_per_s}, progress.done)
 
     labels = labels_of(splits.train, step.config.data)
-    result = train_adapter(
-        splits, step.config, labels, step.new_directory(), on_progress=report, provenance=step.provenance
-    )
+    plan, options = _plan(splits, step)
+    planned = Splits(plan.examples, splits.validation, splits.test)
+    result = train_adapter(planned, step.config, labels, step.new_directory(), on_progress=report, **options)
     return StepResult(
         value=result.adapter,
-        metadata={"validation": result.validation, "head_reason": result.head_reason or "as configured"},
+        metadata={
+            "trained": plan.sentence,
+            "validation": result.validation,
+            "head_reason": result.head_reason or "as configured",
+        },
         metrics={
             "seconds": result.seconds,
+            "num_train_examples": plan.examples.height,
             "tokens_per_s_overall": result.tokens_per_s,
             "num_truncated": result.num_truncated,
             "num_trainable_parameters": result.num_trainable_parameters,
@@ -47,4 +85,21 @@ def lora_adapter(splits: Splits, step: Step) -> StepResult[AdapterDirectory]:
         },
         params={"head": result.head, "device": result.device, "dtype": result.dtype, "labels": labels},
         figures={"loss curve": loss_curve(result.curve, result.validation)},
+        tags={"ftzard.num_new_labels": str(_num_new_labels(splits, step))},
     )
+
+
+def _plan(splits: Splits, step: Step) -> "tuple[RetrainingPlan, dict[str, Any]]":
+    """What to train on, and what `train_adapter` should know of the champion it follows."""
+    from ftzard.core.retraining import PREDECESSOR_KEY, find_predecessor, retraining_plan
+
+    before = find_predecessor(splits.train, step.registry) if step.registry else None
+    training = step.config.training
+    seen = before.train_hashes if before else None
+    plan = retraining_plan(splits.train, seen, training.retraining, training.seed)
+    if step.registry is None or before is None:
+        return plan, {"provenance": step.provenance}
+    return plan, {
+        "provenance": {**step.provenance, PREDECESSOR_KEY: before.adapter.checksum},
+        "initial": step.registry.load(before.adapter) if plan.continues else None,
+    }

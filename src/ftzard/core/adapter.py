@@ -14,14 +14,14 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from ftzard.config import LoraConfig
+from ftzard.config import LoraConfig, ModelConfig
 from ftzard.core.base_source import BaseModelIdentity
 from ftzard.core.records import AdapterDirectory
 from ftzard.errors import AdapterCorruptError, AdapterMismatchError, StorageError
@@ -200,6 +200,23 @@ def read_lora_config(path: Path) -> LoraConfig:
     except ValidationError as error:
         raise AdapterCorruptError(
             f"{file} is not the configuration of a LoRA adapter: {error}", fix=_FIX_CORRUPT
+        ) from error
+
+
+def config_for(adapter: AdapterDirectory, config: "FtzardConfig") -> "FtzardConfig":
+    """A configuration in which the base model and the prompt are those that an adapter was trained with.
+
+    What serves goes on serving when somebody configures another base model for the next training.
+
+    Raises:
+        AdapterCorruptError: The manifest holds no configuration of a model.
+    """
+    fields = read_manifest(adapter.path).config.get("model")
+    try:
+        return replace(config, model=TypeAdapter(ModelConfig).validate_python(fields))
+    except ValidationError as error:
+        raise AdapterCorruptError(
+            f"{adapter.path / MANIFEST_NAME} holds no usable configuration of the model: {error}", fix=_FIX_CORRUPT
         ) from error
 
 

@@ -109,7 +109,9 @@ def parse_parquet(data: bytes, name: str, config: DataConfig) -> pl.DataFrame:
     """
     try:
         _find_columns(list(pl.read_parquet_schema(io.BytesIO(data))), name, config)
-        frame = pl.read_parquet(io.BytesIO(data), columns=[config.text_column, config.label_column])
+        # Text and label may be configured as one column, as `read_unlabelled` does.
+        wanted = list(dict.fromkeys([config.text_column, config.label_column]))
+        frame = pl.read_parquet(io.BytesIO(data), columns=wanted)
     # A damaged file can also make the reader panic, which polars raises outside of `Exception`.
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise MalformedBatchError(

@@ -57,12 +57,17 @@ class Classifier:
         Returns:
             Shape (n, k), float32.
         """
-        import torch
-
-        hidden = self.decoder(input_ids=input_ids, use_cache=False).last_hidden_state
-        pooled = hidden[torch.arange(len(last_token), device=hidden.device), last_token]
-        logits: torch.Tensor = self.score(pooled.float())
+        logits: torch.Tensor = self.score(self.hidden_states(input_ids, last_token))
         return logits
+
+    def hidden_states(self, input_ids: "torch.Tensor", last_token: "torch.Tensor") -> "torch.Tensor":
+        """What the head sees of each sequence: arguments as for `logits`, shape (n, hidden), float32."""
+        return last_hidden_states(self.decoder, input_ids, last_token)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the hidden states."""
+        return int(self.decoder.config.get_text_config().hidden_size)
 
     def trainable_parameters(self) -> "list[torch.nn.Parameter]":
         """LoRA matrices and head, in an order that is always the same."""
@@ -111,6 +116,24 @@ class Classifier:
                 fix="use the base model that the adapter's manifest.json names",
             )
         set_peft_model_state_dict(self.peft_model, dict(weights))
+
+
+def last_hidden_states(decoder: Any, input_ids: "torch.Tensor", last_token: "torch.Tensor") -> "torch.Tensor":
+    """The decoder's last hidden state at each row's last token.
+
+    Args:
+        decoder: With or without an adapter in it.
+        input_ids: Shape (n, length), int64, padded at the right.
+        last_token: Shape (n,), int64; where each row's last real token is.
+
+    Returns:
+        Shape (n, hidden), float32.
+    """
+    import torch
+
+    hidden = decoder(input_ids=input_ids, use_cache=False).last_hidden_state
+    pooled: torch.Tensor = hidden[torch.arange(len(last_token), device=hidden.device), last_token]
+    return pooled.float()
 
 
 @contextmanager

@@ -138,7 +138,7 @@ def clean(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     rows = raw.sort("batch", "row", "text", "label")
     rows = rows.with_columns(cleaned=normalise_text(rows["text"], config.cleaning_steps))
     rows = _map_labels(rows, config)
-    rows = rows.with_columns(reason=_basic_reason()).with_columns(reason=_repetition_reason())
+    rows = rows.with_columns(reason=_basic_reason(labelled=True)).with_columns(reason=_repetition_reason())
     _report_conflicts(rows)
     kept = rows.filter(pl.col("reason").is_null())
     rejected = rows.filter(pl.col("reason").is_not_null()).select(REJECTED_SCHEMA.names())
@@ -146,6 +146,33 @@ def clean(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     examples = kept.select(text="cleaned", label="mapped", batch="batch", row="row")
     examples = examples.with_columns(hash_texts(examples["text"])).select(EXAMPLE_SCHEMA.names())
     return Cleaned(examples, rejected)
+
+
+def clean_unlabelled(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
+    """Turn rows without labels into texts that a model can be asked about, exactly as `clean` would.
+
+    A row is rejected for `missing_text`, `empty_after_cleaning` or `duplicate`, as there.
+
+    Args:
+        raw: `RAW_SCHEMA`; the labels are not looked at.
+        config: Names the cleaning steps.
+
+    Returns:
+        Examples, whose label is null, and rejected rows, each sorted by batch and row; together as many rows as `raw`.
+
+    Raises:
+        ConfigError: A cleaning step does not exist.
+        NoExamplesError: All rows are rejected.
+    """
+    rows = raw.with_columns(label=pl.lit(None, pl.String)).sort("batch", "row", "text")
+    rows = rows.with_columns(cleaned=normalise_text(rows["text"], config.cleaning_steps), mapped=pl.col("label"))
+    rows = rows.with_columns(reason=_basic_reason(labelled=False)).with_columns(reason=_repetition_reason())
+    kept = rows.filter(pl.col("reason").is_null())
+    rejected = rows.filter(pl.col("reason").is_not_null()).select(REJECTED_SCHEMA.names())
+    if kept.is_empty():
+        raise _nothing_left(rejected)
+    examples = kept.select(text="cleaned", label="mapped", batch="batch", row="row")
+    return Cleaned(examples.with_columns(hash_texts(examples["text"])).select(EXAMPLE_SCHEMA.names()), rejected)
 
 
 def labels_of(examples: pl.DataFrame, config: DataConfig) -> tuple[str, ...]:
@@ -192,12 +219,12 @@ def _check_known(unknown: pl.DataFrame, config: DataConfig) -> None:
     )
 
 
-def _basic_reason() -> pl.Expr:
+def _basic_reason(*, labelled: bool) -> pl.Expr:
     is_missing = pl.col("text").is_null() | (pl.col("text") == "")
     return (
         pl.when(is_missing)
         .then(pl.lit("missing_text"))
-        .when(pl.col("mapped").is_null())
+        .when(pl.col("mapped").is_null() & labelled)
         .then(pl.lit("missing_label"))
         .when(pl.col("cleaned").str.strip_chars() == "")
         .then(pl.lit("empty_after_cleaning"))
@@ -234,15 +261,19 @@ def _report_conflicts(rows: pl.DataFrame) -> None:
     )
 
 
+def _nothing_left(rejected: pl.DataFrame) -> NoExamplesError:
+    counts = rejected["reason"].value_counts(sort=True).iter_rows()
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts) or "there was none to begin with"
+    return NoExamplesError(
+        f"no row is left after cleaning, of {rejected.height}: {reasons}",
+        fix="look at the rejected rows; add text to the data folder, or take steps that remove less in "
+        "data.cleaning_steps",
+    )
+
+
 def _check_labels(kept: pl.DataFrame, rejected: pl.DataFrame, config: DataConfig) -> None:
     if kept.is_empty():
-        counts = rejected["reason"].value_counts(sort=True).iter_rows()
-        reasons = ", ".join(f"{count} {reason}" for reason, count in counts) or "there was none to begin with"
-        raise NoExamplesError(
-            f"no row is left after cleaning, of {rejected.height}: {reasons}",
-            fix="look at the rejected rows; add labelled text to the data folder, or take steps that remove less in "
-            "data.cleaning_steps",
-        )
+        raise _nothing_left(rejected)
     found = kept["mapped"].unique().to_list()
     if len(found) == 1:
         raise SingleClassError(

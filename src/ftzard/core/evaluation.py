@@ -63,7 +63,7 @@ METRIC_NAMES = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier"
 # Six rows that one system gets right and the other wrong are the fewest that a sign test (McNemar 1947) can call
 # significant at 5 %, and only if all six favour the same one: 2 * 0.5**6 = 0.03, but 2 * 0.5**5 = 0.06. On fewer the
 # bootstrap is not to be trusted: from one row it would draw an interval without width.
-_MIN_DISCORDANT_ROWS = 6
+MIN_DISCORDANT_ROWS = 6
 # What float32 probabilities from elsewhere may miss by; ours are float64.
 _SUM_TOLERANCE = 1e-4
 
@@ -212,7 +212,7 @@ def _system_scores(name: str, answers: _Answers, labels: Sequence[str], config: 
 
 
 def _verdict(difference: Interval, num_discordant: int) -> Verdict:
-    if num_discordant < _MIN_DISCORDANT_ROWS:
+    if num_discordant < MIN_DISCORDANT_ROWS:
         return "undecided"
     if difference.low > 0:
         return "better"

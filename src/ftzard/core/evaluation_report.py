@@ -1,10 +1,11 @@
 """What an evaluation says: plain records that hold no NaN and travel as strict JSON."""
 
-import json
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from pydantic import ConfigDict, FiniteFloat, TypeAdapter, model_validator
+from pydantic import ConfigDict, FiniteFloat, model_validator
 from pydantic.dataclasses import dataclass
+
+from ftzard.core.documents import JsonDocument
 
 # Validated when made, so that what is not a finite number fails where it arises and not in a file.
 _STRICT = ConfigDict(extra="forbid")
@@ -107,7 +108,7 @@ class SliceScores:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class EvaluationReport:
+class EvaluationReport(JsonDocument):
     """An adapter's predictions for the test split, judged beside two baselines on the same rows.
 
     Attributes:
@@ -139,18 +140,3 @@ class EvaluationReport:
     confusion: tuple[tuple[int, ...], ...]
     reliability: tuple[ReliabilityBin, ...]
     slices: tuple[SliceScores, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Put the report in the types of JSON: objects, arrays, strings, finite numbers and null."""
-        content: dict[str, Any] = TypeAdapter(EvaluationReport).dump_python(self, mode="json")
-        return content
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> Self:
-        """Read what `to_dict` wrote.
-
-        Raises:
-            ValueError: A key is missing or unknown, or a value is of another type, NaN or infinite.
-        """
-        # As JSON text, because only there does pydantic's strict mode take an array for a tuple.
-        return TypeAdapter(cls).validate_json(json.dumps(content, allow_nan=False), strict=True)

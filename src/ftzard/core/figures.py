@@ -207,6 +207,25 @@ def interval_plot(intervals: Mapping[str, Interval], *, metric: str) -> bytes:
     return _png(figure)
 
 
+def difference_plot(intervals: Mapping[str, Interval]) -> bytes:
+    """Draw by how much a challenger's macro-F1 differs from that of others, with 95 % intervals around zero.
+
+    Args:
+        intervals: Other -> challenger minus other; may be empty, which is then said.
+    """
+    figure, axes = _canvas("Challenger's macro-F1 minus that of")
+    for place, (colour, interval) in enumerate(zip(_cycle(len(intervals)), intervals.values(), strict=True)):
+        distances = [[interval.value - interval.low], [interval.high - interval.value]]
+        axes.errorbar(
+            interval.value, place, xerr=distances, fmt="o", color=colour, capsize=6, markersize=8, linewidth=2
+        )
+    axes.axvline(0, color="black", linewidth=1)
+    axes.set_yticks(range(len(intervals)), labels=[_plain(name) for name in intervals], parse_math=False)
+    axes.set(ylim=(max(len(intervals), 1) - 0.5, -0.5))
+    axes.set_xlabel("difference with 95 % interval" if intervals else "nothing to compare with", parse_math=False)
+    return _png(figure)
+
+
 def _cycle(number: int) -> list[str]:
     return [_SERIES_COLOURS[index % len(_SERIES_COLOURS)] for index in range(number)]
 

@@ -1,8 +1,9 @@
 """Predictions of an adapter for examples."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +32,7 @@ from ftzard.errors import AdapterCorruptError
 
 if TYPE_CHECKING:
     import polars as pl
+    import torch
 
     from ftzard.config import FtzardConfig
     from ftzard.core.records import AdapterDirectory
@@ -64,15 +66,10 @@ def predict(
         AdapterMismatchError: The adapter was made for another base model or other labels.
         FtzardError: As `load_base_model`.
     """
-    labels = _check_adapter(adapter, config)
-    device = resolve_device(config.training.device)
-    with borrowed_base_model(config.model, device) as base:
-        template = PromptTemplate.from_parts(labels.prompt_template, labels.label_words, labels.max_length)
-        prompts = encode_prompts(examples["text"].to_list(), template, base.tokenizer)
-        _logger.info("%d examples, %d of them cut to max_length", examples.height, prompts.num_truncated)
-        with trained_classifier(adapter, labels, base) as classifier:
-            logits = compute_logits(classifier, prompts, config.training.max_tokens_per_batch, on_progress=on_progress)
-    return predictions_frame(examples["text_hash"].to_list(), examples["label"].to_list(), logits, labels.labels)
+    with loaded_adapter(adapter, examples["text"].to_list(), config) as loaded:
+        max_tokens = config.training.max_tokens_per_batch
+        logits = compute_logits(loaded.classifier, loaded.prompts, max_tokens, on_progress=on_progress)
+    return predictions_frame(examples["text_hash"].to_list(), examples["label"].to_list(), logits, loaded.labels)
 
 
 def compute_logits(
@@ -90,6 +87,34 @@ def compute_logits(
         max_tokens: Tokens in one forward pass, padding included.
         on_progress: Called after each batch, in examples.
     """
+    return compute_rows(
+        classifier.logits, classifier.num_labels, classifier.device, prompts, max_tokens, on_progress=on_progress
+    )
+
+
+def compute_rows(
+    compute: "Callable[[torch.Tensor, torch.Tensor], torch.Tensor]",
+    width: int,
+    device: str,
+    prompts: EncodedPrompts,
+    max_tokens: int,
+    *,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> npt.NDArray[np.float32]:
+    """What a model says of encoded prompts, in their order; computed longest first, without gradients.
+
+    Args:
+        compute: Maps right-padded token ids of shape (n, length) and the places of the last tokens, shape (n,), to
+            shape (n, m), float32.
+        width: m.
+        device: Where it computes.
+        prompts: The n prompts.
+        max_tokens: Tokens in one forward pass, padding included.
+        on_progress: Called after each batch, in examples.
+
+    Returns:
+        Shape (n, m).
+    """
     import torch
 
     lengths = prompts.lengths
@@ -99,16 +124,50 @@ def compute_logits(
     with ProgressReporter("examples", len(lengths), _logger) as reporter, torch.inference_mode():
         for batch in batches:
             padded = pad_right([prompts.input_ids[index] for index in batch])
-            ids, last = (torch.from_numpy(part).to(classifier.device) for part in (padded.input_ids, padded.last_token))
-            parts.append(classifier.logits(ids, last).cpu().numpy())
+            ids, last = (torch.from_numpy(part).to(device) for part in (padded.input_ids, padded.last_token))
+            parts.append(compute(ids, last).cpu().numpy())
             done, num_tokens = done + len(batch), num_tokens + int(lengths[batch].sum())
             progress = reporter.update(done, num_tokens)
             if on_progress is not None:
                 on_progress(progress)
-    logits = np.empty((len(lengths), classifier.num_labels), dtype=np.float32)
+    rows = np.empty((len(lengths), width), dtype=np.float32)
     for batch, part in zip(batches, parts, strict=True):
-        logits[batch] = part
-    return logits
+        rows[batch] = part
+    return rows
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedAdapter:
+    """An adapter on its base model, and texts put to it.
+
+    Attributes:
+        classifier: In eval mode.
+        prompts: Of the texts, in their order.
+        labels: In the order of the classifier's outputs.
+    """
+
+    classifier: Classifier
+    prompts: EncodedPrompts
+    labels: tuple[str, ...]
+
+
+@contextmanager
+def loaded_adapter(
+    adapter: "AdapterDirectory", texts: Sequence[str], config: "FtzardConfig"
+) -> Iterator[LoadedAdapter]:
+    """Verify an adapter and put it on its base model; afterwards the base is as it was.
+
+    Raises:
+        FtzardError: As `predict`.
+    """
+    labels = _check_adapter(adapter, config)
+    device = resolve_device(config.training.device)
+    with borrowed_base_model(config.model, device) as base:
+        template = PromptTemplate.from_parts(labels.prompt_template, labels.label_words, labels.max_length)
+        prompts = encode_prompts(texts, template, base.tokenizer)
+        _logger.info("%d examples, %d of them cut to max_length", len(texts), prompts.num_truncated)
+        with trained_classifier(adapter, labels, base) as classifier:
+            yield LoadedAdapter(classifier, prompts, tuple(labels.labels))
 
 
 @contextmanager

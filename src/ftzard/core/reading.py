@@ -9,20 +9,28 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final, NoReturn
 
 import polars as pl
 
 from ftzard.config import DataConfig
-from ftzard.core.batch_formats import parse_delimited, parse_json_lines, parse_parquet
+from ftzard.core.batch_formats import PARSED_SCHEMA, parse_delimited, parse_json_lines, parse_parquet
 from ftzard.core.detection import decode, detect_delimiter, line_end
 from ftzard.core.records import RAW_SCHEMA
+from ftzard.core.returned_labels import (
+    LABEL_STUDIO_SUFFIX,
+    ReturnedLabels,
+    is_label_file,
+    read_label_csv,
+    read_label_studio,
+)
 from ftzard.errors import EmptyBatchError, MalformedBatchError, NoBatchesError, StorageError
 
 _logger = logging.getLogger(__name__)
 
-BATCH_SUFFIXES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+_DELIMITED_SUFFIXES: Final = (".csv", ".tsv")
+BATCH_SUFFIXES: Final = (*_DELIMITED_SUFFIXES, ".jsonl", ".ndjson", ".parquet")
 # What programs name a file that they have not finished, or keep beside one that is open.
 _TEMPORARY_SUFFIXES: Final = (".tmp", ".part", "~")
 _TEMPORARY_PREFIXES: Final = (".", "~")
@@ -81,8 +89,10 @@ def list_batches(project_dir: Path, config: DataConfig) -> tuple[Path, ...]:
         StorageError: A folder cannot be read.
     """
     folders = (config.raw_dir, config.labelled_dir)
-    found = {path.relative_to(project_dir).as_posix(): path for name in folders for path in _walk(project_dir, name)}
-    batches = sorted(name for name, path in found.items() if path.suffix.lower() in BATCH_SUFFIXES)
+    found = {
+        path.relative_to(project_dir).as_posix(): path for name in folders for path in files_below(project_dir, name)
+    }
+    batches = sorted(name for name in found if _is_batch(name, config))
     if not batches:
         others = sorted(set(found) - set(batches))
         beside = f"; what is there: {', '.join(others[:_NUM_OTHERS_SHOWN])}" if others else ""
@@ -125,7 +135,11 @@ def read_batch(path: Path, name: str, config: DataConfig) -> tuple[pl.DataFrame,
     if not data:
         raise EmptyBatchError(f"{name} is empty", fix="fill the file, or move it out of the data folder")
     delimiter = None
-    if path.suffix.lower() == ".parquet":
+    returned = read_returned_labels(data, name, config)
+    if returned is not None:
+        encoding, delimiter = returned.encoding, returned.delimiter
+        parsed = returned.rows.select(PARSED_SCHEMA.names())
+    elif path.suffix.lower() == ".parquet":
         encoding = "utf-8"
         parsed = parse_parquet(data, name, config)
     else:
@@ -133,6 +147,28 @@ def read_batch(path: Path, name: str, config: DataConfig) -> tuple[pl.DataFrame,
         parsed, delimiter = _parse_text(text, name, path.suffix.lower(), config)
     rows = parsed.with_columns(batch=pl.lit(name, pl.String)).select(RAW_SCHEMA.names())
     return rows, BatchSource(name, encoding, delimiter, rows.height, hashlib.sha256(data).hexdigest())
+
+
+def read_returned_labels(data: bytes, name: str, config: DataConfig) -> ReturnedLabels | None:
+    """Read a file with the labels of a label queue, however raw files are configured to be read.
+
+    Args:
+        data: The file's bytes.
+        name: Its POSIX path relative to the project folder.
+        config: Names the folder for labelled files, the only one where such files are looked for.
+
+    Returns:
+        None for a file that is none.
+
+    Raises:
+        FtzardError: As `read_label_csv` and `read_label_studio`.
+    """
+    suffix = PurePosixPath(name).suffix.lower()
+    if not _is_below(name, config.labelled_dir):
+        return None
+    if suffix == LABEL_STUDIO_SUFFIX:
+        return read_label_studio(data, name, config)
+    return read_label_csv(data, name, config) if suffix in _DELIMITED_SUFFIXES and is_label_file(data) else None
 
 
 def read_batches(project_dir: Path, config: DataConfig) -> RawData:
@@ -167,23 +203,24 @@ def _parse_text(text: str, name: str, suffix: str, config: DataConfig) -> tuple[
     return parse_delimited(text, name, delimiter, config), delimiter
 
 
-def _walk(project_dir: Path, folder: str) -> Iterator[Path]:
+def files_below(project_dir: Path, folder: str) -> Iterator[Path]:
     """Yield the files below a folder of the project that are neither hidden, temporary nor outside of the project."""
     top = project_dir / folder
     if not top.exists() or not _is_inside(top, project_dir):
         return
     for parent, folder_names, file_names in os.walk(top, onerror=_raise_storage_error):
-        folder_names[:] = [name for name in folder_names if not _is_passed_over(name)]
+        folder_names[:] = [name for name in folder_names if not is_passed_over(name)]
         for name in folder_names:
             if (Path(parent) / name).is_symlink():
                 _logger.warning("passed over %s: links to folders are not followed", Path(parent) / name)
         for name in file_names:
             path = Path(parent) / name
-            if not _is_passed_over(name) and _is_inside(path, project_dir) and path.is_file():
+            if not is_passed_over(name) and _is_inside(path, project_dir) and path.is_file():
                 yield path
 
 
-def _is_passed_over(name: str) -> bool:
+def is_passed_over(name: str) -> bool:
+    """Whether a file name says hidden, or not finished."""
     return name.startswith(_TEMPORARY_PREFIXES) or name.lower().endswith(_TEMPORARY_SUFFIXES)
 
 
@@ -196,6 +233,16 @@ def _is_inside(path: Path, project_dir: Path) -> bool:
     if not is_inside:
         _logger.warning("passed over %s: it is a link that leads out of the project folder or nowhere", path)
     return is_inside
+
+
+def _is_batch(name: str, config: DataConfig) -> bool:
+    """Whether a file is of a kind that is read; Label Studio's exports are, in the folder for labelled files."""
+    suffix = PurePosixPath(name).suffix.lower()
+    return suffix in BATCH_SUFFIXES or (suffix == LABEL_STUDIO_SUFFIX and _is_below(name, config.labelled_dir))
+
+
+def _is_below(name: str, folder: str) -> bool:
+    return PurePosixPath(name).is_relative_to(PurePosixPath(folder))
 
 
 def _check_name(name: str) -> None:

@@ -5,13 +5,18 @@ Everything here can be imported without torch.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 
+# The folder below the project's data folder that holds the assets; batches lie beside it.
+ASSETS_DIR: Final = "assets"
 # A row as read. `batch` is the file, `row` the 1-based line it starts on (the record number in Parquet).
 RAW_SCHEMA = pl.Schema({"text": pl.String, "label": pl.String, "batch": pl.String, "row": pl.Int64})
 # `text_hash` identifies an example by its cleaned text: the first 16 bytes of its SHA-256, in hexadecimal.
 EXAMPLE_SCHEMA = pl.Schema([("text_hash", pl.String), *RAW_SCHEMA.items()])
+# A row of a label queue.
+QUEUE_ROW_SCHEMA = pl.Schema({"text_hash": pl.String, "text": pl.String, "position": pl.Int64})
 REJECTED_SCHEMA = pl.Schema([*RAW_SCHEMA.items(), ("reason", pl.String)])
 
 
@@ -35,6 +40,24 @@ class Splits:
     train: pl.DataFrame
     validation: pl.DataFrame
     test: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class LabelQueue:
+    """Rows to be labelled, and what their annotators should not see.
+
+    Attributes:
+        rows: `QUEUE_ROW_SCHEMA`, sorted by `position`, which counts from 1; the order says nothing about the arms.
+        sidecar: `ftzard.core.label_queue.sidecar_schema`, one row for each of `rows`, sorted by `text_hash`.
+    """
+
+    rows: pl.DataFrame
+    sidecar: pl.DataFrame
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that the champion tells apart, in the order of its outputs."""
+        return tuple(self.sidecar["probabilities"].struct.fields)
 
 
 @dataclass(frozen=True)

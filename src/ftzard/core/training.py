@@ -5,18 +5,20 @@ that is more than it has to be, eager attention. `benchmarks/training_throughput
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ftzard.core.adapter import AdapterLabels, manifest_fields, write_adapter
-from ftzard.core.base_model import borrowed_base_model
-from ftzard.core.classifier import lora_classifier
+from ftzard.core.base_model import BaseModel, borrowed_base_model
+from ftzard.core.classifier import Classifier, lora_classifier
 from ftzard.core.devices import resolve_device
-from ftzard.core.label_head import make_label_head
+from ftzard.core.label_head import LabelHead, make_label_head
 from ftzard.core.prompts import PromptTemplate, label_words
 from ftzard.core.seeding import torch_seeded
-from ftzard.core.training_loop import encode_examples, run_training
+from ftzard.core.training_loop import TrainingRecord, ValidationWatch, encode_examples, run_training
+from ftzard.core.warm_start import read_warm_start
 from ftzard.errors import SingleClassError, TooFewExamplesError
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ def train_adapter(
     *,
     on_progress: "Callable[[Progress], None] | None" = None,
     provenance: Mapping[str, str] | None = None,
+    initial: "AdapterDirectory | None" = None,
 ) -> TrainingResult:
     """Train an adapter on `splits.train` and write its directory.
 
@@ -88,50 +91,100 @@ def train_adapter(
         output_dir: A folder that is empty or does not exist.
         on_progress: Called after each optimizer step.
         provenance: What is to stand in the manifest about the data, such as its commit.
+        initial: The adapter whose weights to go on from; None: a fresh one.
 
     Raises:
         SingleClassError: There is only one label to tell apart, or only one occurs in `train`.
         TooFewExamplesError: `train` is empty.
         UnknownLabelError: An example carries a label that is not in `labels`.
         TrainingDivergedError: The loss or a gradient is not finite; nothing is written.
+        AdapterMismatchError: `initial` has another base model, other labels or another LoRA configuration.
         FtzardError: As `load_base_model`, `encode_prompts`, `check_target_modules` and `write_adapter`.
     """
-    _check_training_labels(splits.train, labels)
     device = resolve_device(config.training.device)
+    with (
+        borrowed_base_model(config.model, device) as base,
+        fitted_classifier(base, splits, config, labels, on_progress=on_progress, initial=initial) as fit,
+    ):
+        compute = {"device": device, "dtype": fit.classifier.compute_dtype}
+        adapter = write_adapter(
+            output_dir,
+            weights=fit.classifier.adapter_weights(),
+            peft_config=fit.classifier.peft_fields(config.model.base_model, config.model.revision),
+            tokenizer=base.tokenizer,
+            labels=AdapterLabels(
+                tuple(labels), fit.words, config.model.prompt_template, config.model.max_length, fit.head.kind
+            ),
+            describe=manifest_fields(base.identity, config, provenance or {}, compute),
+        )
+        return TrainingResult(
+            adapter=adapter,
+            curve=fit.record.curve(),
+            validation=fit.record.validation(),
+            head=fit.head.kind,
+            head_reason=fit.head.reason,
+            num_trainable_parameters=sum(part.numel() for part in fit.classifier.trainable_parameters()),
+            num_parameters=fit.classifier.num_parameters(),
+            num_truncated=fit.num_truncated,
+            seconds=fit.record.seconds,
+            tokens_per_s=fit.record.tokens_per_s,
+            **compute,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FittedClassifier:
+    """A classifier that was trained and is still on its base model.
+
+    Attributes:
+        classifier: In eval mode.
+        record: What was written down during the training.
+        head: What the head started from.
+        words: The labels' words, in their order.
+        num_truncated: Training texts that lost their end.
+    """
+
+    classifier: Classifier
+    record: TrainingRecord
+    head: LabelHead
+    words: tuple[str, ...]
+    num_truncated: int
+
+
+@contextmanager
+def fitted_classifier(
+    base: BaseModel,
+    splits: "Splits",
+    config: "FtzardConfig",
+    labels: Sequence[str],
+    *,
+    on_progress: "Callable[[Progress], None] | None" = None,
+    watch: ValidationWatch | None = None,
+    initial: "AdapterDirectory | None" = None,
+) -> Iterator[FittedClassifier]:
+    """Train an adapter on `splits.train`, from a fresh one or on from `initial`.
+
+    Afterwards the base is as it was, and nothing is written.
+
+    Raises:
+        FtzardError: As `train_adapter`.
+    """
+    _check_training_labels(splits.train, labels)
+    start = read_warm_start(initial, base.identity, config.training.lora, labels) if initial else None
     words = label_words(labels, config.model)
     template = PromptTemplate.from_parts(config.model.prompt_template, words, config.model.max_length)
     # Loading may draw random numbers and does not happen each time: the seed is set after it.
-    with borrowed_base_model(config.model, device) as base, torch_seeded(config.training.seed, device):
+    with torch_seeded(config.training.seed, base.device):
         train = encode_examples(splits.train, labels, template, base.tokenizer)
         validation = encode_examples(splits.validation, labels, template, base.tokenizer)
         _logger.info("%d training examples, %d of them cut to max_length", len(train), train.prompts.num_truncated)
         head = make_label_head(base, labels, words, config.model.head)
         with lora_classifier(base, head, config.training.lora) as classifier:
-            record = run_training(classifier, train, validation, config.training, on_progress)
-            compute = {"device": device, "dtype": classifier.compute_dtype}
-            adapter = write_adapter(
-                output_dir,
-                weights=classifier.adapter_weights(),
-                peft_config=classifier.peft_fields(config.model.base_model, config.model.revision),
-                tokenizer=base.tokenizer,
-                labels=AdapterLabels(
-                    tuple(labels), words, config.model.prompt_template, config.model.max_length, head.kind
-                ),
-                describe=manifest_fields(base.identity, config, provenance or {}, compute),
-            )
-            return TrainingResult(
-                adapter=adapter,
-                curve=record.curve(),
-                validation=record.validation(),
-                head=head.kind,
-                head_reason=head.reason,
-                num_trainable_parameters=sum(part.numel() for part in classifier.trainable_parameters()),
-                num_parameters=classifier.num_parameters(),
-                num_truncated=train.prompts.num_truncated,
-                seconds=record.seconds,
-                tokens_per_s=record.tokens_per_s,
-                **compute,
-            )
+            if start is not None:
+                start.put_into(classifier)
+                head = replace(head, kind=start.head, reason=None)
+            record = run_training(classifier, train, validation, config.training, on_progress, watch)
+            yield FittedClassifier(classifier, record, head, words, train.prompts.num_truncated)
 
 
 def _check_training_labels(train: "pl.DataFrame", labels: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,7 @@ class TrainingRecord:
         return pl.DataFrame(self._curve, schema=CURVE_SCHEMA)
 
     def validation(self) -> pl.DataFrame:
-        """A row for each epoch, if there was anything to validate on."""
+        """A row for each validation, if there was anything to validate on."""
         return pl.DataFrame(self._validation, schema=VALIDATION_SCHEMA)
 
     @property
@@ -101,6 +101,24 @@ class TrainingRecord:
         """Real tokens a second of training, validation not counted."""
         training_seconds = self.seconds - self.validation_seconds
         return self.num_tokens / training_seconds if training_seconds > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class ValidationWatch:
+    """Somebody who wants to know of a training while it runs, and may stop it by raising.
+
+    Attributes:
+        num_points: How often to validate: after equal shares of the optimizer steps, the last time after the last one.
+        on_point: Takes the point's number (from 1), the number of optimizer steps so far, and the scores: `loss` and
+            `macro_f1`.
+    """
+
+    num_points: int
+    on_point: Callable[[int, int, Mapping[str, float]], None]
+
+    def points(self, num_steps: int) -> dict[int, int]:
+        """Optimizer step (from 1) -> number of its point; of points that fall on the same step, the last."""
+        return {max(1, round(point * num_steps / self.num_points)): point for point in range(1, self.num_points + 1)}
 
 
 def encode_examples(
@@ -132,8 +150,11 @@ def run_training(
     validation: EncodedExamples,
     config: "TrainingConfig",
     on_progress: Callable[[Progress], None] | None,
+    watch: ValidationWatch | None = None,
 ) -> TrainingRecord:
     """Train a classifier in place; its dropout draws from torch's global generator, which the caller has seeded.
+
+    Validation happens after each epoch, and where somebody watches also in between; it changes nothing in the training.
 
     Raises:
         TrainingDivergedError: The loss or a gradient is not finite.
@@ -143,6 +164,7 @@ def run_training(
     example_weights = _example_weights(train, classifier.num_labels, config)
     steps_per_epoch = num_optimizer_steps(len(train), config.train_batch_size)
     num_steps = steps_per_epoch * config.num_train_epochs
+    points = watch.points(num_steps) if watch else {}
     with ProgressReporter("step", num_steps, _logger) as reporter:
         for step, (epoch, batch) in enumerate(_all_steps(train, config)):
             classifier.peft_model.train()
@@ -162,10 +184,13 @@ def run_training(
             progress = reporter.update(step + 1, record.num_tokens, loss)
             if on_progress is not None:
                 on_progress(progress)
-            if (step + 1) % steps_per_epoch == 0 and len(validation):
+            if len(validation) and ((step + 1) % steps_per_epoch == 0 or step + 1 in points):
                 started = reporter.seconds
-                record.add_validation(epoch=epoch, step=step + 1, **_validate(classifier, validation, config, epoch))
+                scores = _validate(classifier, validation, config, epoch)
+                record.add_validation(epoch=epoch, step=step + 1, **scores)
                 record.validation_seconds += reporter.seconds - started
+                if watch and step + 1 in points:
+                    watch.on_point(points[step + 1], step + 1, scores)
         record.seconds = reporter.seconds
     _check_weights(classifier, num_steps)
     classifier.peft_model.eval()
@@ -227,7 +252,7 @@ def _validate(
     if not np.isfinite(logits).all():
         row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
         raise TrainingDivergedError(
-            f"after epoch {epoch} the logits of the validation example {validation.text_hashes[row]} are not finite",
+            f"in epoch {epoch} the logits of the validation example {validation.text_hashes[row]} are not finite",
             fix=_FIX_DIVERGED,
         )
     probabilities = softmax(logits.astype(np.float64))[np.arange(len(validation)), validation.targets]

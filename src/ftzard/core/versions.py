@@ -9,12 +9,12 @@ from pathlib import Path
 import polars as pl
 
 from ftzard.config import DataConfig
-from ftzard.core.evaluation_report import EvaluationReport
+from ftzard.core.documents import JsonDocument
 from ftzard.core.reading import list_batches
-from ftzard.core.records import AdapterDirectory, Cleaned, Splits
+from ftzard.core.records import AdapterDirectory, Cleaned, LabelQueue, Splits
 from ftzard.errors import StorageError
 
-AssetValue = pl.DataFrame | Cleaned | Splits | AdapterDirectory | EvaluationReport
+AssetValue = pl.DataFrame | Cleaned | Splits | AdapterDirectory | JsonDocument | LabelQueue
 
 _ROWS_PER_CHUNK = 100_000
 
@@ -34,9 +34,11 @@ def content_version(value: AssetValue) -> str:
                 for item in fields(value)
                 for part in (item.name.encode(), *_frame_parts(getattr(value, item.name)))
             )
+        case LabelQueue():
+            return _digest([*_frame_parts(value.rows), *_frame_parts(value.sidecar)])
         case AdapterDirectory():
             return value.checksum
-        case EvaluationReport():
+        case JsonDocument():
             return fingerprint(value.to_dict())
 
 

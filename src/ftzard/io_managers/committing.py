@@ -5,29 +5,37 @@ A value is written to a temporary name and renamed, so that a reader sees the ol
 
 import shutil
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import dagster as dg
 from upath import UPath
 
+from ftzard.core.records import ASSETS_DIR
 from ftzard.errors import StorageError
 from ftzard.resources.data_commit import DataCommit
 from ftzard.resources.dvc import DvcResource
 from ftzard.resources.mlflow import MlflowResource
-from ftzard.resources.tracking import TrackedRun
+from ftzard.resources.tracking import RUN_ID_KEY, TrackedRun
 
 if TYPE_CHECKING:
     from ftzard.resources.configuration import ConfigurationResource
 
-# The folder below the project's data folder that holds the assets; batches lie beside it.
-ASSETS_DIR = "assets"
+# The project's own folder, which git ignores.
+PRIVATE_DIR = ".ftzard"
 
 
 class CommittingIOManager(dg.UPathIOManager):
-    """Stores a value under its asset key and commits the data folder."""
+    """Stores a value under its asset key and commits the data folder.
+
+    Attributes:
+        commits: Whether the value is data. What is a fact about a run instead (a verdict, a decision) is kept in the
+            project's own folder and as an artifact of its MLflow run, and makes no commit.
+    """
+
+    commits: ClassVar[bool] = True
 
     def __init__(self, base_path: UPath, mlflow: MlflowResource, dvc: DvcResource) -> None:
         """Keep the resources; nothing is opened before the first value."""
@@ -62,14 +70,30 @@ class CommittingIOManager(dg.UPathIOManager):
         """Write, commit, record; the run ends FINISHED, or FAILED when any of it fails."""
         run = self._mlflow.tracking.run(_run_id(context.output_metadata))
         with run.ending_on_failure():
-            super().handle_output(context, obj)
-            self.log_artifacts(run, Path(str(self._get_path(context))))
-            commit = self._dvc.repository.commit(_message(context, run))
-            run.record_commit(
-                commit.commit_id, {"asset": context.asset_key.to_user_string(), "data_hash": commit.data_hash}
-            )
+            metadata: dict[str, Any] = {}
+            for path, value in self._paths_and_values(context, obj):
+                self.make_directory(path.parent)
+                self.dump_to_path(context, value, path)
+                self.log_artifacts(run, Path(str(path)))
+                if not context.has_asset_partitions:
+                    metadata["path"] = dg.MetadataValue.path(str(path))
+            metadata |= self._commit(context, run) if self.commits else {}
         run.finish("FINISHED")
-        context.add_output_metadata(_commit_metadata(commit))
+        context.add_output_metadata(metadata)
+
+    def _paths_and_values(self, context: dg.OutputContext, obj: Any) -> list[tuple[UPath, Any]]:
+        """Where what goes: one value, or for a step that makes partitions a mapping of them."""
+        if not context.has_asset_partitions:
+            return [(self._get_path(context), obj)]
+        paths = self._get_paths_for_partitions(context)
+        return [(path, obj[key]) for key, path in sorted(paths.items())]
+
+    def _commit(self, context: dg.OutputContext, run: TrackedRun) -> dict[str, Any]:
+        commit = self._dvc.repository.commit(_message(context, run))
+        run.record_commit(
+            commit.commit_id, {"asset": context.asset_key.to_user_string(), "data_hash": commit.data_hash}
+        )
+        return _commit_metadata(commit)
 
     def dump_to_path(self, context: dg.OutputContext, obj: Any, path: UPath) -> None:
         """Write beside the target and rename."""
@@ -91,8 +115,7 @@ class CommittingIOManager(dg.UPathIOManager):
             return self.read(Path(str(path)))
 
 
-# A class of this module's, called with the folder below which it stores.
-ManagerType = Callable[[UPath, MlflowResource, DvcResource], CommittingIOManager]
+ManagerType = type[CommittingIOManager]
 
 
 def define_io_manager(manager: ManagerType, *, configuration: str, mlflow: str, dvc: str) -> dg.IOManagerDefinition:
@@ -110,7 +133,8 @@ def define_io_manager(manager: ManagerType, *, configuration: str, mlflow: str, 
 
     def build(context: dg.InitResourceContext) -> CommittingIOManager:
         source: ConfigurationResource = getattr(context.resources, configuration)
-        base_path = UPath(source.project_path / source.config.versioning.data_dir / ASSETS_DIR)
+        parent = source.config.versioning.data_dir if manager.commits else PRIVATE_DIR
+        base_path = UPath(source.project_path / parent / ASSETS_DIR)
         return manager(base_path, getattr(context.resources, mlflow), getattr(context.resources, dvc))
 
     return dg.IOManagerDefinition(resource_fn=build, required_resource_keys={configuration, mlflow, dvc})
@@ -150,7 +174,7 @@ def _refusals_explained(path: Path) -> Iterator[None]:
 
 
 def _run_id(metadata: Mapping[str, Any] | None) -> str:
-    value = (metadata or {})["mlflow_run_id"]
+    value = (metadata or {})[RUN_ID_KEY]
     return str(getattr(value, "value", value))
 
 

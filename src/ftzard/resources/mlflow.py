@@ -5,6 +5,7 @@ from functools import cached_property
 import dagster as dg
 
 from ftzard.resources.configuration import ConfigurationResource
+from ftzard.resources.registry import AdapterRegistry
 from ftzard.resources.tracking import Tracking
 
 
@@ -20,3 +21,8 @@ class MlflowResource(dg.ConfigurableResource):  # type: ignore[type-arg] # its t
     def tracking(self) -> Tracking:
         """The experiment of this run."""
         return Tracking(self.configuration.config.tracking, self.configuration.project_path)
+
+    @cached_property
+    def registry(self) -> AdapterRegistry:
+        """The registered model that this run's adapters become versions of."""
+        return AdapterRegistry(self.tracking)

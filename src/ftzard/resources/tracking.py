@@ -36,6 +36,8 @@ STEP_TAG = "ftzard.step"
 PARENT_TAG = "ftzard.parent_step"
 # Not `dagster_run_id`: dagster_mlflow's legacy resource would adopt a run with that tag as its own.
 DAGSTER_RUN_TAG = "ftzard.dagster_run_id"
+# Metadata key by which a materialization names its MLflow run.
+RUN_ID_KEY = "mlflow_run_id"
 COMMIT_TAG = "current_full_commit_id"
 COMMIT_HISTORY = "commit_history.json"
 _PARENT_RUN_TAG = "mlflow.parentRunId"
@@ -79,6 +81,22 @@ class Tracking:
             return uri
         return f"{_SQLITE}{self.project_dir.resolve() / uri.removeprefix(_SQLITE)}"
 
+    @property
+    def store_file(self) -> Path | None:
+        """The SQLite file; None where a server or another database keeps the runs."""
+        uri = self.tracking_uri
+        return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+
+    @contextmanager
+    def connected(self) -> Iterator["MlflowClient"]:
+        """MLflow's client for what has no method here.
+
+        Raises:
+            TrackingError: The store cannot be reached or refuses.
+        """
+        with self._refusals_explained():
+            yield self._client()
+
     def open_run(self, step: str, *, tags: Mapping[str, str]) -> "TrackedRun":
         """Open a child run, named by its UTC start time, under the step's parent run.
 
@@ -90,18 +108,8 @@ class Tracking:
             with self._lock():
                 experiment_id = self._experiment(client)
                 parent_run_id = self._parent_run(client, experiment_id, step)
-            run = client.create_run(
-                experiment_id,
-                run_name=datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-                tags={
-                    _PARENT_RUN_TAG: parent_run_id,
-                    STEP_TAG: step,
-                    "mlflow.source.name": "ftzard",
-                    "mlflow.source.type": "JOB",
-                    **tags,
-                },
-            )
-        return TrackedRun(client, str(run.info.run_id), parent_run_id, experiment_id, step)
+            start = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+            return _create_child(client, experiment_id, parent_run_id, step, name=start, tags=tags)
 
     def run(self, run_id: str) -> "TrackedRun":
         """A run that `open_run` opened, also in another process.
@@ -136,6 +144,27 @@ class Tracking:
             for run in found
         )
 
+    def last_metrics(self, steps: Sequence[str]) -> Mapping[str, float]:
+        """The metrics of the latest finished child run of one of these steps; none where there is none."""
+        with self._refusals_explained():
+            client = self._client()
+            experiment = client.get_experiment_by_name(self.config.experiment)
+            if experiment is None:
+                return {}
+            finished = f"tags.`{_PARENT_RUN_TAG}` != '' AND attributes.status = 'FINISHED'"
+            latest = [
+                run
+                for step in steps
+                for run in client.search_runs(
+                    [experiment.experiment_id],
+                    f"{finished} AND tags.`{STEP_TAG}` = '{step}'",
+                    max_results=1,
+                    order_by=["attributes.start_time DESC"],
+                )
+            ]
+        last = max(latest, key=lambda run: int(run.info.start_time), default=None)
+        return dict(last.data.metrics) if last is not None else {}
+
     def close_abandoned(self, is_over: Callable[[str], bool]) -> int:
         """End the runs a killed process left RUNNING as KILLED.
 
@@ -159,6 +188,8 @@ class Tracking:
     def _client(self) -> "MlflowClient":
         # Read when MLflow is imported: it reports its use over the network otherwise.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        # Nobody waits for files this small, and the bars would stand between a command's own lines.
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         self._check_server()
         from mlflow import MlflowClient
 
@@ -244,6 +275,16 @@ class TrackedRun:
     step: str
     _pending: list["Metric"] = field(default_factory=list, repr=False)
     _flushed: list[float] = field(default_factory=lambda: [time.monotonic()], repr=False)
+
+    @contextmanager
+    def open_child(self, name: str) -> Iterator["TrackedRun"]:
+        """Open a run below this one for a part of its work; it ends as the block does."""
+        tags = {DAGSTER_RUN_TAG: self.client.get_run(self.run_id).data.tags.get(DAGSTER_RUN_TAG, "")}
+        step = f"{self.step}_PART"
+        child = _create_child(self.client, self.experiment_id, self.run_id, step, name=name, tags=tags)
+        with child.ending_on_failure():
+            yield child
+        child.finish("FINISHED")
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log parameters; nested mappings become dotted names."""
@@ -337,6 +378,19 @@ class TrackedRun:
             self.client.log_batch(self.run_id, metrics=self._pending)
         self._pending.clear()
         self._flushed[0] = time.monotonic()
+
+
+def _create_child(
+    client: "MlflowClient", experiment_id: str, parent_run_id: str, step: str, *, name: str, tags: Mapping[str, str]
+) -> TrackedRun:
+    own = {
+        _PARENT_RUN_TAG: parent_run_id,
+        STEP_TAG: step,
+        "mlflow.source.name": "ftzard",
+        "mlflow.source.type": "JOB",
+    }
+    run = client.create_run(experiment_id, run_name=name, tags=own | dict(tags))
+    return TrackedRun(client, str(run.info.run_id), parent_run_id, experiment_id, step)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

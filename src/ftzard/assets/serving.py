@@ -1,0 +1,71 @@
+"""Files that come in without labels, and what the champion says of them."""
+
+import polars as pl
+
+from ftzard.assets.gpu import GPU_POOL, GPU_TAGS
+from ftzard.assets.step import Step, StepResult
+from ftzard.assets.tracked import tracked_asset
+from ftzard.core.adapter import config_for
+from ftzard.core.intake import find_content, read_unlabelled
+from ftzard.errors import NoChampionError
+
+_GROUP = "serving"
+
+
+@tracked_asset(
+    "INFERENCE_DATA_PROCESSING",
+    group=_GROUP,
+    kinds={"polars", "parquet", "dvc"},
+    io="frame",
+    sections=("data",),
+    partitioned=True,
+)
+def incoming(step: Step) -> StepResult[pl.DataFrame]:
+    """The texts of one file from the folder for incoming data, cleaned as training data is.
+
+    One row per distinct text, with the file and the line it stands on; the label is null. A partition is the content
+    of a file: the same bytes under another name are the same partition.
+    """
+    path, name = find_content(step.project_dir, step.config.data, step.staging_dir, step.partition_key or "")
+    value = read_unlabelled(path, name, step.config.data)
+    reasons = value.rejected.group_by("reason").len("rows").sort("rows", "reason", descending=[True, False])
+    return StepResult(
+        value=value.examples,
+        metadata={"file": name, "left_out": reasons},
+        metrics={"num_rows": value.examples.height, "num_left_out": value.rejected.height},
+    )
+
+
+@tracked_asset(
+    "INFERENCE",
+    group=_GROUP,
+    kinds={"pytorch", "parquet", "dvc"},
+    io="frame",
+    sections=("data", "model", "training"),
+    partitioned=True,
+    pool=GPU_POOL,
+    op_tags=GPU_TAGS,
+)
+def incoming_predictions(incoming: pl.DataFrame, step: Step) -> StepResult[pl.DataFrame]:
+    """The champion's prediction for each text of one incoming file.
+
+    One row per text: its hash, the predicted label, probability and logit of each label, and the champion's version.
+    """
+    from ftzard.core.inference import predict
+
+    champion = step.registry.champion() if step.registry else None
+    if step.registry is None or champion is None:
+        raise NoChampionError(
+            "there is no champion to predict with",
+            fix="materialize the assets up to champion; the first adapter becomes it unless TF-IDF is shown better",
+        )
+    adapter = step.registry.load(champion)
+    value = predict(adapter, incoming, config_for(adapter, step.config)).with_columns(
+        champion_version=pl.lit(champion.version)
+    )
+    counts = value.group_by("predicted_label").len("rows").sort("predicted_label")
+    return StepResult(
+        value=value,
+        metadata={"champion_version": champion.version, "adapter": champion.checksum, "predicted": counts},
+        metrics={"num_predictions": value.height},
+    )

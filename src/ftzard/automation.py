@@ -1,0 +1,95 @@
+"""What runs by itself: few conditions, and the sensors that see files and dead processes.
+
+The chain of a new batch is: a sensor reports the content of the batch files as the data version of `labelled_batches`;
+the cheap assets up to `retrain_decision` follow whenever a data version changes; the expensive ones follow the
+decision alone, whose data version changes when it says that it is time. So nothing retrains because a file was
+touched, and the reason not to is an asset that one can read.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import dagster as dg
+
+from ftzard.assets.pipeline import Pipeline
+
+# `Any`, because its operators are typed for assets and checks together.
+_Condition = dg.AutomationCondition[Any]
+
+# Not `eager()` itself, which runs again when the same content is written again and when a check has failed.
+_WHEN_INPUTS_CHANGE: Final[Any] = (
+    dg.AutomationCondition.eager().replace("newly_updated", dg.AutomationCondition.data_version_changed())
+    & dg.AutomationCondition.all_deps_blocking_checks_passed()
+).with_label("its inputs have changed")
+
+_EVALUATE_EVERY_S: Final = 10
+
+# For a project whose batches were there before its first tick: `eager()` takes what is missing then for dealt with.
+_WHEN_NEVER_MADE: Final[Any] = (
+    (
+        dg.AutomationCondition.missing()
+        & ~dg.AutomationCondition.any_deps_missing()
+        & ~dg.AutomationCondition.in_progress()
+    )
+    .newly_true()
+    .with_label("it was never made")
+)
+
+# Age and drift grow without any input of the decision changing; this is when they are looked at.
+_EACH_DAY: Final[Any] = dg.AutomationCondition.cron_tick_passed("0 4 * * *")
+_DAILY: Final[Any] = (
+    _EACH_DAY.since_last_handled()
+    & ~dg.AutomationCondition.missing()
+    & ~dg.AutomationCondition.in_progress()
+    & ~dg.AutomationCondition.any_deps_in_progress()
+).with_label("once a day")
+
+DECISION: Final = "retrain_decision"
+
+
+def conditions(pipeline: Pipeline) -> Mapping[str, _Condition]:
+    """When each asset runs by itself, by name; one that is not here is run by a sensor or by a person alone."""
+    return {
+        "raw_data": _WHEN_INPUTS_CHANGE | _WHEN_NEVER_MADE,
+        "cleaned": _WHEN_INPUTS_CHANGE,
+        "splits": _WHEN_INPUTS_CHANGE,
+        DECISION: _WHEN_INPUTS_CHANGE | _DAILY,
+        "lora_adapter": _when_decided(pipeline),
+        # What else these read may change without them having to follow.
+        "predictions": _led_by("lora_adapter", pipeline),
+        "metrics": _led_by("predictions", pipeline),
+        "champion": _led_by("metrics", pipeline),
+    }
+
+
+def _led_by(leader: str, pipeline: Pipeline) -> _Condition:
+    condition: Any = _WHEN_INPUTS_CHANGE.allow(dg.AssetSelection.assets(pipeline.asset_key(leader)))
+    labelled: _Condition = condition.with_label(f"{leader} has changed")
+    return labelled
+
+
+def _when_decided(pipeline: Pipeline) -> _Condition:
+    """When the decision has a new data version; that it is about to be made again is not enough."""
+    decision = dg.AssetSelection.assets(pipeline.asset_key(DECISION))
+    has_changed: Any = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
+    condition: Any = (
+        has_changed.allow(decision).since_last_handled()
+        & ~dg.AutomationCondition.in_progress()
+        & ~dg.AutomationCondition.any_deps_in_progress()
+        & ~dg.AutomationCondition.any_deps_missing()
+        & dg.AutomationCondition.all_deps_blocking_checks_passed()
+    )
+    labelled: _Condition = condition.with_label("it was decided to retrain")
+    return labelled
+
+
+def automation_sensor(pipeline: Pipeline, status: dg.DefaultSensorStatus) -> dg.AutomationConditionSensorDefinition:
+    """Evaluates the conditions of a pipeline, and of nothing else in the code location."""
+    keys = [pipeline.asset_key(name) for name in conditions(pipeline)]
+    return dg.AutomationConditionSensorDefinition(
+        f"{pipeline.name}_automation",
+        target=dg.AssetSelection.assets(*keys),
+        default_status=status,
+        minimum_interval_seconds=_EVALUATE_EVERY_S,
+        description="Runs what new data asks for, and trains when `retrain_decision` says so.",
+    )

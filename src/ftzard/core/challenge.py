@@ -1,0 +1,145 @@
+"""A challenger meets the champion: both scored on the same rows, judged, registered and perhaps promoted."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import polars as pl
+
+from ftzard.core.adapter import config_for
+from ftzard.core.baseline import tfidf_predictions
+from ftzard.core.champion_records import AdapterEvidence, AliasMove, RegisteredAdapter
+from ftzard.core.gate import Comparison, PromotionVerdict, check_same_labels, compare, judge
+from ftzard.core.inference import predict
+from ftzard.core.predictions import labels_of_predictions, matched_predictions
+from ftzard.core.records import AdapterDirectory, Splits
+from ftzard.core.retraining import Lineage, trained_hashes
+from ftzard.core.splitting import test_fingerprint
+
+if TYPE_CHECKING:
+    from ftzard.config import FtzardConfig
+
+
+class Registry(Lineage, Protocol):
+    """What a challenge needs of the model registry; see `ftzard.resources.registry.AdapterRegistry`."""
+
+    def history(self) -> tuple[AliasMove, ...]:
+        """Every move of the alias, oldest first."""
+
+    def register(
+        self, adapter: AdapterDirectory, evidence: AdapterEvidence, *, test_fingerprint: str, run_id: str
+    ) -> RegisteredAdapter:
+        """Make an adapter a version."""
+
+    def promote(
+        self, challenger: RegisteredAdapter, *, instead_of: RegisteredAdapter | None, by: str, why: str
+    ) -> None:
+        """Move the alias."""
+
+
+def challenge(
+    adapter: AdapterDirectory,
+    predictions: pl.DataFrame,
+    splits: Splits,
+    config: "FtzardConfig",
+    registry: Registry,
+    run_id: str,
+) -> PromotionVerdict:
+    """Judge an adapter beside the champion and TF-IDF, register it, and promote it where the gate says so.
+
+    Args:
+        adapter: The challenger.
+        predictions: Its answers for `splits.test`.
+        splits: What it was trained and is judged on.
+        config: Its sections `data` (for the share of test rows), `evaluation` and `training`.
+        registry: Where champions are kept.
+        run_id: The MLflow run that is to hold the version.
+
+    Raises:
+        PromotionConflictError: The champion changed meanwhile; nothing was promoted.
+        FtzardError: As `compare`, `predict` and the registry.
+    """
+    fingerprint = test_fingerprint(splits.test)
+    mine = matched_predictions(predictions, splits.test)
+    evidence = AdapterEvidence(mine, trained_hashes(adapter, splits.train, registry))
+    champion = registry.champion()
+    registered = registry.register(adapter, evidence, test_fingerprint=fingerprint, run_id=run_id)
+    if champion is not None and champion.checksum == adapter.checksum:
+        already = (f"it is the champion already, version {champion.version}",)
+        return PromotionVerdict(
+            "keep", already, adapter.checksum, champion.version, fingerprint, mine.height, 0, None, None
+        )
+    # What went on from a champion has seen its rows too, also when that champion serves no longer.
+    seen, against_champion = evidence.train_hashes, None
+    if champion is not None:
+        before, name = registry.evidence(champion), f"champion version {champion.version}"
+        # Before the champion is scored anew, which would end in a mismatch that tells less.
+        check_same_labels(mine, before.predictions, name)
+        seen = pl.concat([seen, before.train_hashes]).unique()
+        theirs = _answers(champion, before, fingerprint, splits, config, registry)
+        against_champion = _compared(mine, theirs, seen, name, config)
+    baseline = tfidf_predictions(splits.train, splits.test, labels_of_predictions(mine), config.evaluation.seed)
+    against_baseline = _compared(mine, baseline, seen, "TF-IDF", config)
+    num_rows = _unseen(mine, seen).height
+    verdict, reasons, more = judge(
+        against_champion, against_baseline, num_rows, config.data.test_fraction, config.evaluation
+    )
+    if verdict == "promote" and (move := _taken_back(registered, registry.history())) is not None:
+        verdict, reasons = "keep", (_told(move), *reasons)
+    result = PromotionVerdict(
+        verdict=verdict,
+        reasons=reasons,
+        challenger=adapter.checksum,
+        champion=champion.version if champion else None,
+        test_fingerprint=fingerprint,
+        num_rows=num_rows,
+        num_rows_left_out=mine.height - num_rows,
+        against_champion=against_champion,
+        against_baseline=against_baseline,
+        num_more_labels=more,
+    )
+    if verdict == "promote":
+        registry.promote(registered, instead_of=champion, by="the gate", why=result.sentence)
+    return result
+
+
+def _taken_back(registered: RegisteredAdapter, moves: Sequence[AliasMove]) -> AliasMove | None:
+    """The rollback by which a person took the alias from this version, unless somebody gave it back since.
+
+    The gate sees test rows only. Who went back saw something else, and the next run must not undo it.
+    """
+    concerned = [move for move in moves if registered.version in {move.from_version, move.to_version}]
+    last = concerned[-1] if concerned else None
+    return last if last and last.kind == "rollback" and last.from_version == registered.version else None
+
+
+def _told(move: AliasMove) -> str:
+    return (
+        f"{move.by} went back from this adapter to version {move.to_version} ({move.why}); "
+        f"`ftzard champion rollback --to {move.from_version}` gives it the alias again"
+    )
+
+
+def _answers(
+    champion: RegisteredAdapter,
+    evidence: AdapterEvidence,
+    fingerprint: str,
+    splits: Splits,
+    config: "FtzardConfig",
+    registry: Registry,
+) -> pl.DataFrame:
+    """The champion's answers for the test split of now: those it gave, if the split is the same, else new ones."""
+    if champion.test_fingerprint == fingerprint:
+        return matched_predictions(evidence.predictions, splits.test)
+    adapter = registry.load(champion)
+    return predict(adapter, splits.test, config_for(adapter, config))
+
+
+def _compared(
+    mine: pl.DataFrame, theirs: pl.DataFrame, seen: pl.Series, name: str, config: "FtzardConfig"
+) -> Comparison:
+    return compare(_unseen(mine, seen), _unseen(theirs, seen), name, config.evaluation)
+
+
+def _unseen(predictions: pl.DataFrame, seen: pl.Series) -> pl.DataFrame:
+    """Without the rows that one of the two was trained on: on those it would only show its memory."""
+    return predictions.filter(~pl.col("text_hash").is_in(seen.implode()))

@@ -1,0 +1,277 @@
+"""Files that arrive without labels: taken in once for each content, and never while they are still being written.
+
+What is taken in is copied under the hash of its bytes, so that nothing later depends on a file that a person may
+rename, change or delete. What cannot be read is moved aside with the reason beside it, and the others go on.
+"""
+
+import fcntl
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from ftzard.config import DataConfig
+from ftzard.core.cleaning import clean_unlabelled
+from ftzard.core.reading import BATCH_SUFFIXES, files_below, read_batch
+from ftzard.core.records import Cleaned
+from ftzard.errors import FtzardError, MalformedBatchError, StorageError
+
+_logger = logging.getLogger(__name__)
+
+# Where copies lie until they are done with, below the project folder.
+STAGING_DIR: Final = ".ftzard/incoming"
+
+_NUM_KEY_DIGITS: Final = 32
+_REASON_SUFFIX: Final = ".reason.txt"
+# Beside the copy: the name under which it arrived.
+_NAME_FILE: Final = "arrived-as"
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A file as it was last seen.
+
+    Attributes:
+        signature: Size, time of change in ns, inode: what changes when somebody writes.
+        since_s: When it was first seen so, in seconds since the epoch.
+        key: Its content key, once it was taken in.
+    """
+
+    signature: tuple[int, int, int]
+    since_s: float
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A file that was taken in.
+
+    Attributes:
+        key: The first 32 hexadecimal digits of the SHA-256 of its bytes.
+        name: POSIX path relative to the project folder, under which it was found.
+        path: The copy.
+    """
+
+    key: str
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A file that cannot be read: its name, where it was moved, and why."""
+
+    name: str
+    moved_to: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What one look at the folder brought.
+
+    Attributes:
+        arrivals: Taken in now, by name.
+        rejections: Moved aside now.
+        waiting: Names of files that may still be being written.
+        sightings: What to hand to the next look, by name.
+    """
+
+    arrivals: tuple[Arrival, ...]
+    rejections: tuple[Rejection, ...]
+    waiting: tuple[str, ...]
+    sightings: Mapping[str, Sighting]
+
+
+def take_in(
+    project_dir: Path,
+    config: DataConfig,
+    staging_dir: Path,
+    sightings: Mapping[str, Sighting],
+    *,
+    settle_s: float,
+    now_s: float,
+) -> Intake:
+    """Look at `data.incoming_dir` once.
+
+    A file is ready when it is as it was seen at least `settle_s` ago and nobody has it open for writing, as far as the
+    file system tells. A content that was taken in before is an arrival again under each new name; the key says so.
+
+    Args:
+        project_dir: The project folder.
+        config: Names the folders, and says how files are read and cleaned.
+        staging_dir: Where the copies go, on the project's file system.
+        sightings: What the last look left; files that are gone are forgotten.
+        settle_s: In seconds.
+        now_s: In seconds since the epoch.
+
+    Raises:
+        StorageError: A folder cannot be read or written.
+    """
+    arrivals: list[Arrival] = []
+    rejections: list[Rejection] = []
+    waiting: list[str] = []
+    seen: dict[str, Sighting] = {}
+    for path in sorted(files_below(project_dir, config.incoming_dir)):
+        name = path.relative_to(project_dir).as_posix()
+        sighting = _look_at(path, sightings.get(name), now_s)
+        if sighting is None:
+            continue
+        seen[name] = sighting
+        if sighting.key is not None:
+            continue
+        if now_s - sighting.since_s < settle_s or is_being_written(path):
+            waiting.append(name)
+            continue
+        try:
+            arrival = _stage(path, name, staging_dir, config)
+        except FtzardError as error:
+            if isinstance(error, StorageError):
+                raise
+            rejections.append(_move_aside(path, name, project_dir / config.rejected_dir, project_dir, str(error)))
+            del seen[name]
+        else:
+            if arrival is None:
+                waiting.append(name)
+            else:
+                arrivals.append(arrival)
+                seen[name] = replace(sighting, key=arrival.key)
+    return Intake(tuple(arrivals), tuple(rejections), tuple(waiting), seen)
+
+
+def read_unlabelled(path: Path, name: str, config: DataConfig) -> Cleaned:
+    """Read and clean a file without labels; a label column that it may have is not looked at.
+
+    Args:
+        path: The file; its suffix says what it is.
+        name: What to call it.
+        config: Says how to read and clean.
+
+    Raises:
+        FtzardError: As `read_batch` and `clean_unlabelled`.
+    """
+    rows, _ = read_batch(path, name, replace(config, label_column=config.text_column))
+    return clean_unlabelled(rows.with_columns(label=pl.lit(None, pl.String)), config)
+
+
+def find_content(project_dir: Path, config: DataConfig, staging_dir: Path, key: str) -> tuple[Path, str]:
+    """The file with a content: the copy that was taken in, or else the one in `data.incoming_dir`; and its name there.
+
+    Raises:
+        StorageError: There is neither.
+    """
+    folder = staging_dir / key
+    if (copy := _copy_in(folder)) is not None and content_key(copy) == key:
+        return copy, (folder / _NAME_FILE).read_text(encoding="utf-8")
+    for path in sorted(files_below(project_dir, config.incoming_dir)):
+        if content_key(path) == key:
+            return path, path.relative_to(project_dir).as_posix()
+    raise StorageError(
+        f"no file in {config.incoming_dir} has the content {key}",
+        fix="put the file there again; it is known by its content, not by its name",
+    )
+
+
+def forget_copy(staging_dir: Path, key: str) -> None:
+    """Remove the copy of a content that is no longer needed."""
+    shutil.rmtree(staging_dir / key, ignore_errors=True)
+
+
+def content_key(path: Path) -> str:
+    """The first 32 hexadecimal digits of the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:_NUM_KEY_DIGITS]
+
+
+def _copy_in(folder: Path) -> Path | None:
+    return next((path for path in sorted(folder.glob("content.*"))), None)
+
+
+def _look_at(path: Path, before: Sighting | None, now_s: float) -> Sighting | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    signature = (status.st_size, status.st_mtime_ns, status.st_ino)
+    return before if before is not None and before.signature == signature else Sighting(signature, now_s)
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether somebody has the file open for writing: only then does the kernel refuse a read lease.
+
+    File systems without leases and other people's files leave the question open; there the time since the last change
+    has to do.
+    """
+    with path.open("rb") as file:
+        try:
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
+def _stage(path: Path, name: str, staging_dir: Path, config: DataConfig) -> Arrival | None:
+    """Copy a file under its content key and see that it can be read; None when it changed meanwhile."""
+    if path.suffix.lower() not in BATCH_SUFFIXES:
+        raise MalformedBatchError(
+            f"{name} is of a kind that is not read here", fix=f"give a file that ends in {', '.join(BATCH_SUFFIXES)}"
+        )
+    incomplete = staging_dir / f".{os.getpid()}.incomplete"
+    shutil.rmtree(incomplete, ignore_errors=True)
+    try:
+        incomplete.mkdir(parents=True)
+        copy = incomplete / f"content{path.suffix.lower()}"
+        shutil.copyfile(path, copy)
+        key = content_key(copy)
+        if content_key(path) != key:
+            return None
+        (incomplete / _NAME_FILE).write_text(name, encoding="utf-8")
+        read_unlabelled(copy, name, config)
+        return _keep(incomplete, copy.name, staging_dir, key, name)
+    except FileNotFoundError:
+        return None  # Taken away while it was copied.
+    except OSError as error:
+        raise StorageError(
+            f"{name} cannot be taken in: {error.strerror or error}", fix="look at the permissions and the free space"
+        ) from error
+    finally:
+        shutil.rmtree(incomplete, ignore_errors=True)
+
+
+def _keep(incomplete: Path, file_name: str, staging_dir: Path, key: str, name: str) -> Arrival:
+    folder = staging_dir / key
+    # The same content under another name or suffix: what is there stays, so that a run that reads it is not disturbed.
+    if not folder.exists():
+        incomplete.rename(folder)
+        return Arrival(key, name, folder / file_name)
+    return Arrival(key, name, _copy_in(folder) or folder / file_name)
+
+
+def _move_aside(path: Path, name: str, rejected_dir: Path, project_dir: Path, reason: str) -> Rejection:
+    """Move a file into the folder for rejected ones, under a name that is free there, with the reason beside it."""
+    try:
+        rejected_dir.mkdir(parents=True, exist_ok=True)
+        number = 0
+        target = rejected_dir / path.name
+        while target.exists() or target.with_name(target.name + _REASON_SUFFIX).exists():
+            number += 1
+            target = rejected_dir / f"{path.stem}-{number}{path.suffix}"
+        # The reason first: whatever interrupts this, a file in that folder has one.
+        target.with_name(target.name + _REASON_SUFFIX).write_text(f"{name}\n{reason}\n", encoding="utf-8")
+        path.rename(target)
+    except OSError as error:
+        raise StorageError(
+            f"{name} cannot be read and cannot be moved to {rejected_dir}: {error.strerror or error}",
+            fix="look at the permissions of both folders",
+        ) from error
+    _logger.warning("%s was moved to %s: %s", name, target, reason)
+    return Rejection(name, target.relative_to(project_dir).as_posix(), reason)

@@ -1,0 +1,50 @@
+"""What one person's label file says: one label for each row, and only labels that there are."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import polars as pl
+
+from ftzard.errors import ConflictingLabelsError, UnknownLabelError
+
+_NUM_CULPRITS_SHOWN: Final = 5
+_NOTHING_TAKEN: Final = "nothing of the file was taken in"
+
+
+def answers(returned: pl.DataFrame, name: str, labels: Sequence[str], mapping: Mapping[str, str]) -> pl.DataFrame:
+    """Check a label file and take its labels out.
+
+    Args:
+        returned: `RETURNED_SCHEMA`; rows without a label are passed over, and a row may occur more than once.
+        name: The file's name for messages.
+        labels: Those that may be given.
+        mapping: What a file says -> the label.
+
+    Returns:
+        Columns `text_hash` and `label`, one row for each text with a label, in the order of the file.
+
+    Raises:
+        ConflictingLabelsError: A text has several labels.
+        UnknownLabelError: A label is none of `labels`.
+    """
+    given = returned.drop_nulls("label").with_columns(pl.col("label").replace(dict(mapping)))
+    unknown = given.filter(~pl.col("label").is_in(list(labels)))
+    if unknown.height:
+        raise UnknownLabelError(
+            f"{name} has {unknown.height} row(s) with an unknown label: {_shown(unknown)}; allowed: {list(labels)}",
+            fix=f"correct the labels; {_NOTHING_TAKEN}",
+        )
+    conflicting = given.filter(pl.col("label").n_unique().over("text_hash") > 1)
+    if conflicting.height:
+        raise ConflictingLabelsError(
+            f"{name} gives {conflicting['text_hash'].n_unique()} text(s) several labels: "
+            f"{_shown(conflicting.sort('text_hash', 'row'))}",
+            fix=f"leave one label for each text, and import what several people said one by one; {_NOTHING_TAKEN}",
+        )
+    return given.unique("text_hash", keep="first", maintain_order=True).select("text_hash", "label")
+
+
+def _shown(rows: pl.DataFrame) -> str:
+    first = rows.head(_NUM_CULPRITS_SHOWN).select("row", "label").iter_rows()
+    more = f" and {rows.height - _NUM_CULPRITS_SHOWN} more" if rows.height > _NUM_CULPRITS_SHOWN else ""
+    return "; ".join(f"row {row}: {label!r}" for row, label in first) + more

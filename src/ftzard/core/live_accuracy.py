@@ -1,0 +1,120 @@
+"""How good the champion is on what comes in now, measured where chance chose the rows.
+
+The rows that a strategy chose are the hard ones; accuracy on them would say little of the rest. The control arm was
+drawn from the whole file before anybody looked at the model's doubts, so its labelled rows are a sample of what came
+in, as long as people label the queue as it comes: whoever skips the hard rows makes the figure too good.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Final
+
+import polars as pl
+from pydantic import ConfigDict, NonNegativeInt, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from ftzard.core.evaluation_report import Interval
+
+# The normal quantile of a two-sided interval of 95 %.
+_Z: Final = 1.959963984540054
+_COLUMNS: Final = ("text_hash", "arm", "predicted_label", "champion_version")
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class LiveAccuracy:
+    """The champion on labelled rows of what came in.
+
+    Attributes:
+        accuracy: Share of the labelled control rows that it predicted right, with Wilson's interval.
+        num_control: Labelled rows of the control arm, which that rests on.
+        num_strategy: Labelled rows of the strategy's arm.
+        strategy_error_rate: Share of those that it predicted wrong, with Wilson's interval; None where there are none.
+        gain: By how much that is above the control arm's error rate, with Newcombe's interval: how many more errors a
+            label finds because the strategy chose the row and not chance. None where no strategy row is labelled.
+    """
+
+    accuracy: Interval
+    num_control: PositiveInt
+    num_strategy: NonNegativeInt
+    strategy_error_rate: Interval | None
+    gain: Interval | None
+
+
+def live_accuracy(
+    sidecars: pl.DataFrame | Iterable[pl.DataFrame], labels: pl.DataFrame, champion_version: str | None = None
+) -> LiveAccuracy | None:
+    """Judge the champion's predictions by the labels that people gave since.
+
+    Args:
+        sidecars: Of label queues, in any order. Other columns than `text_hash`, `arm`, `predicted_label` and
+            `champion_version` are passed over.
+        labels: Columns `text_hash` and `label`; the examples of `cleaned` will do. One label a row.
+        champion_version: Only its predictions count; None: those of every champion.
+
+    Returns:
+        None where no control row is labelled.
+    """
+    frames = [sidecars] if isinstance(sidecars, pl.DataFrame) else list(sidecars)
+    if not frames:
+        return None
+    rows = pl.concat([frame.select(_COLUMNS) for frame in frames])
+    if champion_version is not None:
+        rows = rows.filter(pl.col("champion_version") == champion_version)
+    # A text that came in with two files is one question; where chance asked it once, chance asked it.
+    rows = rows.sort(_COLUMNS).unique(["text_hash", "champion_version"], keep="first", maintain_order=True)
+    answered = rows.join(labels.select("text_hash", "label").unique("text_hash"), on="text_hash").drop_nulls("label")
+    wrong = {arm: _num_wrong(answered, arm) for arm in ("control", "strategy")}
+    (control_wrong, num_control), (strategy_wrong, num_strategy) = wrong["control"], wrong["strategy"]
+    if not num_control:
+        return None
+    has_strategy = num_strategy > 0
+    return LiveAccuracy(
+        accuracy=wilson_interval(num_control - control_wrong, num_control),
+        num_control=num_control,
+        num_strategy=num_strategy,
+        strategy_error_rate=wilson_interval(strategy_wrong, num_strategy) if has_strategy else None,
+        gain=newcombe_interval(strategy_wrong, num_strategy, control_wrong, num_control) if has_strategy else None,
+    )
+
+
+def wilson_interval(num_successes: int, num_trials: int) -> Interval:
+    """A share with its 95 % score interval.
+
+    Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22, 1927: the shares that a
+    two-sided test at 5 % would not reject. It stays inside 0 and 1, and has a width also where all succeed.
+
+    Raises:
+        ValueError: There are no trials, or fewer than successes.
+    """
+    if not 0 <= num_successes <= num_trials or num_trials == 0:
+        message = f"{num_successes} of {num_trials} is no share"
+        raise ValueError(message)
+    share = num_successes / num_trials
+    scale = 1 + _Z**2 / num_trials
+    middle = (share + _Z**2 / (2 * num_trials)) / scale
+    half = _Z / scale * math.sqrt(share * (1 - share) / num_trials + _Z**2 / (4 * num_trials**2))
+    # At the ends the formula gives 0 and 1 but for rounding.
+    return Interval(value=share, low=max(0.0, min(middle - half, share)), high=min(1.0, max(middle + half, share)))
+
+
+def newcombe_interval(first_successes: int, first_trials: int, second_successes: int, second_trials: int) -> Interval:
+    """The difference of two independent shares, first minus second, with its 95 % interval.
+
+    Newcombe, "Interval Estimation for the Difference Between Independent Proportions", Statistics in Medicine 17, 1998,
+    method 10: from the Wilson intervals of both.
+
+    Raises:
+        ValueError: As `wilson_interval`.
+    """
+    first = wilson_interval(first_successes, first_trials)
+    second = wilson_interval(second_successes, second_trials)
+    difference = first.value - second.value
+    low = difference - math.hypot(first.value - first.low, second.high - second.value)
+    high = difference + math.hypot(first.high - first.value, second.value - second.low)
+    return Interval(value=difference, low=max(-1.0, low), high=min(1.0, high))
+
+
+def _num_wrong(answered: pl.DataFrame, arm: str) -> tuple[int, int]:
+    """How many labelled rows of an arm were predicted wrong, and how many there are."""
+    rows = answered.filter(pl.col("arm") == arm)
+    return int((rows["predicted_label"] != rows["label"]).sum()), rows.height

@@ -1,0 +1,217 @@
+"""What is trained on, and from where, when there is a champion and examples were added since.
+
+Which examples are new is a question about a champion, the *predecessor*. It is the current one, unless that was trained
+on all of these examples already: then it is the one that it followed. So the same examples always give the same
+adapter, also after that adapter has become champion itself.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+import polars as pl
+
+from ftzard.core.adapter import read_manifest
+from ftzard.core.champion_records import AdapterEvidence, RegisteredAdapter
+from ftzard.errors import RegistryVersionError
+
+if TYPE_CHECKING:
+    from ftzard.config import RetrainingConfig
+    from ftzard.core.records import AdapterDirectory
+
+# Where an adapter's manifest names the checksum of its predecessor, among its provenance.
+PREDECESSOR_KEY: Final = "predecessor"
+# Where it names the version of the splits it was trained on.
+_SPLITS_KEY: Final = "read.splits"
+
+
+class Lineage(Protocol):
+    """What is asked of the model registry; see `ftzard.resources.registry.AdapterRegistry`."""
+
+    def champion(self) -> RegisteredAdapter | None:
+        """The version that serves."""
+
+    def versions(self) -> tuple[RegisteredAdapter, ...]:
+        """Every version, oldest first."""
+
+    def evidence(self, registered: RegisteredAdapter) -> AdapterEvidence:
+        """What a version was trained and judged on."""
+
+    def load(self, registered: RegisteredAdapter) -> "AdapterDirectory":
+        """The adapter of a version."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predecessor:
+    """The champion that a training follows.
+
+    Attributes:
+        adapter: The version.
+        train_hashes: Of every example that its weights have seen.
+    """
+
+    adapter: RegisteredAdapter
+    train_hashes: pl.Series
+
+
+@dataclass(frozen=True, eq=False)
+class RetrainingPlan:
+    """What is trained on.
+
+    Attributes:
+        examples: `EXAMPLE_SCHEMA`, sorted by `text_hash`; new examples as often as is configured.
+        num_new: Examples that the predecessor was not trained on; 0 where there is none.
+        num_old: The other examples that are in it.
+        continues: Whether it goes on from the predecessor's weights.
+    """
+
+    examples: pl.DataFrame
+    num_new: int
+    num_old: int
+    continues: bool
+
+    @property
+    def sentence(self) -> str:
+        """What is trained on, in words."""
+        start = "the champion's weights" if self.continues else "the base model"
+        times = (self.examples.height - self.num_old) // self.num_new if self.num_new else 1
+        repeated = f", each {times} times" if times > 1 else ""
+        return f"from {start} on {self.num_new} new example(s){repeated} and {self.num_old} old one(s)"
+
+
+def find_predecessor(train: pl.DataFrame, lineage: Lineage) -> Predecessor | None:
+    """Find the champion to which some of the examples are new.
+
+    Args:
+        train: `EXAMPLE_SCHEMA`.
+        lineage: The model registry.
+
+    Returns:
+        The champion, or the nearest one before it that was not trained on all of `train`; None where there is none.
+    """
+    versions = {version.checksum: version for version in lineage.versions()}
+    current = lineage.champion()
+    visited: set[str] = set()
+    while current is not None and current.checksum not in visited:
+        seen = lineage.evidence(current).train_hashes
+        if not _is_new(train, seen).is_empty():
+            return Predecessor(current, seen)
+        visited.add(current.checksum)
+        current = versions.get(_provenance(current, lineage).get(PREDECESSOR_KEY, ""))
+    return None
+
+
+def predecessor_version(splits_version: str, lineage: Lineage) -> str:
+    """Identify the predecessor of a training without looking at its examples.
+
+    Args:
+        splits_version: The data version of the splits.
+        lineage: The model registry.
+
+    Returns:
+        The champion's checksum; that of its predecessor, or nothing, where the champion came from these very splits;
+        nothing where there is no champion.
+    """
+    champion = lineage.champion()
+    if champion is None:
+        return ""
+    provenance = _provenance(champion, lineage)
+    return provenance.get(PREDECESSOR_KEY, "") if provenance.get(_SPLITS_KEY) == splits_version else champion.checksum
+
+
+def retraining_plan(
+    train: pl.DataFrame, seen: pl.Series | None, config: "RetrainingConfig", seed: int
+) -> RetrainingPlan:
+    """Choose the examples of a training.
+
+    Args:
+        train: `EXAMPLE_SCHEMA`, distinct texts.
+        seen: `text_hash` of what the predecessor was trained on; None where there is none.
+        config: Where it starts from, the share of old examples that is replayed, and how often new ones occur.
+        seed: Of the replay, which is drawn by hash within each label: an example that is drawn for one share is drawn
+            for every larger one.
+
+    Returns:
+        All examples once, from the base, where there is no predecessor or nothing is new to it.
+    """
+    ordered = train.sort("text_hash")
+    new = ordered.clear() if seen is None else _is_new(ordered, seen)
+    if new.is_empty():
+        return RetrainingPlan(ordered, 0, ordered.height, continues=False)
+    continues = config.start_from == "champion"
+    old = ordered.join(new, on="text_hash", how="anti", maintain_order="left")
+    if continues:
+        old = _replayed(old, config.replay_fraction, seed)
+    # Whole examples are repeated, so that class weights and the number of steps see them as often as the loss does.
+    examples = pl.concat([old, *[new] * config.new_example_factor]).sort("text_hash", maintain_order=True)
+    return RetrainingPlan(examples, new.height, old.height, continues)
+
+
+def trained_hashes(adapter: "AdapterDirectory", train: pl.DataFrame, lineage: Lineage) -> pl.Series:
+    """Name every example that an adapter's weights have seen.
+
+    Args:
+        adapter: Its manifest says how it was trained.
+        train: What it was trained on, `EXAMPLE_SCHEMA`; for one that went on from a champion, the train split of its
+            time, of which it saw the new examples itself and the old ones through the champion or in the replay.
+        lineage: The model registry.
+
+    Returns:
+        String, sorted, without duplicates.
+
+    Raises:
+        RegistryVersionError: It went on from an adapter that is no longer registered.
+    """
+    own = train["text_hash"]
+    manifest = read_manifest(adapter.path)
+    predecessor = manifest.provenance.get(PREDECESSOR_KEY)
+    how = manifest.config.get("training", {}).get("retraining", {})
+    if predecessor is None or how.get("start_from") != "champion":
+        return own.unique().sort()
+    before = next((version for version in lineage.versions() if version.checksum == predecessor), None)
+    if before is None:
+        raise RegistryVersionError(
+            f"the adapter {adapter.checksum} goes on from {predecessor}, which is not registered any more",
+            fix="train again, from the base model: training.retraining.start_from=base",
+        )
+    return pl.concat([own, lineage.evidence(before).train_hashes]).unique().sort()
+
+
+def num_new_examples(train: pl.DataFrame, seen: pl.Series | None) -> int:
+    """Count the examples that are not among those seen; all are new where nothing was."""
+    return train.height if seen is None else _is_new(train, seen).height
+
+
+def estimated_minutes(last: Mapping[str, float], num_examples: int) -> float | None:
+    """How long a training takes, if it takes as long for each example as the last one did.
+
+    Args:
+        last: The metrics of the last training, among them `seconds` and `num_train_examples`.
+        num_examples: Of the training to come.
+
+    Returns:
+        Minutes; None where the metrics do not say.
+    """
+    seconds, num_trained = last.get("seconds"), last.get("num_train_examples")
+    return seconds / num_trained * num_examples / 60 if seconds is not None and num_trained else None
+
+
+def _is_new(train: pl.DataFrame, seen: pl.Series) -> pl.DataFrame:
+    return train.filter(~pl.col("text_hash").is_in(seen.implode()))
+
+
+def _provenance(version: RegisteredAdapter, lineage: Lineage) -> dict[str, str]:
+    return read_manifest(lineage.load(version).path).provenance
+
+
+def _replayed(old: pl.DataFrame, fraction: float, seed: int) -> pl.DataFrame:
+    """The share of each label whose hashes come first in a seeded order; of a label that occurs, at least one."""
+    draws = [hashlib.sha256(f"{seed}:replay:{text_hash}".encode()).hexdigest() for text_hash in old["text_hash"]]
+    chosen = [
+        # Rounded first: a tenth of 30 is 3.0000000000000004 in floating point.
+        part.sort("draw").head(math.ceil(round(fraction * part.height, 9)))
+        for part in old.with_columns(pl.Series("draw", draws, dtype=pl.String)).partition_by("label")
+    ]
+    return pl.concat(chosen).drop("draw") if chosen else old

@@ -1,0 +1,273 @@
+"""Label files as they come back: a queue's CSV after a spreadsheet has saved it its own way, or Label Studio's export.
+
+What was queued is known by its id, which is the hash of its text. So a spreadsheet may change the delimiter, the line
+ends, the encoding and the columns around it, but where it changed a text (a date, a long number, a lost accent) the id
+shows it, and the row is refused rather than learned wrong.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import polars as pl
+
+from ftzard.config import DataConfig
+from ftzard.core.cleaning import hash_texts, normalise_text
+from ftzard.core.detection import decode, fields_of_any_length
+from ftzard.core.label_files import ID_COLUMN, unescaped
+from ftzard.errors import EmptyBatchError, MalformedBatchError, MissingColumnError, UnknownRowError
+
+# `label` is null where none was given. `row` is the line of a CSV file and the number of the task in JSON, from 1.
+RETURNED_SCHEMA: Final = pl.Schema(
+    {"text_hash": pl.String(), "text": pl.String(), "label": pl.String(), "row": pl.Int64()}
+)
+LABEL_STUDIO_SUFFIX: Final = ".json"
+
+_TEXT_COLUMN, _LABEL_COLUMN = "text", "label"
+_DELIMITERS: Final = (",", ";", "\t", "|")
+_NUM_HEAD_BYTES: Final = 4096
+_HEADER_FIELD: Final = re.compile(rb"[^\w ]+")
+_EXPORT_AGAIN: Final = 'export the project from Label Studio as "JSON"; its labelling interface is beside the queue'
+
+
+@dataclass(frozen=True)
+class ReturnedLabels:
+    """A label file.
+
+    Attributes:
+        rows: `RETURNED_SCHEMA`; texts as they were queued. A row can occur more than once.
+        encoding: The encoding that was used.
+        delimiter: None for JSON.
+    """
+
+    rows: pl.DataFrame
+    encoding: str
+    delimiter: str | None
+
+
+def is_label_file(data: bytes) -> bool:
+    """Whether a delimited file's first line names the column with the ids, in whatever encoding.
+
+    Only for files from the folder for labelled data: elsewhere such a column is anybody's.
+    """
+    first = data[:_NUM_HEAD_BYTES].replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe\r\n").splitlines()[:1]
+    return bool(first) and ID_COLUMN.encode() in (field.strip() for field in _HEADER_FIELD.split(first[0]))
+
+
+def read_label_csv(
+    data: bytes, name: str, config: DataConfig, texts: Mapping[str, str] | None = None
+) -> ReturnedLabels:
+    """Read a queue that a person has filled in.
+
+    Args:
+        data: The file's bytes, in any encoding that can be told; with comma, semicolon, tab or bar. Columns may have
+            been added or moved.
+        name: What to call it.
+        config: Says how texts are cleaned. The column with the labels is `label`, or else `data.label_column`.
+        texts: Text hash -> text of the rows that were queued, so that a changed text does not matter; None: they are
+            not known, and the file has to have them.
+
+    Raises:
+        BatchEncodingError: The encoding cannot be told for sure.
+        EmptyBatchError: It has no rows.
+        UnknownRowError: `texts` lacks a row.
+        MalformedBatchError: It cannot be parsed, a row has no id, or its text is not the one that was queued.
+        MissingColumnError: The column with the texts or with the labels is gone.
+    """
+    text, encoding = decode(data, name, "auto")
+    delimiter = next((one for one in _DELIMITERS if ID_COLUMN in _header(text, one)), ",")
+    columns = _header(text, delimiter)
+    label_column = _LABEL_COLUMN if _LABEL_COLUMN in columns else config.label_column
+    for column in (ID_COLUMN, _TEXT_COLUMN, label_column):
+        if columns.count(column) != 1:
+            raise MissingColumnError(
+                f"{name} has {columns.count(column)} columns named {column!r}; its columns are {columns}",
+                fix="keep the columns that the label queue came with; others may be added",
+            )
+    places = [columns.index(column) for column in (ID_COLUMN, _TEXT_COLUMN, label_column)]
+    rows = []
+    for line, record in _records(text, name, delimiter):
+        if any(field.strip() for field in record[len(columns) :]):
+            raise MalformedBatchError(
+                f"{name}, line {line}: {len(record)} fields where there are {len(columns)} columns "
+                f"(delimiter {delimiter!r})",
+                fix="put quotes around a text that holds the delimiter",
+            )
+        # Some programs leave out empty fields at the end of a line.
+        fields = [*record, *[""] * (len(columns) - len(record))]
+        row_id, cell, label = (fields[place] for place in places)
+        rows.append((row_id.strip(), cell, unescaped(label.strip()) or None, line))
+    return ReturnedLabels(_checked(rows, name, "line", config, texts), encoding, delimiter)
+
+
+def read_label_studio(
+    data: bytes, name: str, config: DataConfig, texts: Mapping[str, str] | None = None
+) -> ReturnedLabels:
+    """Read what Label Studio exports as JSON, or as JSON-MIN.
+
+    A task with several annotations gives several rows, skipped ones none; a task without any gives one row without a
+    label.
+
+    Args:
+        data: The file's bytes.
+        name: What to call it.
+        config: Says how texts are cleaned.
+        texts: As for `read_label_csv`.
+
+    Raises:
+        BatchEncodingError: It is not UTF-8.
+        EmptyBatchError: There are no tasks.
+        UnknownRowError: `texts` lacks a task's row.
+        MalformedBatchError: It is no such export, an annotation has several labels, or a text is not the one queued.
+    """
+    text, encoding = decode(data, name, "utf-8")
+    try:
+        tasks = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise MalformedBatchError(f"{name} is not JSON: {error}", fix=_EXPORT_AGAIN) from error
+    if not isinstance(tasks, list):
+        raise MalformedBatchError(f"{name} is not a list of Label Studio's tasks", fix=_EXPORT_AGAIN)
+    rows = [row for number, task in enumerate(tasks, start=1) for row in _task_rows(task, name, number)]
+    return ReturnedLabels(_checked(rows, name, "task", config, texts), encoding, None)
+
+
+def _header(text: str, delimiter: str) -> list[str]:
+    lines = (line for line in io.StringIO(text, newline="") if line.strip())
+    return [field.strip() for field in next(csv.reader(lines, delimiter=delimiter), [])]
+
+
+def _records(text: str, name: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield each record below the header with the line it starts on; rows without any content are passed over."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    is_header = True
+    start = 1
+    with fields_of_any_length(len(text)):
+        try:
+            for record in reader:
+                if any(field.strip() for field in record):
+                    if not is_header:
+                        yield start, record
+                    is_header = False
+                start = reader.line_num + 1
+        except csv.Error as error:
+            raise MalformedBatchError(
+                f"{name}: the record that starts on line {start} cannot be parsed: {error}",
+                fix="balance the quotes, or save the file again",
+            ) from error
+
+
+def _task_rows(task: object, name: str, number: int) -> Iterator[tuple[str, str, str | None, int]]:
+    data = task.get("data", task) if isinstance(task, dict) else None
+    row_id, text = (data.get(ID_COLUMN), data.get(_TEXT_COLUMN)) if isinstance(data, dict) else (None, None)
+    if not isinstance(task, dict) or not isinstance(row_id, str) or not isinstance(text, str):
+        raise MalformedBatchError(
+            f"{name}, task {number} has no {ID_COLUMN!r} and {_TEXT_COLUMN!r} of a label queue", fix=_EXPORT_AGAIN
+        )
+    if "data" not in task:
+        yield row_id, text, _one_choice(task.get(_LABEL_COLUMN), name, number), number
+        return
+    annotations = [one for one in _list(task.get("annotations")) if isinstance(one, dict)]
+    given = [one for one in annotations if not one.get("was_cancelled")]
+    for annotation in given:
+        yield row_id, text, _label_of(annotation, name, number), number
+    if not given:
+        yield row_id, text, None, number
+
+
+def _label_of(annotation: Mapping[str, Any], name: str, number: int) -> str | None:
+    results = [one for one in _list(annotation.get("result")) if isinstance(one, dict) and one.get("type") == "choices"]
+    values = [one.get("value") for one in results]
+    choices = [choice for value in values if isinstance(value, dict) for choice in _list(value.get("choices"))]
+    return _one_choice(choices, name, number)
+
+
+def _one_choice(choices: object, name: str, number: int) -> str | None:
+    # JSON-MIN writes one choice as text and several as {"choices": [...]}.
+    listed = choices.get("choices") if isinstance(choices, dict) else choices
+    found = [listed] if isinstance(listed, str) else _list(listed)
+    if len(found) > 1 or not all(isinstance(choice, str) for choice in found):
+        raise MalformedBatchError(
+            f"{name}, task {number} has the labels {found}, and an annotation has one",
+            fix='choose one label for each text (`choice="single"` in the labelling interface)',
+        )
+    return str(found[0]).strip() or None if found else None
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _checked(
+    rows: list[tuple[str, str, str | None, int]],
+    name: str,
+    unit: str,
+    config: DataConfig,
+    texts: Mapping[str, str] | None,
+) -> pl.DataFrame:
+    if not rows:
+        raise EmptyBatchError(f"{name} holds no rows", fix="fill the file, or move it out of the data folder")
+    checked = []
+    for row_id, cell, label, row in rows:
+        place = f"{name}, {unit} {row}"
+        if not row_id:
+            raise MalformedBatchError(f"{place}: the row has no {ID_COLUMN}", fix="take out rows that were not queued")
+        if not _is_encodable(label or ""):
+            raise MalformedBatchError(f"{place}: the label {label!r} is not text", fix="correct the label")
+        checked.append((row_id, _text(row_id, cell, place, config, texts), label, row))
+    return pl.DataFrame(checked, schema=RETURNED_SCHEMA, orient="row")
+
+
+def _text(row_id: str, cell: str, place: str, config: DataConfig, texts: Mapping[str, str] | None) -> str:
+    restored = _restored(row_id, cell, config)
+    if restored is None and texts is None:
+        raise MalformedBatchError(
+            f"{place}: the text is not the one that was queued as {row_id}",
+            fix="spreadsheets change some texts, such as dates and long numbers: give this row back as it was, "
+            "take it out, or use `ftzard labels import`, which takes texts from the queue",
+        )
+    if texts is None:
+        return restored or ""
+    if row_id not in texts:
+        raise UnknownRowError(
+            f"{place}: no label queue holds the row {row_id!r}",
+            fix="import the file into the project that exported it; a row leaves a queue when its file is queued anew",
+        )
+    # A changed text is the queue's; another row's text means that one column was sorted without the others.
+    if restored is None and _is_encodable(cell) and {_hash(unescaped(cell)), _hash(cell)} & texts.keys():
+        raise MalformedBatchError(
+            f"{place}: the text is that of another row than {row_id}",
+            fix="columns were sorted or moved apart from each other: fill in a fresh export",
+        )
+    return texts[row_id]
+
+
+def _restored(row_id: str, cell: str, config: DataConfig) -> str | None:
+    """The text with this id that a cell shows; None where it shows another."""
+    # A program may have taken the apostrophe for its own mark and away, and a cell's line ends for its own.
+    cells = [unescaped(cell), cell] if _is_encodable(cell) else []
+    candidates = [*cells, *(one.replace("\r\n", "\n") for one in cells)]
+    for candidate in dict.fromkeys(candidates):
+        if _hash(candidate) == row_id:
+            return candidate
+    # What cleaning takes away again does no harm, such as a space at the end.
+    for candidate in normalise_text(pl.Series(candidates, dtype=pl.String), config.cleaning_steps):
+        if _hash(candidate) == row_id:
+            return str(candidate)
+    return None
+
+
+def _hash(text: str) -> str:
+    return str(hash_texts(pl.Series([text], dtype=pl.String))[0])
+
+
+def _is_encodable(text: str) -> bool:
+    """Whether a text holds no half characters (lone surrogates, as JSON can write them)."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,97 @@
+"""Training that goes on from the weights of an adapter instead of from a fresh one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from ftzard.core.adapter import (
+    WEIGHTS_NAME,
+    check_compatible,
+    read_labels,
+    read_lora_config,
+    read_manifest,
+    verify_adapter,
+)
+from ftzard.errors import AdapterCorruptError, AdapterMismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+
+    from ftzard.config import LoraConfig
+    from ftzard.core.base_source import BaseModelIdentity
+    from ftzard.core.classifier import Classifier
+    from ftzard.core.records import AdapterDirectory
+
+# What decides about the shape of the weights and about what they do. Dropout may differ: it is gone after training.
+_FIXED_KEYS = ("r", "lora_alpha", "use_rslora", "use_dora")
+_FIX = (
+    "train with the adapter's value (a study must not search for it either), or from the base model: "
+    "training.retraining.start_from=base"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class WarmStart:
+    """The weights that a training starts from.
+
+    Attributes:
+        weights: By PEFT's names.
+        target_modules: The modules that they are for, as PEFT wrote them down.
+        head: What the head started from, long ago.
+    """
+
+    weights: "Mapping[str, torch.Tensor]"
+    target_modules: tuple[str, ...]
+    head: Literal["label_words", "random"]
+
+    def put_into(self, classifier: "Classifier") -> None:
+        """Put the weights in the place of the fresh ones.
+
+        Raises:
+            AdapterMismatchError: The classifier's adapter is on other modules, or of another shape.
+        """
+        fresh = tuple(classifier.peft_fields("", None)["target_modules"])
+        if fresh != tuple(sorted(self.target_modules)):
+            raise _mismatch("target_modules", sorted(self.target_modules), list(fresh))
+        classifier.load_adapter_weights(self.weights)
+
+
+def read_warm_start(
+    adapter: "AdapterDirectory", base_model: "BaseModelIdentity", lora: "LoraConfig", labels: Sequence[str]
+) -> WarmStart:
+    """Read an adapter to go on from, and check that what is configured now is what it was trained with.
+
+    Args:
+        adapter: Verified here before anything of it is used.
+        base_model: The base model that is configured now.
+        lora: What is configured now.
+        labels: The labels that are trained now, in the order of the outputs.
+
+    Raises:
+        AdapterCorruptError: The directory is not what its manifest or the reference says.
+        AdapterMismatchError: The adapter has another base model, other labels or another LoRA configuration.
+    """
+    from safetensors.torch import load_file
+
+    verified = verify_adapter(adapter.path)
+    if verified.checksum != adapter.checksum:
+        raise AdapterCorruptError(
+            f"the adapter {adapter.path} has the checksum {verified.checksum}, and {adapter.checksum} was expected",
+            fix="restore the version that is meant (for example with `dvc checkout`)",
+        )
+    own = read_labels(adapter.path)
+    check_compatible(read_manifest(adapter.path), base_model, own.labels, labels)
+    trained_with = read_lora_config(adapter.path)
+    for key in _FIXED_KEYS:
+        if getattr(trained_with, key) != getattr(lora, key):
+            raise _mismatch(key, getattr(trained_with, key), getattr(lora, key))
+    return WarmStart(load_file(adapter.path / WEIGHTS_NAME), trained_with.target_modules, own.head)
+
+
+def _mismatch(key: str, adapters: Any, configured: Any) -> AdapterMismatchError:
+    return AdapterMismatchError(
+        f"the adapter to go on from was trained with {key}={adapters}, and training.lora.{key} is {configured}",
+        fix=_FIX,
+    )

@@ -1,0 +1,306 @@
+"""The labels of a project: what is to be labelled, what people said, and what becomes of it.
+
+Queues are what `label_queue` stored, one for each incoming file. What people say is kept as they say it, below
+`data/annotations/`; what the majority says goes into `data/labelled/annotations.csv`, which `raw_data` reads as any
+other labelled batch. A filled-in queue that somebody puts into `data/labelled/` themselves counts as well.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+
+import polars as pl
+from filelock import FileLock
+
+from ftzard.config import FtzardConfig
+from ftzard.core.annotation_store import append_annotations, check_annotator, read_annotations, write_whole
+from ftzard.core.annotations import (
+    ANNOTATION_SCHEMA,
+    Agreement,
+    Resolution,
+    agreements,
+    latest_annotations,
+    resolve,
+)
+from ftzard.core.evaluation_report import Interval
+from ftzard.core.label_answers import answers
+from ftzard.core.label_files import (
+    label_csv,
+    label_studio_interface,
+    label_studio_tasks,
+    queued_rows,
+    read_label_queues,
+)
+from ftzard.core.live_accuracy import LiveAccuracy, live_accuracy
+from ftzard.core.reading import files_below, read_returned_labels
+from ftzard.core.records import ASSETS_DIR, LabelQueue
+from ftzard.core.returned_labels import LABEL_STUDIO_SUFFIX, is_label_file, read_label_csv, read_label_studio
+from ftzard.errors import (
+    MalformedBatchError,
+    OutputExistsError,
+    StorageError,
+)
+
+ExportFormat = Literal["csv", "label-studio"]
+
+_QUEUES_DIR: Final = "label_queue"
+_ANNOTATIONS_DIR: Final = "annotations"
+_RESOLVED_NAME: Final = "annotations.csv"
+
+
+@dataclass(frozen=True)
+class LabelStatus:
+    """Where the labelling of a project stands.
+
+    Attributes:
+        num_queues: Incoming files that have a queue.
+        rows: One row for each strategy: `strategy`, `queued`, `labelled` and `open`, both arms together.
+        num_control: Rows of the control arms, and how many of them are labelled.
+        ties: As in `Resolution`: rows whose annotators disagree without a majority.
+        contradicted: Text hashes of rows to which files in the folder for labelled data give several labels.
+        live: Champion version -> how good it is on what comes in; only those with labelled control rows.
+        agreements: For each two people who labelled the same rows.
+    """
+
+    num_queues: int
+    rows: pl.DataFrame
+    num_control: tuple[int, int]
+    ties: pl.DataFrame
+    contradicted: tuple[str, ...]
+    live: Mapping[str, LiveAccuracy]
+    agreements: tuple[Agreement, ...]
+
+    def lines(self) -> Iterator[str]:
+        """The same for a person to read; nothing says which row is in which arm."""
+        totals = self.rows.select(pl.col("queued", "labelled", "open").sum()).row(0)
+        yield "{} row(s) of {} file(s) queued: {} labelled, {} open".format(totals[0], self.num_queues, *totals[1:])
+        for strategy, queued, labelled, waiting in self.rows.iter_rows():
+            yield f"  {strategy}: {queued} queued, {labelled} labelled, {waiting} open"
+        yield f"  of them drawn at random: {self.num_control[0]} queued, {self.num_control[1]} labelled"
+        for version, live in self.live.items():
+            yield f"live accuracy of champion {version}: {_told(live.accuracy)} on {live.num_control} random row(s)"
+            if live.gain is not None:
+                yield f"  errors found by choosing rows, beyond chance: {_told(live.gain)} a label"
+        if not self.live:
+            yield "live accuracy: not known before rows that were drawn at random are labelled"
+        for one in self.agreements:
+            kappa = "not defined" if one.kappa is None else f"{one.kappa:.2f}"
+            first, second = one.annotators
+            yield f"{first} and {second}: agree on {one.observed:.0%} of {one.num_rows} row(s), Cohen's kappa {kappa}"
+        for text_hash, labels in self.ties.iter_rows():
+            yield f"tie, stays open: {text_hash} ({' / '.join(labels)})"
+        for text_hash in self.contradicted:
+            yield f"label files contradict each other, stays open: {text_hash}"
+
+
+@dataclass(frozen=True)
+class LabelImport:
+    """What an import changed.
+
+    Attributes:
+        num_new: Rows that this person labelled for the first time.
+        num_corrected: Rows that they labelled otherwise before.
+        num_unchanged: Rows that they labelled just so before.
+        num_empty: Rows without a label.
+        resolution: What all annotations of the project now come to.
+    """
+
+    num_new: int
+    num_corrected: int
+    num_unchanged: int
+    num_empty: int
+    resolution: Resolution
+
+
+def label_status(project_dir: Path, config: FtzardConfig) -> LabelStatus:
+    """Say where the labelling stands.
+
+    Raises:
+        FtzardError: A queue, an annotation or a label file cannot be read.
+    """
+    queues = _queues(project_dir, config)
+    queued = queued_rows(queues)
+    annotations = read_annotations(_annotations_dir(project_dir, config))
+    labels, contradicted = _known_labels(project_dir, config)
+    is_labelled = pl.col("text_hash").is_in(labels["text_hash"].implode())
+    rows = queued.group_by("strategy").agg(queued=pl.len(), labelled=is_labelled.sum(), open=(~is_labelled).sum())
+    control = queued.filter(pl.col("arm") == "control")
+    sidecars = [queue.sidecar for queue in queues.values()]
+    versions = sorted(queued["champion_version"].unique(), key=lambda version: (len(version), version))
+    live = {version: live_accuracy(sidecars, labels, version) for version in versions}
+    return LabelStatus(
+        num_queues=len(queues),
+        rows=rows.sort("strategy"),
+        num_control=(control.height, control.filter(is_labelled).height),
+        ties=resolve(annotations).ties,
+        contradicted=contradicted,
+        live={version: measured for version, measured in live.items() if measured is not None},
+        agreements=agreements(annotations),
+    )
+
+
+def export_open_rows(
+    project_dir: Path, config: FtzardConfig, output: Path, export_format: ExportFormat = "csv"
+) -> tuple[int, tuple[Path, ...]]:
+    """Write all rows that wait for a label into one file, those of a queue together and in its order.
+
+    Args:
+        project_dir: The project folder.
+        config: Says where things are.
+        output: A file that does not exist yet.
+        export_format: `csv`, or `label-studio`, which also writes the labelling interface beside it.
+
+    Returns:
+        The number of rows and the files; none where no row is open.
+
+    Raises:
+        OutputExistsError: A file is there: somebody may have filled it in.
+        FtzardError: A queue or a label file cannot be read.
+    """
+    queues = _queues(project_dir, config)
+    labels, _ = _known_labels(project_dir, config)
+    rows = queued_rows(queues).join(labels, on="text_hash", how="anti", maintain_order="left")
+    files = {output: label_csv(rows.drop("strategy"))}
+    if export_format == "label-studio":
+        interface = label_studio_interface(_label_set(queues.values(), config))
+        files = {output: label_studio_tasks(rows), output.with_suffix(".xml"): interface}
+    if rows.is_empty():
+        return 0, ()
+    for path in files:
+        if path.exists():
+            raise OutputExistsError(
+                f"{path} exists, and somebody may have filled it in", fix="import or move it, or give another --output"
+            )
+    for path, data in files.items():
+        write_whole(path, data, replace=False)
+    return rows.height, tuple(files)
+
+
+def import_labels(
+    project_dir: Path, config: FtzardConfig, path: Path, annotator: str, *, now: datetime | None = None
+) -> LabelImport:
+    """Take in what one person said, all of the file or nothing.
+
+    The same file again changes nothing; another label for a row that this person labelled before corrects them.
+
+    Args:
+        project_dir: The project folder.
+        config: Says where things are and which labels there are.
+        path: A filled-in queue or export (CSV), or Label Studio's export (JSON), wherever it lies.
+        annotator: Who filled it in.
+        now: When; the current time by default.
+
+    Raises:
+        AnnotatorNameError: The name cannot be part of a file's name.
+        ConflictingLabelsError: The file gives a row several labels.
+        UnknownLabelError: A label is none of the project's.
+        UnknownRowError: A row is in no queue.
+        FtzardError: The file, a queue or an annotation cannot be read.
+    """
+    check_annotator(annotator)
+    queues = _queues(project_dir, config)
+    queued = queued_rows(queues)
+    returned = _read_file(path, config, dict(queued.select("text_hash", "text").iter_rows()))
+    said = answers(returned, path.name, _label_set(queues.values(), config), config.data.label_mapping)
+    with _locked(project_dir):
+        folder = _annotations_dir(project_dir, config)
+        before = read_annotations(folder)
+        changed = _changed(said, before, annotator)
+        at = now or datetime.now(UTC)
+        new = _annotations(changed, queued, annotator, at)
+        if new.height:
+            append_annotations(folder, new, annotator, at)
+        resolution = resolve(pl.concat([before, new]))
+        _write_resolved(resolution, project_dir, config)
+    num_corrected = changed["before"].drop_nulls().len()
+    return LabelImport(
+        num_new=changed.height - num_corrected,
+        num_corrected=num_corrected,
+        num_unchanged=said.height - changed.height,
+        num_empty=returned["text_hash"].n_unique() - said.height,
+        resolution=resolution,
+    )
+
+
+def _told(interval: Interval) -> str:
+    return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def _annotations_dir(project_dir: Path, config: FtzardConfig) -> Path:
+    return project_dir / config.versioning.data_dir / _ANNOTATIONS_DIR
+
+
+def _queues(project_dir: Path, config: FtzardConfig) -> dict[str, LabelQueue]:
+    return read_label_queues(project_dir / config.versioning.data_dir / ASSETS_DIR / _QUEUES_DIR)
+
+
+def _label_set(queues: Iterable[LabelQueue], config: FtzardConfig) -> tuple[str, ...]:
+    """The labels that may be given: those configured, otherwise those that the champions of the queues tell apart."""
+    return config.data.labels or tuple(dict.fromkeys(label for queue in queues for label in queue.labels))
+
+
+def _read_file(path: Path, config: FtzardConfig, texts: Mapping[str, str]) -> pl.DataFrame:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be read: {error.strerror}", fix="look at the file and its permissions"
+        ) from error
+    if path.suffix.lower() == LABEL_STUDIO_SUFFIX:
+        return read_label_studio(data, path.name, config.data, texts).rows
+    if is_label_file(data):
+        return read_label_csv(data, path.name, config.data, texts).rows
+    raise MalformedBatchError(
+        f"{path.name} has no column with the ids of a label queue in its first row",
+        fix="give a file that `ftzard labels export` or `label_queue` wrote, with its columns, or Label Studio's JSON",
+    )
+
+
+def _changed(said: pl.DataFrame, annotations: pl.DataFrame, annotator: str) -> pl.DataFrame:
+    """What a person says otherwise than before or for the first time; `before` is the label of before, or null."""
+    own = latest_annotations(annotations.filter(pl.col("annotator") == annotator)).select("text_hash", before="label")
+    compared = said.join(own, on="text_hash", how="left", maintain_order="left")
+    return compared.filter(pl.col("before").ne_missing(pl.col("label")))
+
+
+def _annotations(changed: pl.DataFrame, queued: pl.DataFrame, annotator: str, at: datetime) -> pl.DataFrame:
+    rows = changed.select("text_hash", "label").join(queued, on="text_hash", maintain_order="left")
+    rows = rows.with_columns(annotator=pl.lit(annotator), annotated_at=pl.lit(at.astimezone(UTC)))
+    return rows.select(ANNOTATION_SCHEMA.names()).cast(ANNOTATION_SCHEMA)
+
+
+def _known_labels(project_dir: Path, config: FtzardConfig) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """What all label files in the folder for labelled data say: `text_hash` and `label`; and where they disagree."""
+    found = [pl.DataFrame(schema={"text_hash": pl.String, "label": pl.String})]
+    for path in sorted(files_below(project_dir, config.data.labelled_dir)):
+        returned = read_returned_labels(path.read_bytes(), path.relative_to(project_dir).as_posix(), config.data)
+        if returned is not None:
+            found.append(returned.rows.drop_nulls("label").select("text_hash", "label"))
+    labels = pl.concat(found).with_columns(pl.col("label").replace(dict(config.data.label_mapping))).unique()
+    is_contradicted = pl.len().over("text_hash") > 1
+    contradicted = labels.filter(is_contradicted)["text_hash"].unique().sort()
+    return labels.filter(~is_contradicted).sort("text_hash"), tuple(contradicted)
+
+
+def _write_resolved(resolution: Resolution, project_dir: Path, config: FtzardConfig) -> None:
+    """Bring the file that `raw_data` reads along, also after an import that was killed half-way."""
+    path = project_dir / config.data.labelled_dir / _RESOLVED_NAME
+    if resolution.labels.is_empty():
+        path.unlink(missing_ok=True)
+        return
+    data = label_csv(resolution.labels)
+    # An unchanged file is not touched, so that nobody takes it for news.
+    if not path.exists() or path.read_bytes() != data:
+        write_whole(path, data, replace=True)
+
+
+@contextmanager
+def _locked(project_dir: Path) -> Iterator[None]:
+    """One import at a time: each writes the majority of all."""
+    folder = project_dir / ".ftzard"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "labels.lock"):
+        yield

@@ -1,0 +1,143 @@
+"""Two hundred files in every state a file can be in, and a daemon that is killed in between."""
+
+import random
+import threading
+import time
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+from tests.dagster_dev import DagsterDev, choose_experiment, dagster_dev, runs, times_made
+from tests.project_scenario import copy_of
+
+from ftzard.core.intake import content_key
+
+EXPERIMENT = """\
+# @package _global_
+defaults:
+  - override /model: tiny_random
+training:
+  learning_rate: 1e-3
+  lora: {r: 4, lora_alpha: 8}
+evaluation:
+  num_bootstrap_samples: 200
+tracking:
+  experiment: tiny
+automation:
+  settle_s: 2
+"""
+BROKEN = ("", "text\n", "message\nhello\n", 'text\n"never closed\n')
+NUM_FILES = 200
+
+
+def good(number: int) -> str:
+    return f"text\nThe weather of day {number} was lovely\nThe soup of day {number} was awful\n"
+
+
+class Drops:
+    """What is put into the folder, in a random order: some twice, some renamed, some slowly, some broken."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rng = random.Random(0)  # noqa: S311
+        kinds = ["good"] * 130 + ["again"] * 20 + ["renamed"] * 20 + ["slow"] * 15 + ["broken"] * 15
+        assert len(kinds) == NUM_FILES
+        self.rng.shuffle(kinds)
+        self.todo = list(enumerate(kinds))
+        self.contents: set[str] = set()
+        self.num_broken = 0
+        self.writers: list[threading.Thread] = []
+        folder.mkdir(parents=True)
+
+    def drop(self, count: int) -> None:
+        """Drop the next files."""
+        wave, self.todo = self.todo[:count], self.todo[count:]
+        for number, kind in wave:
+            getattr(self, f"_{kind}")(number, self.folder / f"file-{number}.csv")
+
+    def finish(self) -> None:
+        for writer in self.writers:
+            writer.join()
+
+    def _good(self, number: int, path: Path) -> None:
+        self.contents.add(good(number))
+        path.write_text(good(number))
+
+    def _again(self, number: int, path: Path) -> None:
+        self._good(number, path)
+        path.with_name(f"copy-of-{path.name}").write_text(self.rng.choice(sorted(self.contents)))
+
+    def _renamed(self, number: int, path: Path) -> None:
+        self._good(number, path)
+        path.rename(path.with_name(f"renamed-{path.name}"))
+
+    def _slow(self, number: int, path: Path) -> None:
+        self.contents.add(good(number))
+        writer = threading.Thread(target=_write_slowly, args=(path, good(number)))
+        writer.start()
+        self.writers.append(writer)
+
+    def _broken(self, number: int, path: Path) -> None:
+        del number
+        self.num_broken += 1
+        path.write_text(self.rng.choice(BROKEN))
+
+
+def _write_slowly(path: Path, content: str) -> None:
+    """Half of it, flushed, a pause longer than a file has to settle, and the rest."""
+    with path.open("w") as file:
+        file.write(content[: len(content) // 2])
+        file.flush()
+        time.sleep(8)
+        file.write(content[len(content) // 2 :])
+
+
+@pytest.mark.slow
+def test_each_good_content_of_200_files_is_predicted_exactly_once_although_the_daemon_is_killed_twice(
+    materialized_project: Path, tmp_path: Path
+) -> None:
+    project = copy_of(materialized_project, tmp_path)
+    choose_experiment(project, EXPERIMENT)
+    drops = Drops(project / "data" / "incoming")
+    with dagster_dev(project) as dev:
+        drops.drop(60)
+        dev.wait_for("run at work", lambda: _serving(project))
+        dev.kill()
+        drops.drop(60)
+        dev.start()
+        _rename_some(project)
+        drops.drop(40)
+        dev.wait_for("run at work again", lambda: _serving(project))
+        dev.kill()
+        dev.start()
+        drops.drop(NUM_FILES)
+        drops.finish()
+        _wait_until_done(dev, project, len(drops.contents))
+        time.sleep(20)  # Enough for what would be asked for a second time to be asked for.
+    for name in ("incoming_predictions", "label_queue"):
+        made = times_made(project, name)
+        assert len(made) == len(drops.contents)
+        assert set(made.values()) == {1}, {key: count for key, count in made.items() if count != 1}
+    stored = list((project / "data" / "assets" / "incoming_predictions").glob("*.parquet"))
+    assert sum(pl.read_parquet(path).height for path in stored) == 2 * len(drops.contents)
+    rejected = project / "data" / "rejected"
+    assert len(list(rejected.glob("*.csv"))) == len(list(rejected.glob("*.reason.txt"))) == drops.num_broken
+    left = {content_key(path) for path in (project / "data" / "incoming").iterdir()}
+    assert left == set(made)
+
+
+def _serving(project: Path) -> bool:
+    return bool(runs(project, job_name="ftzard_serving", statuses=[dg.DagsterRunStatus.STARTED]))
+
+
+def _rename_some(project: Path) -> None:
+    for path in sorted((project / "data" / "incoming").glob("file-1*.csv"))[:5]:
+        path.rename(path.with_name(f"later-{path.name}"))
+
+
+def _wait_until_done(dev: DagsterDev, project: Path, num_contents: int) -> None:
+    def is_done() -> bool:
+        return len(times_made(project, "label_queue")) >= num_contents and not _serving(project)
+
+    dev.wait_for(f"{num_contents} label queues", is_done, timeout_s=600)

@@ -14,7 +14,7 @@ from ftzard.definitions import DEFAULT_NAME, build_definitions, make_pipeline
 from ftzard.sensors import LABELLED_BATCHES
 
 DATA = ["raw_data", "cleaned", "splits", DECISION]
-TRAINING = ["lora_adapter", "predictions", "metrics", "champion"]
+TRAINING = ["tuned_hyperparameters", "lora_adapter", "predictions", "metrics", "champion"]
 CHECKS = {"cleaned": "examples_fit_the_schema", "splits": "splits_are_disjoint"}
 
 
@@ -46,7 +46,9 @@ class Project:
         for name in names:
             if name in self.failing:
                 return
-            self._report(name, {DECISION: self.decision}.get(name, f"{name} {self.batches}"))
+            # Without a study the hyperparameters never change.
+            versions = {DECISION: self.decision, "tuned_hyperparameters": "none"}
+            self._report(name, versions.get(name, f"{name} {self.batches}"))
             if name in CHECKS:
                 passed = name not in self.failing_checks
                 check = dg.AssetCheckEvaluation(

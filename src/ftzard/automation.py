@@ -54,6 +54,8 @@ def conditions(pipeline: Pipeline) -> Mapping[str, _Condition]:
         "cleaned": _WHEN_INPUTS_CHANGE,
         "splits": _WHEN_INPUTS_CHANGE,
         DECISION: _WHEN_INPUTS_CHANGE | _DAILY,
+        # Both: without a study the hyperparameters never change.
+        "tuned_hyperparameters": _when_decided(pipeline),
         "lora_adapter": _when_decided(pipeline),
         # What else these read may change without them having to follow.
         "predictions": _led_by("lora_adapter", pipeline),

@@ -229,6 +229,9 @@ class SearchDimension:
             if self.low is None or self.high is None or self.low > self.high:
                 message = f"must give low and high with low <= high, not {self.low} and {self.high}"
                 raise ValueError(message)
+            if self.integer and not (self.low.is_integer() and self.high.is_integer()):
+                message = f"must give whole numbers where integer is true, not {self.low} and {self.high}"
+                raise ValueError(message)
             if self.log and self.low <= 0:
                 message = f"must have low above 0 where log is true, not {self.low}"
                 raise ValueError(message)

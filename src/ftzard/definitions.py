@@ -20,13 +20,19 @@ from ftzard.assets.labelling import label_queue
 from ftzard.assets.pipeline import Pipeline
 from ftzard.assets.serving import incoming, incoming_predictions
 from ftzard.assets.training import lora_adapter
+from ftzard.assets.tuning import tuned_hyperparameters
 from ftzard.automation import automation_sensor, conditions
 from ftzard.composition import to_dict
 from ftzard.config import FtzardConfig
 from ftzard.errors import ConfigError
 from ftzard.io_managers.adapter import AdapterIOManager
 from ftzard.io_managers.committing import ManagerType, define_io_manager
-from ftzard.io_managers.document import DecisionIOManager, ReportIOManager, VerdictIOManager
+from ftzard.io_managers.document import (
+    DecisionIOManager,
+    HyperparametersIOManager,
+    ReportIOManager,
+    VerdictIOManager,
+)
 from ftzard.io_managers.label_queue import LabelQueueIOManager
 from ftzard.io_managers.parquet import FrameIOManager, RecordIOManager
 from ftzard.resources.configuration import ConfigurationResource
@@ -41,7 +47,17 @@ from ftzard.sensors import (
 )
 
 DEFAULT_NAME = "ftzard"
-SPINE = (raw_data, cleaned, splits, retrain_decision, lora_adapter, predictions, metrics, champion)
+SPINE = (
+    raw_data,
+    cleaned,
+    splits,
+    retrain_decision,
+    tuned_hyperparameters,
+    lora_adapter,
+    predictions,
+    metrics,
+    champion,
+)
 # One partition for each file that comes in.
 SERVING = (incoming, incoming_predictions, label_queue)
 CHECKS = (examples_fit_the_schema, splits_are_disjoint, adapter_beats_baseline)
@@ -53,6 +69,7 @@ IO_MANAGERS: Mapping[str, ManagerType] = {
     "report": ReportIOManager,
     "verdict": VerdictIOManager,
     "decision": DecisionIOManager,
+    "hyperparameters": HyperparametersIOManager,
     "queue": LabelQueueIOManager,
 }
 

@@ -150,3 +150,11 @@ class LabelSetChangedError(FtzardError):
 
 class NoChampionError(FtzardError):
     """There is no champion to serve with."""
+
+
+class TuningStorageError(FtzardError):
+    """The storage of Optuna's studies cannot be reached or refused a call."""
+
+
+class NoFinishedTrialError(FtzardError):
+    """No trial of a study came to its end, so that there is nothing to choose from."""

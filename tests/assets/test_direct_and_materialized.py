@@ -12,6 +12,7 @@ from ftzard.assets.data import cleaned, raw_data, splits
 from ftzard.assets.evaluation import metrics, predictions
 from ftzard.assets.step import Step
 from ftzard.assets.training import lora_adapter
+from ftzard.assets.tuning import tuned_hyperparameters
 from ftzard.composition import compose
 from ftzard.core.adapter import verify_adapter
 from ftzard.core.evaluation_report import EvaluationReport
@@ -28,7 +29,7 @@ def direct(materialized_project: Path, tmp_path_factory: pytest.TempPathFactory)
     raw = raw_data(step=Step(config, materialized_project)).value
     clean = cleaned(raw, step).value
     parts = splits(clean, step).value
-    adapter = lora_adapter(parts, step).value
+    adapter = lora_adapter(parts, tuned_hyperparameters(parts, step).value, step).value
     answers = predictions(adapter, parts, step).value
     report = metrics(answers, parts, step).value
     assert not list(folder.rglob("*.db"))

@@ -22,10 +22,12 @@ def predictions(lora_adapter: AdapterDirectory, splits: Splits, step: Step) -> S
 
     One row per example: hash of the text, true label, predicted label, and probability and logit of each label.
     """
+    from ftzard.core.adapter import config_for
     from ftzard.core.inference import predict
     from ftzard.core.predictions import labels_of_predictions
 
-    value = predict(lora_adapter, splits.test, step.config)
+    # A study may have chosen something about the model, such as its prompt's length.
+    value = predict(lora_adapter, splits.test, config_for(lora_adapter, step.config))
     return StepResult(
         value=value,
         metadata={"labels": ", ".join(labels_of_predictions(value)), "adapter": lora_adapter.checksum},

@@ -1,13 +1,13 @@
 """What an asset function takes and returns: plain values, so that a test can call it."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ftzard.config import FtzardConfig
+from ftzard.core.child_run import OpenChild, untracked
 from ftzard.core.intake import STAGING_DIR
 from ftzard.core.versions import AssetValue
 from ftzard.resources.serving_records import ServingRecords
@@ -20,40 +20,6 @@ T_co = TypeVar("T_co", bound=AssetValue, covariant=True)
 
 def _report_nowhere(metrics: Mapping[str, float], step: int) -> None:
     """Nobody is watching a function that was called directly."""
-
-
-class ChildRun(Protocol):
-    """What a part of a step, such as a trial of a study, may write down of itself; a `TrackedRun` is one."""
-
-    def log_params(self, params: Mapping[str, object]) -> None:
-        """Log parameters."""
-
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Log metrics at once."""
-
-    def report(self, metrics: Mapping[str, float], step: int) -> None:
-        """Log metrics at a training step, soon."""
-
-    def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Set tags."""
-
-
-class _UntrackedRun:
-    """Takes everything and keeps nothing."""
-
-    def log_params(self, params: Mapping[str, object]) -> None: ...
-
-    def log_metrics(self, metrics: Mapping[str, float]) -> None: ...
-
-    def report(self, metrics: Mapping[str, float], step: int) -> None: ...
-
-    def set_tags(self, tags: Mapping[str, str]) -> None: ...
-
-
-@contextmanager
-def _untracked(name: str) -> Iterator[ChildRun]:
-    del name
-    yield _UntrackedRun()
 
 
 @dataclass(frozen=True)
@@ -78,7 +44,7 @@ class Step:
     project_dir: Path
     report: Callable[[Mapping[str, float], int], None] = _report_nowhere
     provenance: Mapping[str, str] = field(default_factory=dict)
-    open_child: Callable[[str], AbstractContextManager[ChildRun]] = _untracked
+    open_child: OpenChild = untracked
     registry: "AdapterRegistry | None" = None
     run_id: str = ""
     previous_version: str | None = None

@@ -7,11 +7,11 @@ from ftzard.assets.gpu import GPU_POOL, GPU_TAGS
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
 from ftzard.core.cleaning import labels_of
+from ftzard.core.hyperparameters import TunedHyperparameters, with_values
 from ftzard.core.records import AdapterDirectory, Splits
 
 if TYPE_CHECKING:
     from ftzard.core.progress import Progress
-    from ftzard.core.retraining import RetrainingPlan
 
 
 def _num_new_labels(splits: Splits, step: Step) -> int:
@@ -51,55 +51,52 @@ def _predecessor_version(step: Step) -> str:
     after=("retrain_decision",),
     mlflow_step_of=_training_or_retraining,
 )
-def lora_adapter(splits: Splits, step: Step) -> StepResult[AdapterDirectory]:
+def lora_adapter(
+    splits: Splits, tuned_hyperparameters: TunedHyperparameters, step: Step
+) -> StepResult[AdapterDirectory]:
     """A PEFT adapter for sequence classification, trained on the train split.
 
     A directory: `adapter_model.safetensors`, `adapter_config.json`, the tokenizer's and the labels' files, and
     `manifest.json` with the base model, the data commit, the configuration and the checksum of each file.
     """
     from ftzard.core.figures import loss_curve
+    from ftzard.core.retraining import PREDECESSOR_KEY, training_start
     from ftzard.core.training import train_adapter
 
     def report(progress: "Progress") -> None:
         if progress.loss is not None:
             step.report({"loss": progress.loss, "tokens_per_s": progress.tokens_per_s}, progress.done)
 
-    labels = labels_of(splits.train, step.config.data)
-    plan, options = _plan(splits, step)
-    planned = Splits(plan.examples, splits.validation, splits.test)
-    result = train_adapter(planned, step.config, labels, step.new_directory(), on_progress=report, **options)
+    config = with_values(step.config, tuned_hyperparameters.values)
+    labels = labels_of(splits.train, config.data)
+    start = training_start(splits.train, config.training, step.registry)
+    followed = {PREDECESSOR_KEY: start.predecessor.checksum} if start.predecessor else {}
+    result = train_adapter(
+        Splits(start.plan.examples, splits.validation, splits.test),
+        config,
+        labels,
+        step.new_directory(),
+        on_progress=report,
+        provenance={**step.provenance, **followed},
+        initial=start.initial,
+    )
     return StepResult(
         value=result.adapter,
         metadata={
-            "trained": plan.sentence,
+            "trained": start.plan.sentence,
             "validation": result.validation,
             "head_reason": result.head_reason or "as configured",
         },
         metrics={
             "seconds": result.seconds,
-            "num_train_examples": plan.examples.height,
+            "num_train_examples": start.plan.examples.height,
             "tokens_per_s_overall": result.tokens_per_s,
             "num_truncated": result.num_truncated,
             "num_trainable_parameters": result.num_trainable_parameters,
             "num_parameters": result.num_parameters,
         },
-        params={"head": result.head, "device": result.device, "dtype": result.dtype, "labels": labels},
+        params={"head": result.head, "device": result.device, "dtype": result.dtype, "labels": labels}
+        | ({"tuned": tuned_hyperparameters.values} if tuned_hyperparameters.values else {}),
         figures={"loss curve": loss_curve(result.curve, result.validation)},
         tags={"ftzard.num_new_labels": str(_num_new_labels(splits, step))},
     )
-
-
-def _plan(splits: Splits, step: Step) -> "tuple[RetrainingPlan, dict[str, Any]]":
-    """What to train on, and what `train_adapter` should know of the champion it follows."""
-    from ftzard.core.retraining import PREDECESSOR_KEY, find_predecessor, retraining_plan
-
-    before = find_predecessor(splits.train, step.registry) if step.registry else None
-    training = step.config.training
-    seen = before.train_hashes if before else None
-    plan = retraining_plan(splits.train, seen, training.retraining, training.seed)
-    if step.registry is None or before is None:
-        return plan, {"provenance": step.provenance}
-    return plan, {
-        "provenance": {**step.provenance, PREDECESSOR_KEY: before.adapter.checksum},
-        "initial": step.registry.load(before.adapter) if plan.continues else None,
-    }

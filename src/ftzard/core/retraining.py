@@ -18,7 +18,7 @@ from ftzard.core.champion_records import AdapterEvidence, RegisteredAdapter
 from ftzard.errors import RegistryVersionError
 
 if TYPE_CHECKING:
-    from ftzard.config import RetrainingConfig
+    from ftzard.config import RetrainingConfig, TrainingConfig
     from ftzard.core.records import AdapterDirectory
 
 # Where an adapter's manifest names the checksum of its predecessor, among its provenance.
@@ -79,6 +79,35 @@ class RetrainingPlan:
         times = (self.examples.height - self.num_old) // self.num_new if self.num_new else 1
         repeated = f", each {times} times" if times > 1 else ""
         return f"from {start} on {self.num_new} new example(s){repeated} and {self.num_old} old one(s)"
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingStart:
+    """Where a training starts from.
+
+    Attributes:
+        plan: What is trained on.
+        predecessor: The champion that it follows; None where there is none.
+        initial: The adapter whose weights it goes on from; None: a fresh one.
+    """
+
+    plan: RetrainingPlan
+    predecessor: RegisteredAdapter | None
+    initial: "AdapterDirectory | None"
+
+
+def training_start(train: pl.DataFrame, config: "TrainingConfig", lineage: Lineage | None) -> TrainingStart:
+    """Decide what a training is to see, and from which weights it starts.
+
+    Args:
+        train: `EXAMPLE_SCHEMA`, distinct texts.
+        config: Its `retraining` and its seed.
+        lineage: The model registry; None where there is none.
+    """
+    before = find_predecessor(train, lineage) if lineage else None
+    plan = retraining_plan(train, before.train_hashes if before else None, config.retraining, config.seed)
+    initial = lineage.load(before.adapter) if lineage and before and plan.continues else None
+    return TrainingStart(plan, before.adapter if before else None, initial)
 
 
 def find_predecessor(train: pl.DataFrame, lineage: Lineage) -> Predecessor | None:

@@ -169,7 +169,7 @@ def fitted_classifier(
     Raises:
         FtzardError: As `train_adapter`.
     """
-    _check_training_labels(splits.train, labels)
+    check_training_labels(splits.train, labels)
     start = read_warm_start(initial, base.identity, config.training.lora, labels) if initial else None
     words = label_words(labels, config.model)
     template = PromptTemplate.from_parts(config.model.prompt_template, words, config.model.max_length)
@@ -187,7 +187,13 @@ def fitted_classifier(
             yield FittedClassifier(classifier, record, head, words, train.prompts.num_truncated)
 
 
-def _check_training_labels(train: "pl.DataFrame", labels: Sequence[str]) -> None:
+def check_training_labels(train: "pl.DataFrame", labels: Sequence[str]) -> None:
+    """Check that there is something to tell apart.
+
+    Raises:
+        TooFewExamplesError: `train` is empty.
+        SingleClassError: There is only one label, or only one occurs in `train`.
+    """
     if train.is_empty():
         raise TooFewExamplesError(
             "there are no training examples", fix="add labelled data, or raise data.train_fraction"

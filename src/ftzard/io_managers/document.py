@@ -7,6 +7,7 @@ from typing import ClassVar, TypeVar
 from ftzard.core.documents import JsonDocument
 from ftzard.core.evaluation_report import EvaluationReport
 from ftzard.core.gate import PromotionVerdict
+from ftzard.core.hyperparameters import TunedHyperparameters
 from ftzard.core.retrain_decision import RetrainDecision
 from ftzard.errors import StorageError
 from ftzard.io_managers.committing import CommittingIOManager
@@ -56,6 +57,14 @@ class DecisionIOManager(DocumentIOManager):
 
     document = RetrainDecision
     artifact = "decision.json"
+    commits = False
+
+
+class HyperparametersIOManager(DocumentIOManager):
+    """`TunedHyperparameters`; the study itself is in Optuna's storage."""
+
+    document = TunedHyperparameters
+    artifact = "hyperparameters.json"
     commits = False
 
 

@@ -10,13 +10,15 @@ import dagster as dg
 
 from ftzard.composition import compose
 from ftzard.dagster_instance import project_instance
-from ftzard.definitions import SPINE, build_definitions
+from ftzard.definitions import IO_MANAGERS, SPINE, build_definitions
 from ftzard.errors import FtzardError
 from ftzard.materialization import Materialization, materialize
 from ftzard.resources.tracking import Tracking
 
 TINY = ("experiment=tiny",)
 NAMES = tuple(asset.name for asset in SPINE)
+# The others are facts about a run, and make no data commit.
+COMMITTED = tuple(asset.name for asset in SPINE if IO_MANAGERS[asset.io].commits)
 
 
 def copy_of(project: Path, folder: Path) -> Path:

@@ -85,7 +85,8 @@ def test_materialize_says_what_it_did_and_then_that_there_is_nothing_to_do(
     first = _call("materialize", "--project", str(project), "experiment=tiny")
     assert first.exit_code == 0, first.output
     assert "Materialized metrics, champion in Dagster run" in first.stdout
-    assert "Unchanged: raw_data, cleaned, splits, retrain_decision, lora_adapter, predictions." in first.stdout
+    unchanged = "raw_data, cleaned, splits, retrain_decision, tuned_hyperparameters, lora_adapter, predictions"
+    assert f"Unchanged: {unchanged}." in first.stdout
     second = _call("materialize", "--project", str(project), "experiment=tiny")
     assert second.exit_code == 0
     assert second.stdout.startswith("Nothing to do")

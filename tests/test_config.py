@@ -84,7 +84,7 @@ def test_fractions_that_sum_to_one_are_taken_and_others_refused(train: float, sh
 def test_a_project_path_never_leads_out_of_the_project(path: str) -> None:
     leads_out = path.startswith("/") or ".." in path.split("/")
     try:
-        validate({"data": {"raw_dir": path}})
+        validate({"versioning": {"data_dir": path}})
     except ConfigError as error:
         assert leads_out, error  # noqa: PT017  # both outcomes are promised, each for its own paths
     else:

@@ -17,14 +17,36 @@ import pytest
 from ftzard.composition import compose
 from ftzard.config import FtzardConfig, TrackingConfig, TrainingConfig
 from ftzard.core.evaluation_report import EvaluationReport
+from ftzard.core.gate import PromotionVerdict
+from ftzard.core.hyperparameters import TunedHyperparameters
 from ftzard.core.records import AdapterDirectory, Cleaned, Splits
+from ftzard.core.retrain_decision import RetrainDecision
 from ftzard.dagster_instance import project_instance
 from ftzard.definitions import build_definitions, defs
 from ftzard.errors import ConfigError
 from ftzard.resources.tracking import Tracking
 
 _REPOSITORY = Path(__file__).parents[1]
-_SPINE = ("raw_data", "cleaned", "splits", "lora_adapter", "predictions", "metrics")
+_STEPS = {
+    "raw_data": "DATA_INGESTION",
+    "cleaned": "DATA_CLEANING",
+    "splits": "DATA_PROCESSING",
+    "retrain_decision": "RETRAIN_DECISION",
+    "tuned_hyperparameters": "HP_TUNING",
+    "lora_adapter": "TRAINING",
+    "predictions": "INFERENCE",
+    "metrics": "EVALUATION",
+    "champion": "CHOOSE_BEST_MODEL",
+}
+_SERVING_STEPS = {
+    "incoming": "INFERENCE_DATA_PROCESSING",
+    "incoming_predictions": "INFERENCE",
+    "label_queue": "DATA_SAMPLING",
+}
+_SPINE = tuple(_STEPS)
+_ALL = (*_SPINE, *_SERVING_STEPS)
+# A person's files, which nothing here makes.
+_FILES = "labelled_batches"
 
 
 @pytest.fixture
@@ -64,19 +86,26 @@ def test_the_definitions_of_the_module_load_and_pyproject_names_them() -> None:
     assert tools["dg"]["project"]["defs_module"] == module.__name__
 
 
-def test_the_spine_is_six_assets_in_a_chain_that_ends_in_metrics() -> None:
+def test_the_graph_is_a_chain_from_labelled_files_to_the_champion_and_one_for_what_comes_in() -> None:
     graph = defs.resolve_asset_graph()
-    assert _keys(defs) == set(_SPINE)
+    assert _keys(defs) == set(_ALL)
     parents = {
         key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys}
         for key in graph.materializable_asset_keys
     }
-    assert parents["raw_data"] == set()
+    assert parents["raw_data"] == {_FILES}
     assert parents["cleaned"] == {"raw_data"}
     assert parents["splits"] == {"cleaned"}
-    assert parents["lora_adapter"] == {"splits"}
+    assert parents["retrain_decision"] == {"splits"}
+    assert parents["tuned_hyperparameters"] == {"splits", "retrain_decision"}
+    assert parents["lora_adapter"] == {"splits", "retrain_decision", "tuned_hyperparameters"}
     assert parents["predictions"] == {"lora_adapter", "splits"}
-    assert {"predictions"} <= parents["metrics"] <= {"predictions", "splits"}
+    assert parents["metrics"] == {"predictions", "splits"}
+    assert parents["champion"] == {"lora_adapter", "predictions", "splits", "metrics"}
+    # The champion that serves is the registry's, whatever run made it.
+    assert parents["incoming"] == set()
+    assert parents["incoming_predictions"] == {"incoming"}
+    assert parents["label_queue"] == {"incoming", "incoming_predictions"}
 
 
 def test_every_asset_says_what_it_is_who_owns_it_and_of_which_stage_and_kind_it_is() -> None:
@@ -88,28 +117,28 @@ def test_every_asset_says_what_it_is_who_owns_it_and_of_which_stage_and_kind_it_
         assert len(spec.description) > 30, name
         assert spec.owners == ["team:ftzard"]
         assert 1 <= len(spec.kinds) <= 3, name
-        assert spec.code_version, name
-        assert spec.tags["ftzard/mlflow_step"]
+        assert spec.code_version or name == _FILES, name
     assert groups == {
+        _FILES: "data",
         "raw_data": "data",
         "cleaned": "data",
         "splits": "data",
+        "retrain_decision": "automation",
+        "tuned_hyperparameters": "training",
         "lora_adapter": "training",
         "predictions": "evaluation",
         "metrics": "evaluation",
+        "champion": "evaluation",
+        "incoming": "serving",
+        "incoming_predictions": "serving",
+        "label_queue": "labelling",
     }
 
 
 def test_each_asset_belongs_to_the_mlflow_step_of_its_name() -> None:
-    steps = {spec.key.to_user_string(): spec.tags["ftzard/mlflow_step"] for spec in defs.resolve_all_asset_specs()}
-    assert steps == {
-        "raw_data": "DATA_INGESTION",
-        "cleaned": "DATA_CLEANING",
-        "splits": "DATA_PROCESSING",
-        "lora_adapter": "TRAINING",
-        "predictions": "INFERENCE",
-        "metrics": "EVALUATION",
-    }
+    specs = [spec for spec in defs.resolve_all_asset_specs() if spec.key.to_user_string() != _FILES]
+    steps = {spec.key.to_user_string(): spec.tags["ftzard/mlflow_step"] for spec in specs}
+    assert steps == _STEPS | _SERVING_STEPS
 
 
 def test_checks_of_data_block_and_the_one_of_quality_warns() -> None:
@@ -148,7 +177,7 @@ def test_keys_have_the_prefix_that_is_given_or_else_the_name_where_it_is_not_the
     definitions = build_definitions(name=name, key_prefix=key_prefix)
     dg.Definitions.validate_loadable(definitions)
     assert first in _keys(definitions)
-    assert len(_keys(definitions)) == len(_SPINE)
+    assert len(_keys(definitions)) == len(_ALL)
 
 
 @pytest.mark.parametrize("name", ["", "two words", "a-b", "1st", "a/b", "a\n", "ü"])
@@ -209,9 +238,12 @@ def test_an_asset_can_be_loaded_by_its_key(materialized_project: Path) -> None:
         "raw_data": pl.DataFrame,
         "cleaned": Cleaned,
         "splits": Splits,
+        "retrain_decision": RetrainDecision,
+        "tuned_hyperparameters": TunedHyperparameters,
         "lora_adapter": AdapterDirectory,
         "predictions": pl.DataFrame,
         "metrics": EvaluationReport,
+        "champion": PromotionVerdict,
     }
     with project_instance(materialized_project) as recorded:
         for name, cls in types.items():
@@ -224,9 +256,7 @@ def test_an_asset_can_be_loaded_by_its_key(materialized_project: Path) -> None:
 def test_the_materialized_spine_is_one_finished_mlflow_run_for_each_step(materialized_project: Path) -> None:
     config = compose(["experiment=tiny"], project_dir=materialized_project)
     runs = Tracking(config.tracking, materialized_project).runs()
-    assert [run.step for run in runs] == [
-        "DATA_INGESTION", "DATA_CLEANING", "DATA_PROCESSING", "TRAINING", "INFERENCE", "EVALUATION",
-    ]  # fmt: skip
+    assert [run.step for run in runs] == list(_STEPS.values())
     assert {run.status for run in runs} == {"FINISHED"}
 
 
@@ -261,7 +291,7 @@ def test_two_pipelines_and_somebodys_own_asset_materialize_in_one_code_location(
 ) -> None:
     location = _code_location(tracked_project)
     dg.Definitions.validate_loadable(location)
-    assert _keys(location) == {f"{name}/{asset}" for name in ("first", "second") for asset in _SPINE} | {"newsletter"}
+    assert _keys(location) == {f"{name}/{asset}" for name in ("first", "second") for asset in _ALL} | {"newsletter"}
     location.resolve_job_def("first_spine").execute_in_process(instance=instance)
     location.resolve_job_def("second_spine").execute_in_process(instance=instance)
     result = location.resolve_implicit_global_asset_job_def().execute_in_process(

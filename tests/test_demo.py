@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 from safetensors.torch import load_file
-from tests.project_scenario import file_bytes, git
+from tests.project_scenario import COMMITTED, file_bytes, git
 
 from ftzard.cli import main
 from ftzard.core.adapter import verify_adapter
@@ -35,7 +35,17 @@ _KEYS = {
     "commits",
     "mlflow",
 }
-_STEPS = ["DATA_INGESTION", "DATA_CLEANING", "DATA_PROCESSING", "TRAINING", "INFERENCE", "EVALUATION"]
+_STEPS = [
+    "DATA_INGESTION",
+    "DATA_CLEANING",
+    "DATA_PROCESSING",
+    "RETRAIN_DECISION",
+    "HP_TUNING",
+    "TRAINING",
+    "INFERENCE",
+    "EVALUATION",
+    "CHOOSE_BEST_MODEL",
+]
 # The random model on a fifth of the tweets: the same path in seconds.
 _SMALL = ("experiment=tiny", "data.sample_fraction=0.2")
 
@@ -85,7 +95,7 @@ def test_the_document_tells_what_is_in_the_project(demo: DemoOutcome, workspace:
     assert document["num_test"] == report.num_test
     assert verify_adapter(Path(document["adapter_dir"])).checksum
     assert document["commits"] == git(workspace, "log", "--reverse", "--format=%H", "--", "data.dvc").splitlines()
-    assert len(document["commits"]) == len(_STEPS)
+    assert len(document["commits"]) == len(COMMITTED)
     assert [run["step"] for run in document["mlflow"]["runs"]] == _STEPS
     assert {run["status"] for run in document["mlflow"]["runs"]} == {"FINISHED"}
 

@@ -20,21 +20,24 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from pydantic import Field
 
-from ftzard.definitions import defs
+from ftzard.definitions import SERVING, SPINE, defs
 
 # Dagster
+
+_SPINE = {asset.name for asset in SPINE}
+_ALL = _SPINE | {asset.name for asset in SERVING}
 
 
 @pytest.mark.parametrize(
     ("selection", "selected"),
     [
-        ("raw_data*", {"raw_data", "cleaned", "splits", "lora_adapter", "predictions", "metrics"}),
-        ('key:"raw_data"+', {"raw_data", "cleaned", "splits", "lora_adapter", "predictions", "metrics"}),
+        ("raw_data*", _SPINE),
+        ('key:"raw_data"+', _SPINE),
         ('key:"raw_data"+1', {"raw_data", "cleaned"}),
         ("+key:cleaned", {"raw_data", "cleaned"}),
         ("group:data", {"raw_data", "cleaned", "splits"}),
         ("kind:dvc and group:data", {"raw_data", "cleaned", "splits"}),
-        ("*", {"raw_data", "cleaned", "splits", "lora_adapter", "predictions", "metrics"}),
+        ("*", _ALL),
     ],
 )
 def test_dagster_parses_string_selections_with_the_installed_antlr(selection: str, selected: set[str]) -> None:

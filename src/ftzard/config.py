@@ -261,6 +261,10 @@ class TuningConfig:
     def _holds_no_password(cls, storage: str) -> str:
         return _without_password(storage, "give it by the database's own means, such as a password file")
 
+    def searches(self, section: str) -> bool:
+        """Whether there is a study over some key of a section of the configuration."""
+        return self.method != "none" and any(key.startswith(f"{section}.") for key in self.search_space)
+
     @model_validator(mode="after")
     def _has_something_to_search(self) -> Self:
         if self.method == "optuna" and not self.search_space:

@@ -146,6 +146,7 @@ def _batches(pipeline: Pipeline) -> dg.AssetSpec:
         pipeline.asset_key(LABELLED_BATCHES),
         group_name="data",
         kinds={"file"},
+        owners=[f"team:{pipeline.name}"],
         description="The labelled batch files in the data folders: a person puts them there, a sensor tells of them.",
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from tests.project_scenario import NAMES, TINY, file_bytes, stored_value
+from tests.project_scenario import COMMITTED, TINY, file_bytes, stored_value
 
 from ftzard.assets.data import cleaned, raw_data, splits
 from ftzard.assets.evaluation import metrics, predictions
@@ -22,18 +22,20 @@ from ftzard.core.versions import AssetValue, content_version
 
 @pytest.fixture(scope="module")
 def direct(materialized_project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, AssetValue]:
-    """The six functions called one after the other: no Dagster, MLflow, DVC or git."""
+    """The functions called one after the other: no Dagster, MLflow, DVC or git."""
     config = compose(TINY, project_dir=materialized_project)
     folder = tmp_path_factory.mktemp("direct")
     step = Step(config, folder)
     raw = raw_data(step=Step(config, materialized_project)).value
     clean = cleaned(raw, step).value
     parts = splits(clean, step).value
-    adapter = lora_adapter(parts, tuned_hyperparameters(parts, step).value, step).value
+    tuned = tuned_hyperparameters(parts, step).value
+    adapter = lora_adapter(parts, tuned, step).value
     answers = predictions(adapter, parts, step).value
     report = metrics(answers, parts, step).value
     assert not list(folder.rglob("*.db"))
-    return dict(zip(NAMES, (raw, clean, parts, adapter, answers, report), strict=True))
+    made: tuple[AssetValue, ...] = (raw, clean, parts, adapter, answers, report)
+    return {**dict(zip(COMMITTED, made, strict=True)), "tuned_hyperparameters": tuned}
 
 
 def _frames(value: object) -> dict[str, pl.DataFrame]:
@@ -78,7 +80,7 @@ def test_the_report_is_the_same_whether_called_or_materialized(
     assert called.num_test > 0
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*COMMITTED, "tuned_hyperparameters"])
 def test_what_is_called_directly_has_the_content_version_of_what_is_stored(
     direct: dict[str, AssetValue], materialized_project: Path, name: str
 ) -> None:

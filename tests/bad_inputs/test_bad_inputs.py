@@ -269,7 +269,8 @@ def test_once_the_bad_input_is_taken_away_everything_is_as_before(materialized_p
     assert isinstance(failure_of(project), SingleClassError)
     (project / _BATCH).write_bytes(batch)
     assert run(project).ran == NAMES
-    assert data_versions(project) == versions
+    # The gate's second verdict on the same adapter is that it knows it.
+    assert {**data_versions(project), "champion": ""} == {**versions, "champion": ""}
     assert file_bytes(project / "data") == data
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ftzard.config import FtzardConfig, SearchDimension, TuningConfig
 from ftzard.core.hyperparameters import (
+    Choice,
     TrialSummary,
     TunedHyperparameters,
     best_trial,

@@ -64,8 +64,8 @@ def test_batches_of_both_folders_are_found_at_any_depth_and_sorted_by_name(tmp_p
 
 
 def test_a_folder_that_lies_in_the_other_is_not_read_twice(tmp_path: Path) -> None:
-    put(tmp_path, "data/labelled/a.csv", "x")
-    assert len(list_batches(tmp_path, DataConfig(raw_dir="data"))) == 1
+    put(tmp_path, "data/raw/labelled/a.csv", "x")
+    assert len(list_batches(tmp_path, DataConfig(labelled_dir="data/raw/labelled"))) == 1
 
 
 def test_hidden_and_temporary_files_and_folders_are_passed_over(tmp_path: Path) -> None:

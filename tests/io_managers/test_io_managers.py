@@ -247,7 +247,7 @@ def test_a_report_with_an_unknown_key_or_a_number_that_is_none_is_refused(
     content = stored_value(materialized_project, "metrics").to_dict()
     for spoilt in ({**content, "surprise": 1}, {**content, "num_test": float("nan")}):
         (tmp_path / "report.json").write_text(json.dumps(spoilt))
-        with pytest.raises(StorageError, match="not a report"):
+        with pytest.raises(StorageError, match="is no EvaluationReport"):
             _load(manager, tmp_path / "report.json")
 
 

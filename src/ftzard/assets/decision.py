@@ -23,7 +23,7 @@ _TRAINING_STEPS = ("TRAINING", "RETRAINING")
     group="automation",
     kinds={"polars", "json"},
     io="decision",
-    sections=("automation", "tracking"),
+    sections=("automation", "tracking", "tuning"),
 )
 def retrain_decision(splits: Splits, step: Step) -> StepResult[RetrainDecision]:
     """Whether the labels that came since the champion are worth a training now, and the reasons for and against it.
@@ -69,6 +69,8 @@ def _evidence(splits: Splits, champion: RegisteredAdapter | None, step: Step) ->
     labelled = pl.concat([splits.train, splits.validation, splits.test])
     live = live_accuracy(serving.sidecars(), labelled, champion.version) if serving and champion else None
     age = datetime.now(UTC) - champion.created_at if champion else None
+    # Each trial of a study is a training too, if it is not given up.
+    num_trainings = 1 if step.config.tuning.method == "none" else 1 + step.config.tuning.num_trials
     planned = retraining_plan(splits.train, seen, training.retraining, training.seed).examples.height
     return RetrainEvidence(
         num_new_labels=num_new_examples(splits.train, seen),
@@ -76,7 +78,7 @@ def _evidence(splits: Splits, champion: RegisteredAdapter | None, step: Step) ->
         days_since_champion=age.total_seconds() / _SECONDS_PER_DAY if age else None,
         drift=confidence_drift(judged.predictions, predicted) if judged and predicted is not None else None,
         live_accuracy=live.accuracy if live else None,
-        estimated_minutes=estimated_minutes(registry.tracking.last_metrics(_TRAINING_STEPS), planned),
+        estimated_minutes=estimated_minutes(registry.tracking.last_metrics(_TRAINING_STEPS), planned * num_trainings),
     )
 
 

@@ -26,8 +26,9 @@ def predictions(lora_adapter: AdapterDirectory, splits: Splits, step: Step) -> S
     from ftzard.core.inference import predict
     from ftzard.core.predictions import labels_of_predictions
 
-    # A study may have chosen something about the model, such as its prompt's length.
-    value = predict(lora_adapter, splits.test, config_for(lora_adapter, step.config))
+    # Another base model than the configured one is a mistake, unless a study chose it.
+    config = config_for(lora_adapter, step.config) if step.config.tuning.searches("model") else step.config
+    value = predict(lora_adapter, splits.test, config)
     return StepResult(
         value=value,
         metadata={"labels": ", ".join(labels_of_predictions(value)), "adapter": lora_adapter.checksum},

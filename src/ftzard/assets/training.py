@@ -29,14 +29,11 @@ def _training_or_retraining(inputs: Mapping[str, Any], step: Step) -> str:
     return "RETRAINING" if _num_new_labels(inputs["splits"], step) else "TRAINING"
 
 
-def _predecessor_version(step: Step) -> str:
+def followed_champion(step: Step) -> str:
     """The champion is an input where training goes on from it, or repeats what is new to it."""
-    from ftzard.core.retraining import predecessor_version
+    from ftzard.core.retraining import followed_version
 
-    retraining = step.config.training.retraining
-    if step.registry is None or (retraining.start_from == "base" and retraining.new_example_factor == 1):
-        return ""
-    return predecessor_version(step.provenance.get("read.splits", ""), step.registry)
+    return followed_version(step.config.training.retraining, step.provenance.get("read.splits", ""), step.registry)
 
 
 @tracked_asset(
@@ -45,7 +42,7 @@ def _predecessor_version(step: Step) -> str:
     kinds={"pytorch", "huggingface", "dvc"},
     io="adapter",
     sections=("data", "model", "training"),
-    outside_version=_predecessor_version,
+    outside_version=followed_champion,
     pool=GPU_POOL,
     op_tags=GPU_TAGS,
     after=("retrain_decision",),

@@ -1,14 +1,26 @@
 """The search for hyperparameters."""
 
+from dataclasses import asdict
+
 import polars as pl
 
 from ftzard.assets.gpu import GPU_POOL, GPU_TAGS
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
+from ftzard.assets.training import followed_champion
 from ftzard.core.cleaning import labels_of
 from ftzard.core.hyperparameters import TunedHyperparameters
 from ftzard.core.records import Splits
 from ftzard.core.versions import fingerprint
+
+
+def _what_trials_train_with(step: Step) -> str:
+    """The rest of the configuration, and the champion, matter only where there are trials."""
+    config = step.config
+    if config.tuning.method == "none":
+        return ""
+    sections = [asdict(section) for section in (config.data, config.model, config.training)]
+    return fingerprint([*sections, followed_champion(step)])
 
 
 @tracked_asset(
@@ -16,7 +28,8 @@ from ftzard.core.versions import fingerprint
     group="training",
     kinds={"optuna", "json"},
     io="hyperparameters",
-    sections=("data", "model", "training", "tuning"),
+    sections=("tuning",),
+    outside_version=_what_trials_train_with,
     pool=GPU_POOL,
     op_tags=GPU_TAGS,
     after=("retrain_decision",),

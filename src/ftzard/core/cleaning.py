@@ -170,7 +170,7 @@ def clean_unlabelled(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     kept = rows.filter(pl.col("reason").is_null())
     rejected = rows.filter(pl.col("reason").is_not_null()).select(REJECTED_SCHEMA.names())
     if kept.is_empty():
-        raise _nothing_left(rejected)
+        raise _nothing_left(rejected, "rows with text")
     examples = kept.select(text="cleaned", label="mapped", batch="batch", row="row")
     return Cleaned(examples.with_columns(hash_texts(examples["text"])).select(EXAMPLE_SCHEMA.names()), rejected)
 
@@ -261,19 +261,18 @@ def _report_conflicts(rows: pl.DataFrame) -> None:
     )
 
 
-def _nothing_left(rejected: pl.DataFrame) -> NoExamplesError:
+def _nothing_left(rejected: pl.DataFrame, what: str) -> NoExamplesError:
     counts = rejected["reason"].value_counts(sort=True).iter_rows()
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts) or "there was none to begin with"
     return NoExamplesError(
         f"no row is left after cleaning, of {rejected.height}: {reasons}",
-        fix="look at the rejected rows; add text to the data folder, or take steps that remove less in "
-        "data.cleaning_steps",
+        fix=f"look at the rejected rows; add {what}, or take steps that remove less in data.cleaning_steps",
     )
 
 
 def _check_labels(kept: pl.DataFrame, rejected: pl.DataFrame, config: DataConfig) -> None:
     if kept.is_empty():
-        raise _nothing_left(rejected)
+        raise _nothing_left(rejected, "labelled text")
     found = kept["mapped"].unique().to_list()
     if len(found) == 1:
         raise SingleClassError(

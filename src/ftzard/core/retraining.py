@@ -150,6 +150,12 @@ def predecessor_version(splits_version: str, lineage: Lineage) -> str:
     return provenance.get(PREDECESSOR_KEY, "") if provenance.get(_SPLITS_KEY) == splits_version else champion.checksum
 
 
+def followed_version(config: "RetrainingConfig", splits_version: str, lineage: Lineage | None) -> str:
+    """As `predecessor_version`, where what is trained depends on the predecessor at all; else nothing."""
+    is_independent = config.start_from == "base" and config.new_example_factor == 1
+    return "" if lineage is None or is_independent else predecessor_version(splits_version, lineage)
+
+
 def retraining_plan(
     train: pl.DataFrame, seen: pl.Series | None, config: "RetrainingConfig", seed: int
 ) -> RetrainingPlan:

@@ -88,7 +88,7 @@ class TuningTask:
     def study_name(self) -> str:
         """Stands for everything that decides about a trial's score."""
         start = training_start(self.splits.train, self.config.training, self.lineage)
-        examples = [content_version(frame) for frame in (self.splits.train, self.splits.validation)]
+        examples = [content_version(frame) for frame in (start.plan.examples, self.splits.validation)]
         document = {
             "version": _STUDY_VERSION,
             "search": searched(self.config.tuning),
@@ -96,7 +96,7 @@ class TuningTask:
             "training": asdict(self.config.training),
             "labels": list(self.labels),
             "examples": examples,
-            "predecessor": start.predecessor.checksum if start.predecessor else None,
+            "initial": start.initial.checksum if start.initial else None,
         }
         return f"ftzard-{fingerprint(document)[:16]}"
 

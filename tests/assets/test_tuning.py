@@ -13,7 +13,13 @@ from ftzard.materialization import stale_assets
 
 # The ancestor's search space, with two choices of its own for the tiny model.
 _SPACE = "{training.lora.r: {choices: [2, 8]}, training.train_batch_size: {choices: [16]}}"
-_STUDY = ("tuning=optuna", "tuning.num_trials=2", "tuning.prune=false", f"tuning.search_space={_SPACE}")
+_STUDY = (
+    "tuning=optuna",
+    "tuning.num_trials=2",
+    "tuning.prune=false",
+    "tuning.metric=loss",
+    f"tuning.search_space={_SPACE}",
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +53,7 @@ def test_each_trial_is_a_run_under_the_child_run_of_tuning(studied: Path) -> Non
     assert {trial.info.status for trial in trials} == {"FINISHED"}
     for found, trial in zip(trials, value.trials, strict=True):
         assert found.data.params == {key: str(chosen) for key, chosen in trial.values.items()}
-        assert found.data.metrics["score"] == found.data.metrics["validation_macro_f1"] == trial.score
+        assert found.data.metrics["score"] == found.data.metrics["validation_loss"] == trial.score
         assert found.data.tags["ftzard.study"] == value.study == metadata["study"].value
         assert [point.step for point in client.get_metric_history(found.info.run_id, "loss")] == [1, 2, 3, 4]
 
@@ -55,7 +61,7 @@ def test_each_trial_is_a_run_under_the_child_run_of_tuning(studied: Path) -> Non
 @pytest.mark.slow
 def test_the_adapter_is_trained_with_the_values_of_the_best_trial_and_says_so(studied: Path) -> None:
     value, adapter = stored_value(studied, "tuned_hyperparameters"), stored_value(studied, "lora_adapter")
-    assert value.values == max(value.trials, key=lambda trial: trial.score).values
+    assert value.values == min(value.trials, key=lambda trial: trial.score).values
     assert read_lora_config(adapter.path).r == value.values["training.lora.r"]
     trained = read_manifest(adapter.path).config["training"]
     assert trained["learning_rate"] == value.values["training.learning_rate"]

@@ -67,7 +67,7 @@ dev: $(STAMP) ## Dagster and MLflow in the browser, until Ctrl-C.
 	trap stop EXIT; trap 'exit 130' INT; trap 'exit 143' TERM; \
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1 & \
 	groups+=($$!); \
-	DAGSTER_HOME="$(CURDIR)/.dagster" $(BIN)/dagster dev --host 127.0.0.1 --port $(DAGSTER_PORT) & \
+	DAGSTER_HOME="$(CURDIR)/.dagster" $(BIN)/dagster dev -m ftzard.definitions -a paused_definitions --host 127.0.0.1 --port $(DAGSTER_PORT) & \
 	groups+=($$!); \
 	wait -n || status=$$?; \
 	echo "one of the two user interfaces ended (status $$status): stopping the other" >&2; \

@@ -22,7 +22,7 @@ from ftzard.core.hyperparameters import TunedHyperparameters
 from ftzard.core.records import AdapterDirectory, Cleaned, Splits
 from ftzard.core.retrain_decision import RetrainDecision
 from ftzard.dagster_instance import project_instance
-from ftzard.definitions import build_definitions, defs
+from ftzard.definitions import build_definitions, defs, paused_definitions
 from ftzard.errors import ConfigError
 from ftzard.resources.tracking import Tracking
 
@@ -84,6 +84,14 @@ def test_the_definitions_of_the_module_load_and_pyproject_names_them() -> None:
     module = importlib.import_module(tools["dagster"]["module_name"])
     assert module.defs is defs
     assert tools["dg"]["project"]["defs_module"] == module.__name__
+
+
+def test_sensors_run_by_default_in_a_project_and_wait_where_definitions_are_built_or_paused() -> None:
+    running, stopped = dg.DefaultSensorStatus.RUNNING, dg.DefaultSensorStatus.STOPPED
+    for definitions, status in ((defs, running), (paused_definitions(), stopped), (build_definitions(), stopped)):
+        sensors = [one for one in definitions.sensors or [] if isinstance(one, dg.SensorDefinition)]
+        assert len(sensors) == 4
+        assert {sensor.default_status for sensor in sensors} == {status}
 
 
 def test_the_graph_is_a_chain_from_labelled_files_to_the_champion_and_one_for_what_comes_in() -> None:

@@ -14,6 +14,7 @@ from tests.project_scenario import COMMITTED, file_bytes, git
 from ftzard.cli import main
 from ftzard.core.adapter import verify_adapter
 from ftzard.core.evaluation_report import EvaluationReport
+from ftzard.core.gate import PromotionVerdict
 from ftzard.core.tweets import sample_tweets
 from ftzard.demo import DemoOutcome, make_demo_project, run_demo
 from ftzard.errors import StorageError
@@ -107,6 +108,9 @@ def test_the_text_holds_the_table_the_commits_the_runs_and_where_to_look(demo: D
     assert all(commit[:10] in demo.text for commit in demo.document["commits"])
     assert all(run["run_id"] in demo.text for run in demo.document["mlflow"]["runs"])
     assert str(demo.document["adapter_dir"]) in demo.text
+    verdict = read_document(PromotionVerdict, workspace / ".ftzard" / "assets" / "champion.json")
+    assert verdict.sentence in demo.text
+    assert ("Champion: version 1." if verdict.verdict == "promote" else "Champion: none.") in demo.text
     assert "dagster dev" in demo.text
     assert "mlflow ui" in demo.text
 

@@ -173,3 +173,11 @@ def _resources(pipeline: Pipeline, config: FtzardConfig | Sequence[str], project
 
 
 defs = build_definitions(automation=True)
+
+
+def paused_definitions() -> dg.Definitions:
+    """The same with sensors that wait for somebody to switch them on.
+
+    For a look at a project that should not begin to train and to make data commits, such as FTzard's own repository.
+    """
+    return build_definitions()

@@ -9,15 +9,18 @@ from typing import Any
 from ftzard.assets.evaluation import score_table
 from ftzard.composition import bundled_conf_dir, compose
 from ftzard.core.evaluation_report import EvaluationReport
+from ftzard.core.gate import PromotionVerdict
 from ftzard.core.records import ASSETS_DIR
 from ftzard.core.tweets import sample_tweets
 from ftzard.dagster_instance import DAGSTER_YAML
 from ftzard.errors import StorageError
+from ftzard.io_managers.committing import PRIVATE_DIR
 from ftzard.io_managers.document import read_document
 from ftzard.materialization import Materialization, materialize
 from ftzard.resources.data_commit import commit_edits
 from ftzard.resources.git import Git
 from ftzard.resources.project_repository import init_git, init_project_repository
+from ftzard.resources.registry import AdapterRegistry
 from ftzard.resources.tracking import RunSummary, Tracking
 
 # About 1,000 for training, 190 for validation and 400 for test, with the fractions of conf/data/tweets.yaml.
@@ -42,10 +45,12 @@ _PYPROJECT = """\
 module_name = "ftzard.definitions"
 """
 _LOOK = """\
-To look at it all:
+To look at it all, and to let it go on by itself:
   cd {workspace}
   DAGSTER_HOME=$PWD/.dagster dagster dev              # assets, pictures and checks: http://127.0.0.1:3000
-  mlflow ui --backend-store-uri sqlite:///mlflow.db   # runs: http://127.0.0.1:5000"""
+  mlflow ui --backend-store-uri sqlite:///mlflow.db   # runs: http://127.0.0.1:5000
+While dagster dev runs, put files without labels into data/incoming/ to have them predicted, label what
+`ftzard labels export` asks for, and put labelled files into data/labelled/ to have the adapter trained again."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +85,13 @@ def run_demo(workspace: Path, overrides: Sequence[str] = ()) -> DemoOutcome:
     report = read_document(EvaluationReport, workspace / "data" / ASSETS_DIR / "metrics.json")
     tracking = Tracking(compose(overrides, project_dir=workspace).tracking, workspace)
     runs = tracking.runs()
+    verdict = read_document(PromotionVerdict, workspace / PRIVATE_DIR / ASSETS_DIR / "champion.json")
     commits = _data_commits(workspace)
     document = _document(report, workspace, commits, tracking, runs, time.monotonic() - start)
-    return DemoOutcome(_text(done, report, workspace, commits, runs), document)
+    champion = AdapterRegistry(tracking).champion()
+    serving = f"version {champion.version}" if champion else "none"
+    lines = (f"Champion: {serving}.", f"The gate's verdict on the newest adapter: {verdict.sentence}.")
+    return DemoOutcome(_text(done, report, "\n".join(lines), workspace, commits, runs), document)
 
 
 def make_demo_project(workspace: Path) -> None:
@@ -184,6 +193,7 @@ def _document(
 def _text(
     done: Materialization,
     report: EvaluationReport,
+    champion: str,
     workspace: Path,
     commits: Sequence[tuple[str, str]],
     runs: Sequence[RunSummary],
@@ -196,6 +206,7 @@ def _text(
         f"Scores on {report.num_test} test tweets, with 95 % intervals ({report.num_train} for training):",
         _aligned([score_table(report).columns, *score_table(report).rows()]),
         report.sentence,
+        champion,
         "Data commits (git log data.dvc):",
         "\n".join(f"  {commit_id[:10]}  {subject}" for commit_id, subject in commits),
         "MLflow runs, by step:",

@@ -1,5 +1,8 @@
 """The gate: who becomes champion, how seldom by luck, and how surely after the labels it asked for."""
 
+import math
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,9 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftzard.config import EvaluationConfig, GateConfig
-from ftzard.core.gate import GateVerdict, compare, judge, num_rows_to_tell
+from ftzard.core import comparison as comparison_module
+from ftzard.core.bootstrap import resample_values
+from ftzard.core.comparison import Comparison, compare
+from ftzard.core.gate import GateVerdict, judge, num_rows_to_tell
+from ftzard.core.metrics import FloatArray, IntArray
 from ftzard.core.predictions import predictions_frame
-from ftzard.core.significance import mcnemar_exact, num_rows_needed, num_rows_needed_by_interval
+from ftzard.core.significance import mcnemar_exact, num_rows_needed
 from ftzard.errors import LabelSetChangedError, PredictionsMismatchError, TooFewExamplesError
 
 LABELS = ("negative", "positive")
@@ -68,7 +75,7 @@ def test_a_gain_that_the_rows_cannot_tell_asks_for_labels_and_says_how_many() ->
     assert verdict == "need_more_labels"
     assert more is not None
     assert f"{more} more labelled examples" in reasons[0]
-    needed = num_rows_to_tell(comparison.num_only_challenger / 100, comparison.num_only_other / 100, CONFIG)
+    needed = num_rows_to_tell(comparison, 100, CONFIG)
     assert needed is not None
     assert more == pytest.approx((needed - 100) / 0.1, abs=1)
 
@@ -109,29 +116,130 @@ def test_other_labels_other_rows_and_no_rows_are_errors() -> None:
         compare(GOOD.head(0), POOR.head(0), "champion", CONFIG)
 
 
-def share_promoted(num_pairs: int, num_rows: int, first: float, second: float, both: float) -> float:
-    config = EvaluationConfig(num_bootstrap_samples=200)
-    promoted = 0
-    for seed in range(num_pairs):
-        challenger, champion = pair(num_rows, first, second, both=both, seed=seed)
-        comparison = compare(challenger, champion, "champion", config)
-        promoted += (
-            judge(comparison, compare(challenger, challenger, "TF-IDF", config), num_rows, 0.1, config)[0] == "promote"
-        )
-    return promoted / num_pairs
+def test_a_gain_in_rare_labels_does_not_outweigh_being_shown_right_on_fewer_rows() -> None:
+    true = np.repeat([0, 1], [1960, 40])
+    champion = frame(np.concatenate([np.arange(1960) >= 10, np.arange(40) < 4]), true)
+    challenger = frame(np.concatenate([np.arange(1960) >= 50, np.arange(40) < 30]), true)
+    comparison = compare(challenger, champion, "champion", CONFIG)
+    assert comparison.is_shown_better
+    fewer = frame(np.concatenate([np.arange(1960) >= 80, np.arange(40) < 34]), true)
+    comparison = compare(fewer, champion, "champion", CONFIG)
+    assert comparison.is_shown_better
+    assert comparison.is_shown_right_less_often
+    verdict, reasons, more = judge(comparison, compare(fewer, champion, "TF-IDF", CONFIG), 2000, 0.1, CONFIG)
+    assert (verdict, more) == ("keep", None)
+    assert "right on fewer rows" in reasons[0]
+
+
+def at_level(significance: float, num_samples: int = 1000) -> EvaluationConfig:
+    return EvaluationConfig(num_bootstrap_samples=num_samples, gate=GateConfig(significance=significance))
+
+
+def test_the_configured_level_decides_how_much_has_to_be_shown() -> None:
+    challenger, champion = pair(400, 0.85, 0.82, both=0.78, seed=3)
+    strict, usual, lenient = (
+        compare(challenger, champion, "champion", at_level(level)) for level in (0.001, 0.05, 0.4)
+    )
+    assert strict.difference.low < usual.difference.low < 0 < lenient.difference.low
+    assert strict.label_differences["positive"].low < lenient.label_differences["positive"].low
+    assert strict.standard_error == usual.standard_error == lenient.standard_error
+    verdicts = {
+        level: judge(comparison, compare(challenger, challenger, "TF-IDF", CONFIG), 400, 0.1, at_level(level))
+        for level, comparison in ((0.05, usual), (0.4, lenient))
+    }
+    assert [verdict for verdict, _, _ in verdicts.values()] == ["need_more_labels", "promote"]
+    assert "(95 % interval" in verdicts[0.05][1][0]
+    assert "(60 % interval" in verdicts[0.4][1][0]
+    needed = [num_rows_to_tell(one, 400, at_level(0.05)) or 0 for one in (lenient, usual, strict)]
+    assert needed == sorted(set(needed))
+
+
+def test_a_strict_level_takes_more_rows_on_which_the_two_differ() -> None:
+    right = np.full(100, fill_value=True)
+    champion = frame(np.arange(100) >= 7, np.arange(100) % 2)
+    challenger = frame(right, np.arange(100) % 2)
+    assert compare(challenger, champion, "champion", at_level(0.05)).is_told_apart
+    assert not compare(challenger, champion, "champion", at_level(0.01)).is_told_apart
+
+
+def test_all_labels_and_their_mean_are_of_the_same_resamples_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+
+    def count(*arguments: Any) -> Any:
+        drawn.append(arguments[2])
+        return resample_values(*arguments)
+
+    monkeypatch.setattr(comparison_module, "resample_values", count)
+    comparison = compare(GOOD, POOR, "champion", CONFIG)
+    assert drawn == [200]
+    mean = sum(interval.value for interval in comparison.label_differences.values()) / 2
+    assert comparison.difference.value == pytest.approx(mean)
+    assert comparison.difference.value == pytest.approx(comparison.macro_f1 - comparison.other_macro_f1)
+
+
+Shares = tuple[float, ...]
+SHARES: dict[str, Shares] = {
+    "two labels": (0.5, 0.5),
+    "three balanced labels": (1 / 3, 1 / 3, 1 / 3),
+    "a rare third label": (0.475, 0.475, 0.05),
+}
+
+
+def outcomes(shares: Shares, first: float, second: float, both: float) -> FloatArray:
+    """How often each true label meets each pair of answers, shape (k, k, k); errors go evenly to the other labels."""
+    num = len(shares)
+    share = np.zeros((num, num, num))
+    for true in range(num):
+        wrong = [label for label in range(num) if label != true]
+        share[true, true, true] = both
+        share[true, true, wrong] = (first - both) / (num - 1)
+        share[true, wrong, true] = (second - both) / (num - 1)
+        share[true][np.ix_(wrong, wrong)] = (1 - first - second + both) / (num - 1) ** 2
+        share[true] *= shares[true]
+    return share
+
+
+def compared(counts: IntArray, config: EvaluationConfig = CONFIG) -> Comparison:
+    """What the gate sees of as many rows of each outcome."""
+    num = counts.shape[0]
+    labels = [f"label {index}" for index in range(num)]
+    codes = np.repeat(np.arange(counts.size), counts.ravel())
+    true, first, second = np.unravel_index(codes, counts.shape)
+    names = [f"{row:06}" for row in range(true.size)]
+    known = [labels[code] for code in true]
+    one, other = (predictions_frame(names, known, np.eye(num)[answers], labels) for answers in (first, second))
+    return compare(one, other, "champion", config)
+
+
+def share_promoted(num_pairs: int, num_rows: int, share: FloatArray) -> float:
+    rng = np.random.default_rng(0)
+    # TF-IDF answers as the challenger does, so that the champion alone decides.
+    same = compared((share * 1000).astype(np.int64) * np.eye(share.shape[0], dtype=np.int64)[None])
+    found = (compared(rng.multinomial(num_rows, share.ravel()).reshape(share.shape)) for _ in range(num_pairs))
+    return sum(judge(one, same, num_rows, 0.1, CONFIG)[0] == "promote" for one in found) / num_pairs
 
 
 @pytest.mark.slow
 def test_of_1000_pairs_that_are_equally_good_at_most_5_percent_are_promoted() -> None:
-    assert share_promoted(1000, 300, 0.85, 0.85, both=0.78) <= 0.05
+    assert share_promoted(1000, 300, outcomes(SHARES["two labels"], 0.85, 0.85, 0.78)) <= 0.05
 
 
 @pytest.mark.slow
-def test_a_true_gain_of_3_points_is_found_in_at_least_80_percent_at_the_number_of_rows_promised() -> None:
-    first, second, both = 0.88, 0.85, 0.82
-    needed = num_rows_to_tell(first - both, second - both, CONFIG)
+def test_of_1000_equal_pairs_with_a_rare_label_at_most_5_percent_are_promoted() -> None:
+    assert share_promoted(1000, 300, outcomes(SHARES["a rare third label"], 0.85, 0.85, 0.78)) <= 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHARES)
+def test_a_true_gain_of_3_points_is_found_in_at_least_80_percent_at_the_number_of_rows_promised(name: str) -> None:
+    share = outcomes(SHARES[name], 0.88, 0.85, 0.82)
+    # A look at so many rows that what is observed is the truth.
+    counts = np.rint(share * 20_000).astype(np.int64)
+    truth = compared(counts, EvaluationConfig())
+    assert truth.num_only_challenger - truth.num_only_other == pytest.approx(0.03 * counts.sum(), abs=10)
+    needed = num_rows_to_tell(truth, int(counts.sum()), CONFIG)
     assert needed is not None
-    assert share_promoted(400, needed, first, second, both) >= 0.8
+    assert share_promoted(600, needed, share) >= 0.8
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
@@ -147,29 +255,38 @@ def test_the_exact_test_by_hand() -> None:
     assert mcnemar_exact(5, 5) == 1.0
 
 
-@given(st.floats(0.01, 0.3), st.floats(0.0, 0.3))
-def test_a_smaller_difference_or_more_power_needs_more_rows(first: float, second: float) -> None:
-    needed = num_rows_needed(first + second, second, significance=0.05, power=0.8)
-    finer = num_rows_needed(first / 2 + second, second, significance=0.05, power=0.8)
-    surer = num_rows_needed(first + second, second, significance=0.05, power=0.9)
-    assert needed is not None
-    assert finer is not None
-    assert surer is not None
-    assert needed <= surer
-    assert needed <= finer
-    assert num_rows_needed(second, second, significance=0.05, power=0.8) is None
+@given(st.floats(0.001, 0.3), st.floats(0.001, 0.1), st.integers(10, 5000))
+def test_a_smaller_difference_a_larger_error_or_more_power_needs_more_rows(
+    difference: float, error: float, num_rows: int
+) -> None:
+    def needed(difference: float, error: float, power: float = 0.8, significance: float = 0.05) -> int:
+        found = num_rows_needed(difference, error, num_rows, significance=significance, power=power)
+        assert found is not None
+        return found
+
+    usual = needed(difference, error)
+    assert 1 <= usual <= needed(difference / 2, error)
+    assert usual <= needed(difference, 2 * error)
+    assert usual <= needed(difference, error, power=0.9)
+    assert usual <= needed(difference, error, significance=0.01)
+    assert usual == needed(-difference, error)
 
 
-def test_rows_by_the_interval_agree_with_those_by_discordance_where_both_apply() -> None:
-    challenger, champion = pair(2000, 0.88, 0.85, both=0.82, seed=1)
-    comparison = compare(challenger, champion, "champion", CONFIG)
-    difference = comparison.difference
-    by_interval = num_rows_needed_by_interval(
-        difference.value, difference.high - difference.low, 2000, significance=0.05, power=0.8
-    )
-    by_discordance = num_rows_needed(
-        comparison.num_only_challenger / 2000, comparison.num_only_other / 2000, significance=0.05, power=0.8
-    )
-    assert by_discordance is not None
-    assert by_interval == pytest.approx(by_discordance, rel=0.25)
-    assert num_rows_needed_by_interval(0.0, 0.1, 100, significance=0.05, power=0.8) is None
+def test_without_a_difference_no_number_of_rows_is_enough() -> None:
+    assert num_rows_needed(0.0, 0.1, 100, significance=0.05, power=0.8) is None
+
+
+def connor(first: float, second: float) -> float:
+    """Connor 1987 for accuracy, at 5 % and 80 % power, from the shares of rows that only one of the two gets right."""
+    discordance, difference = first + second, first - second
+    root = 1.959964 * math.sqrt(discordance) + 0.841621 * math.sqrt(discordance - difference**2)
+    uncorrected = (root / difference) ** 2
+    return uncorrected / 4 * (1 + math.sqrt(1 + 2 / (uncorrected * difference))) ** 2
+
+
+@given(st.floats(0.01, 0.1), st.floats(0.0, 0.2))
+def test_of_accuracy_it_is_the_sample_size_from_the_discordance(difference: float, second: float) -> None:
+    discordance = difference + 2 * second
+    error = math.sqrt((discordance - difference**2) / 1000)
+    found = num_rows_needed(difference, error, 1000, significance=0.05, power=0.8)
+    assert found == pytest.approx(connor(difference + second, second), abs=1.01)

@@ -37,6 +37,8 @@ def champion(
         )
     verdict = challenge(lora_adapter, predictions, splits, step.config, step.registry, step.run_id)
     comparisons = [found for found in (verdict.against_champion, verdict.against_baseline) if found is not None]
+    differences = {found.other: found.difference for found in comparisons}
+    confidence = 1 - step.config.evaluation.gate.significance
     return StepResult(
         value=verdict,
         metadata={
@@ -45,7 +47,7 @@ def champion(
             "champion_before": verdict.champion or "none",
         },
         metrics={"num_rows": verdict.num_rows, "num_rows_left_out": verdict.num_rows_left_out}
-        | {f"difference_to_{found.other}": found.difference.value for found in comparisons},
-        figures={"macro-F1 against others": difference_plot({found.other: found.difference for found in comparisons})},
+        | {f"difference_to_{other}": difference.value for other, difference in differences.items()},
+        figures={"macro-F1 against others": difference_plot(differences, confidence=confidence)},
         tags={"ftzard.verdict": verdict.verdict},
     )

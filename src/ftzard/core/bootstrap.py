@@ -48,18 +48,19 @@ def resample_values(statistic: Statistic, num_rows: int, num_samples: int, seed:
     return np.concatenate([statistic(samples) for samples in _resamples(num_rows, num_samples, seed)])
 
 
-def percentile_interval(value: float, values: FloatArray) -> Interval:
-    """Cut the middle 95 % out of the values of resamples.
+def percentile_interval(value: float, values: FloatArray, confidence: float = CONFIDENCE_LEVEL) -> Interval:
+    """Cut the middle, 95 % where nothing else is asked for, out of the values of resamples.
 
-    Where the middle 95 % lie on one side of the value, the interval is widened to it. This happens to statistics that
+    Where the middle lies on one side of the value, the interval is widened to it. This happens to statistics that
     resampling biases, like the calibration error, and to F1 when a label is so rare that resamples miss it; a wider
     interval only claims less.
 
     Args:
         value: The statistic of the rows themselves.
         values: The statistic of the resamples, shape (num_samples,).
+        confidence: The share of the values to keep, in (0, 1).
     """
-    tail = (1 - CONFIDENCE_LEVEL) / 2
+    tail = (1 - confidence) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return Interval(value=float(value), low=min(float(low), float(value)), high=max(float(high), float(value)))
 

@@ -8,7 +8,8 @@ import polars as pl
 from ftzard.core.adapter import config_for
 from ftzard.core.baseline import tfidf_predictions
 from ftzard.core.champion_records import AdapterEvidence, AliasMove, RegisteredAdapter
-from ftzard.core.gate import Comparison, PromotionVerdict, check_same_labels, compare, judge
+from ftzard.core.comparison import Comparison, check_same_labels, compare
+from ftzard.core.gate import PromotionVerdict, judge
 from ftzard.core.inference import predict
 from ftzard.core.predictions import labels_of_predictions, matched_predictions
 from ftzard.core.records import AdapterDirectory, Splits

@@ -18,7 +18,7 @@ SLICE_NAMES: tuple[SliceName, ...] = ("short", "medium", "long")
 
 @dataclass(frozen=True, config=_STRICT)
 class Interval:
-    """A measured value and its 95 % confidence interval, low <= value <= high."""
+    """A measured value and its confidence interval, low <= value <= high; a 95 % one in this report."""
 
     value: FiniteFloat
     low: FiniteFloat

@@ -207,11 +207,12 @@ def interval_plot(intervals: Mapping[str, Interval], *, metric: str) -> bytes:
     return _png(figure)
 
 
-def difference_plot(intervals: Mapping[str, Interval]) -> bytes:
-    """Draw by how much a challenger's macro-F1 differs from that of others, with 95 % intervals around zero.
+def difference_plot(intervals: Mapping[str, Interval], *, confidence: float) -> bytes:
+    """Draw by how much a challenger's macro-F1 differs from that of others, with intervals around zero.
 
     Args:
         intervals: Other -> challenger minus other; may be empty, which is then said.
+        confidence: Of the intervals, in (0, 1).
     """
     figure, axes = _canvas("Challenger's macro-F1 minus that of")
     for place, (colour, interval) in enumerate(zip(_cycle(len(intervals)), intervals.values(), strict=True)):
@@ -222,7 +223,8 @@ def difference_plot(intervals: Mapping[str, Interval]) -> bytes:
     axes.axvline(0, color="black", linewidth=1)
     axes.set_yticks(range(len(intervals)), labels=[_plain(name) for name in intervals], parse_math=False)
     axes.set(ylim=(max(len(intervals), 1) - 0.5, -0.5))
-    axes.set_xlabel("difference with 95 % interval" if intervals else "nothing to compare with", parse_math=False)
+    told = f"difference with {100 * confidence:.4g} % interval" if intervals else "nothing to compare with"
+    axes.set_xlabel(told, parse_math=False)
     return _png(figure)
 
 

@@ -11,64 +11,24 @@ What has to be shown, and by what:
 """
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
-import polars as pl
-from pydantic import ConfigDict, FiniteFloat
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from ftzard.config import EvaluationConfig
-from ftzard.core.bootstrap import paired_difference
+from ftzard.core.comparison import Comparison
 from ftzard.core.documents import JsonDocument
-from ftzard.core.evaluation import MIN_DISCORDANT_ROWS
 from ftzard.core.evaluation_report import Interval
-from ftzard.core.metrics import IntArray, confusion_matrices, f1, macro_f1
-from ftzard.core.predictions import labels_of_predictions
-from ftzard.core.significance import mcnemar_exact, num_rows_needed, num_rows_needed_by_interval
-from ftzard.errors import LabelSetChangedError, PredictionsMismatchError, TooFewExamplesError
+from ftzard.core.significance import num_rows_needed
 
-_STRICT = ConfigDict(extra="forbid")
-
-# The sample size is that of a test of accuracy. Macro-F1, which the gate looks at, scatters a little more; with this,
-# the promised power held in simulation.
-_MACRO_F1_ALLOWANCE = 1.1
+# Less than any row can make of a gain: what floating point leaves of the difference of equal scores.
+_NO_GAIN = 1e-9
 
 GateVerdict = Literal["promote", "keep", "need_more_labels"]
 
 
-@dataclass(frozen=True, config=_STRICT)
-class Comparison:
-    """A challenger beside another classifier on the same rows.
-
-    Attributes:
-        other: Who it is compared with.
-        macro_f1: Macro-F1 of the challenger.
-        other_macro_f1: Macro-F1 of the other.
-        difference: Challenger minus other, with its paired 95 % interval.
-        num_only_challenger: Rows that only the challenger got right.
-        num_only_other: Rows that only the other got right.
-        p_value: Of the exact McNemar test, two-sided.
-        label_differences: F1 of each label, challenger minus other, with its paired 95 % interval.
-    """
-
-    other: str
-    macro_f1: FiniteFloat
-    other_macro_f1: FiniteFloat
-    difference: Interval
-    num_only_challenger: int
-    num_only_other: int
-    p_value: FiniteFloat
-    label_differences: dict[str, Interval]
-
-    @property
-    def is_told_apart(self) -> bool:
-        """Whether they differ on rows enough for any test to say something."""
-        return self.num_only_challenger + self.num_only_other >= MIN_DISCORDANT_ROWS
-
-
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class PromotionVerdict(JsonDocument):
     """What the gate says of a challenger, and the numbers behind it.
 
@@ -102,108 +62,26 @@ class PromotionVerdict(JsonDocument):
         return f"{self.verdict.replace('_', ' ')}: {'; '.join(self.reasons)}"
 
 
-def check_same_labels(challenger: pl.DataFrame, other: pl.DataFrame, name: str) -> tuple[str, ...]:
-    """Check that two classifiers tell the same labels apart, whatever rows they answer; returns the labels.
-
-    Args:
-        challenger: `prediction_schema`.
-        other: Likewise.
-        name: What to call the other.
-
-    Raises:
-        LabelSetChangedError: They do not.
-    """
-    labels, others = labels_of_predictions(challenger), labels_of_predictions(other)
-    if others != labels:
-        raise LabelSetChangedError(
-            f"the challenger tells {list(labels)} apart, the {name} {list(others)}",
-            fix="set another tracking.registered_model for the new label set, so that it has a champion of its own",
-        )
-    return labels
-
-
-def compare(challenger: pl.DataFrame, other: pl.DataFrame, name: str, config: EvaluationConfig) -> Comparison:
-    """Compare two classifiers on the rows that both have answered.
-
-    Args:
-        challenger: `prediction_schema`, one row per test example.
-        other: Likewise, for the same examples in any order.
-        name: What to call the other.
-        config: Number of resamples and the seed.
-
-    Raises:
-        TooFewExamplesError: There are no rows.
-        LabelSetChangedError: They answer with other labels.
-        PredictionsMismatchError: They answer for other rows.
-    """
-    labels = check_same_labels(challenger, other, name)
-    first, second = challenger.sort("text_hash"), other.sort("text_hash")
-    if not first.select("text_hash", "label").equals(second.select("text_hash", "label")):
-        raise PredictionsMismatchError(
-            f"the challenger and the {name} answer for other rows", fix="materialize `predictions` again"
-        )
-    if first.is_empty():
-        raise TooFewExamplesError(
-            "there is no test row that neither adapter was trained on",
-            fix="add labelled data, or raise data.test_fraction",
-        )
-    true, mine, theirs = (_codes(column, labels) for column in _columns(first, second))
-    num_rows, samples, seed = true.size, config.num_bootstrap_samples, config.seed
-
-    def scores(predicted: IntArray, rows: IntArray) -> IntArray:
-        return confusion_matrices(true[rows], predicted[rows], len(labels))
-
-    def label_difference(index: int) -> Interval:
-        return paired_difference(
-            lambda rows: f1(scores(mine, rows))[:, index], lambda rows: f1(scores(theirs, rows))[:, index],
-            num_rows, samples, seed,
-        )  # fmt: skip
-
-    everything: IntArray = np.arange(num_rows)[None]
-    only_mine, only_theirs = (mine == true) & (theirs != true), (theirs == true) & (mine != true)
-    counts = int(only_mine.sum()), int(only_theirs.sum())
-    difference = paired_difference(
-        lambda rows: macro_f1(scores(mine, rows)), lambda rows: macro_f1(scores(theirs, rows)), num_rows, samples, seed
-    )
-    return Comparison(
-        other=name,
-        macro_f1=float(macro_f1(scores(mine, everything))[0]),
-        other_macro_f1=float(macro_f1(scores(theirs, everything))[0]),
-        difference=difference,
-        num_only_challenger=counts[0],
-        num_only_other=counts[1],
-        p_value=mcnemar_exact(*counts),
-        label_differences={label: label_difference(index) for index, label in enumerate(labels)},
-    )
-
-
 def objections(
     against_champion: Comparison | None, against_baseline: Comparison, config: EvaluationConfig
 ) -> tuple[str, ...]:
     """What is shown to be worse: each a reason that no gain elsewhere outweighs."""
     found = []
-    if against_baseline.is_told_apart and against_baseline.difference.high < 0:
-        found.append(f"its macro-F1 is shown to be below TF-IDF's, by {_told(against_baseline.difference, -1)}")
-    if against_champion is not None and against_champion.is_told_apart:
-        if against_champion.difference.high < 0:
-            found.append(
-                f"its macro-F1 is shown to be below the champion's, by {_told(against_champion.difference, -1)}"
-            )
-        margin = config.gate.max_class_f1_drop
-        found += [
-            f"its F1 of {label!r} is shown to lie more than {margin:g} below the champion's, by {_told(interval, -1)}"
-            for label, interval in against_champion.label_differences.items()
-            if interval.high < -margin
-        ]
+    if against_baseline.is_shown_worse:
+        found.append(f"its macro-F1 is shown to be below TF-IDF's, by {_told(against_baseline, -1)}")
+    if against_champion is None:
+        return tuple(found)
+    if against_champion.is_shown_worse:
+        found.append(f"its macro-F1 is shown to be below the champion's, by {_told(against_champion, -1)}")
+    if against_champion.is_shown_right_less_often:
+        found.append(
+            f"it is shown to be right on fewer rows: on {against_champion.num_only_challenger} where the champion is "
+            f"wrong, and wrong on {against_champion.num_only_other} where the champion is right "
+            f"(exact McNemar test, p = {against_champion.p_value:.2g})"
+        )
+    if against_champion.is_told_apart:
+        found += _labels_that_suffer(against_champion, config.gate.max_class_f1_drop)
     return tuple(found)
-
-
-def is_shown_better(comparison: Comparison, config: EvaluationConfig) -> bool:
-    """Whether the challenger's macro-F1 is shown to be higher, with the exact test not saying the opposite."""
-    contradicts = (
-        comparison.num_only_challenger < comparison.num_only_other and comparison.p_value < config.gate.significance
-    )
-    return comparison.is_told_apart and comparison.difference.low > 0 and not contradicts
 
 
 def num_more_labels(
@@ -215,41 +93,35 @@ def num_more_labels(
         comparison: With the champion.
         num_rows: Test rows that it rests on.
         test_fraction: The share of new examples that become test rows, in (0, 1].
-        config: Level and power.
+        config: The power.
 
     Returns:
         At least 1; None where no gain was observed, so that there is nothing to find.
     """
-    difference = comparison.difference
-    if difference.value <= 0:
-        return None
-    if comparison.num_only_challenger > comparison.num_only_other:
-        shares = comparison.num_only_challenger / num_rows, comparison.num_only_other / num_rows
-        needed = num_rows_to_tell(*shares, config)
-    else:
-        # A gain in rare labels at the cost of as many rows of frequent ones: a test of accuracy would never see it.
-        needed = num_rows_needed_by_interval(
-            difference.value,
-            difference.high - difference.low,
-            num_rows,
-            significance=config.gate.significance,
-            power=config.gate.power,
-        )
+    needed = num_rows_to_tell(comparison, num_rows, config)
     return None if needed is None else max(1, math.ceil((needed - num_rows) / test_fraction))
 
 
-def num_rows_to_tell(share_only_challenger: float, share_only_champion: float, config: EvaluationConfig) -> int | None:
-    """How many test rows the gate needs to find a gain of this size with the configured power.
+def num_rows_to_tell(comparison: Comparison, num_rows: int, config: EvaluationConfig) -> int | None:
+    """How many test rows the gate needs to find a gain of the size observed with the configured power.
+
+    The gate looks at macro-F1, so its variance decides, which is that of the rows on which the two differ, those of
+    rare labels weighing more.
 
     Args:
-        share_only_challenger: Share of the rows that only the challenger gets right.
-        share_only_champion: Share of the rows that only the champion gets right.
-        config: Level and power.
+        comparison: With the champion.
+        num_rows: Test rows that it rests on.
+        config: The power.
+
+    Returns:
+        None where no gain was observed.
     """
-    needed = num_rows_needed(
-        share_only_challenger, share_only_champion, significance=config.gate.significance, power=config.gate.power
+    gain, significance = comparison.difference.value, comparison.significance
+    if gain < _NO_GAIN:
+        return None
+    return num_rows_needed(
+        gain, comparison.standard_error, num_rows, significance=significance, power=config.gate.power
     )
-    return None if needed is None else math.ceil(needed * _MACRO_F1_ALLOWANCE)
 
 
 def judge(
@@ -264,8 +136,8 @@ def judge(
         return "keep", worse, None
     if against_champion is None:
         return "promote", ("there is no champion, and the challenger is not shown to be below TF-IDF",), None
-    gain = _told(against_champion.difference, 1)
-    if is_shown_better(against_champion, config):
+    gain = _told(against_champion, 1)
+    if against_champion.is_shown_better:
         return "promote", (f"its macro-F1 is shown to be above the champion's, by {gain}",), None
     more = num_more_labels(against_champion, num_rows, test_fraction, config)
     if more is None:
@@ -277,14 +149,20 @@ def judge(
     )
 
 
-def _columns(first: pl.DataFrame, second: pl.DataFrame) -> tuple[pl.Series, pl.Series, pl.Series]:
-    return first["label"], first["predicted_label"], second["predicted_label"]
+def _labels_that_suffer(comparison: Comparison, margin: float) -> list[str]:
+    return [
+        f"its F1 of {label!r} is shown to lie more than {margin:g} below the champion's, by "
+        f"{_of_interval(interval, -1, comparison.significance)}"
+        for label, interval in comparison.label_differences.items()
+        if interval.high < -margin
+    ]
 
 
-def _codes(labels: pl.Series, known: Sequence[str]) -> IntArray:
-    return labels.replace_strict({label: index for index, label in enumerate(known)}, return_dtype=pl.Int64).to_numpy()
+def _told(comparison: Comparison, sign: Literal[1, -1]) -> str:
+    return _of_interval(comparison.difference, sign, comparison.significance)
 
 
-def _told(interval: Interval, sign: Literal[1, -1]) -> str:
+def _of_interval(interval: Interval, sign: Literal[1, -1], significance: float) -> str:
     low, high = sorted((sign * interval.low, sign * interval.high))
-    return f"{sign * interval.value:.3f} (95 % interval {low:z.3f} to {high:z.3f})"
+    level = f"{100 * (1 - significance):.4g} % interval"
+    return f"{sign * interval.value:.3f} ({level} {low:z.3f} to {high:z.3f})"

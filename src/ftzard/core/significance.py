@@ -25,55 +25,32 @@ def mcnemar_exact(num_only_first: int, num_only_second: int) -> float:
 
 
 def num_rows_needed(
-    share_only_first: float, share_only_second: float, *, significance: float, power: float
+    difference: float, standard_error: float, num_rows: int, *, significance: float, power: float
 ) -> int | None:
-    """How many rows it takes to find a difference of the size observed.
+    """How many rows it takes to find a difference of the size observed, of any statistic that is like a mean over rows.
 
-    The sample size for paired proportions (Connor, "Sample size for testing differences in proportions for the
-    paired-sample design", Biometrics 1987), with the correction for the exact test being made of steps.
+    The sample size for paired proportions, with the correction for rows being counted in whole steps (Connor, "Sample
+    size for testing differences in proportions for the paired-sample design", Biometrics 1987), in which the variance
+    of the statistic stands where that of accuracy, which follows from the discordance, stood. Of accuracy it is the
+    same number; of macro-F1 it also knows how much more a row of a rare label weighs.
 
     Args:
-        share_only_first: Share of the rows that only the first classifier gets right.
-        share_only_second: Share of the rows that only the second gets right.
+        difference: What was observed, first minus second.
+        standard_error: Of that difference; it shrinks with the root of the number of rows.
+        num_rows: Rows on which it was observed.
         significance: Two-sided level of the test.
         power: The chance with which the difference should be found.
 
     Returns:
-        A number of rows, at least 1; None where the shares are equal, because then no number is enough.
+        A number of rows, at least 1; None where there is no difference, because then no number is enough.
     """
     from scipy.stats import norm
 
-    discordance, difference = share_only_first + share_only_second, abs(share_only_first - share_only_second)
     if difference == 0:
         return None
-    z_test, z_power = norm.ppf(1 - significance / 2), norm.ppf(power)
-    root = z_test * math.sqrt(discordance) + z_power * math.sqrt(discordance - difference**2)
-    uncorrected = float((root / difference) ** 2)
-    return math.ceil(uncorrected / 4 * (1 + math.sqrt(1 + 2 / (uncorrected * difference))) ** 2)
-
-
-def num_rows_needed_by_interval(
-    value: float, width: float, num_rows: int, *, significance: float, power: float
-) -> int | None:
-    """How many rows it takes to find a difference of any statistic, from its bootstrap interval.
-
-    The usual sample size of a normal test (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 25),
-    with the standard error read off the interval; it shrinks with the root of the number of rows.
-
-    Args:
-        value: The difference observed.
-        width: From the lower to the upper end of its 95 % interval.
-        num_rows: Rows that both rest on.
-        significance: Two-sided level of the test.
-        power: The chance with which the difference should be found.
-
-    Returns:
-        A number of rows, at least 1; None where no difference was observed, because then no number is enough.
-    """
-    from scipy.stats import norm
-
-    if value == 0:
-        return None
-    error = width / (2 * float(norm.ppf(0.975)))
-    distance = float(norm.ppf(1 - significance / 2) + norm.ppf(power))
-    return max(1, math.ceil(num_rows * (distance * error / value) ** 2))
+    variance = num_rows * standard_error**2
+    z_test, z_power = float(norm.ppf(1 - significance / 2)), float(norm.ppf(power))
+    # The first root is that of the variance if there were no difference.
+    root = z_test * math.sqrt(variance + difference**2) + z_power * math.sqrt(variance)
+    uncorrected = (root / difference) ** 2
+    return math.ceil(uncorrected / 4 * (1 + math.sqrt(1 + 2 / (uncorrected * abs(difference)))) ** 2)

@@ -1,10 +1,13 @@
 """Which adapter serves."""
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from ftzard.assets.gpu import GPU_POOL, GPU_TAGS
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
+from ftzard.core.comparison import Comparison
 from ftzard.core.evaluation_report import EvaluationReport
 from ftzard.core.gate import PromotionVerdict
 from ftzard.core.records import AdapterDirectory, Splits
@@ -36,18 +39,49 @@ def champion(
             "champion needs a registry", fix="give the step one: Step(..., registry=AdapterRegistry(...))"
         )
     verdict = challenge(lora_adapter, predictions, splits, step.config, step.registry, step.run_id)
-    comparisons = [found for found in (verdict.against_champion, verdict.against_baseline) if found is not None]
-    differences = {found.other: found.difference for found in comparisons}
+    differences = {found.other: found.difference for found in verdict.comparisons}
     confidence = 1 - step.config.evaluation.gate.significance
     return StepResult(
         value=verdict,
         metadata={
             "verdict": verdict.verdict,
             "sentence": verdict.sentence,
+            "challenger_version": verdict.challenger_version,
             "champion_before": verdict.champion or "none",
+            "comparisons": _table(verdict.comparisons),
         },
-        metrics={"num_rows": verdict.num_rows, "num_rows_left_out": verdict.num_rows_left_out}
-        | {f"difference_to_{other}": difference.value for other, difference in differences.items()},
+        metrics=_numbers(verdict),
         figures={"macro-F1 against others": difference_plot(differences, confidence=confidence)},
-        tags={"ftzard.verdict": verdict.verdict},
+        tags={"ftzard.verdict": verdict.verdict, "ftzard.sentence": verdict.sentence},
     )
+
+
+def _numbers(verdict: PromotionVerdict) -> dict[str, float]:
+    """Under names that stay the same from champion to champion, so that MLflow can draw them over time."""
+    sides = {"champion": verdict.against_champion, "baseline": verdict.against_baseline}
+    numbers = {
+        "num_rows": verdict.num_rows,
+        "num_rows_left_out": verdict.num_rows_left_out,
+        "num_more_labels": verdict.num_more_labels,
+        **{f"difference_to_{name}": side.difference.value for name, side in sides.items() if side is not None},
+    }
+    return {name: float(number) for name, number in numbers.items() if number is not None}
+
+
+def _table(comparisons: Sequence[Comparison]) -> pl.DataFrame:
+    """The numbers behind a verdict, a row for each that the challenger was compared with."""
+    rows = [
+        {
+            "other": found.other,
+            "macro-F1": found.macro_f1,
+            "of the other": found.other_macro_f1,
+            "difference": found.difference.value,
+            "low": found.difference.low,
+            "high": found.difference.high,
+            "only it is right": found.num_only_challenger,
+            "only the other is right": found.num_only_other,
+            "exact McNemar p": found.p_value,
+        }
+        for found in comparisons
+    ]
+    return pl.DataFrame(rows)

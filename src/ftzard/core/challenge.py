@@ -67,7 +67,16 @@ def challenge(
     if champion is not None and champion.checksum == adapter.checksum:
         already = (f"it is the champion already, version {champion.version}",)
         return PromotionVerdict(
-            "keep", already, adapter.checksum, champion.version, fingerprint, mine.height, 0, None, None
+            verdict="keep",
+            reasons=already,
+            challenger=adapter.checksum,
+            challenger_version=registered.version,
+            champion=champion.version,
+            test_fingerprint=fingerprint,
+            num_rows=mine.height,
+            num_rows_left_out=0,
+            against_champion=None,
+            against_baseline=None,
         )
     # What went on from a champion has seen its rows too, also when that champion serves no longer.
     seen, against_champion = evidence.train_hashes, None
@@ -90,6 +99,7 @@ def challenge(
         verdict=verdict,
         reasons=reasons,
         challenger=adapter.checksum,
+        challenger_version=registered.version,
         champion=champion.version if champion else None,
         test_fingerprint=fingerprint,
         num_rows=num_rows,

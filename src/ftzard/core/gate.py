@@ -36,6 +36,7 @@ class PromotionVerdict(JsonDocument):
         verdict: `promote`, `keep` (the champion, or none), or `need_more_labels`.
         reasons: Why, in sentences.
         challenger: Checksum of the challenger's adapter.
+        challenger_version: Its version in the model registry, the champion from now on where it is promoted.
         champion: Version of the champion it was compared with; None where there was none.
         test_fingerprint: Of the test split.
         num_rows: Rows that everything rests on.
@@ -48,6 +49,7 @@ class PromotionVerdict(JsonDocument):
     verdict: GateVerdict
     reasons: tuple[str, ...]
     challenger: str
+    challenger_version: str
     champion: str | None
     test_fingerprint: str
     num_rows: int
@@ -55,6 +57,11 @@ class PromotionVerdict(JsonDocument):
     against_champion: Comparison | None
     against_baseline: Comparison | None
     num_more_labels: int | None = None
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Those that were made: with the champion, and with TF-IDF."""
+        return tuple(found for found in (self.against_champion, self.against_baseline) if found is not None)
 
     @property
     def sentence(self) -> str:

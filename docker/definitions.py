@@ -2,4 +2,4 @@
 
 from ftzard import build_definitions
 
-defs = build_definitions(["tracking.tracking_uri=http://mlflow:5000"])
+defs = build_definitions(["tracking.tracking_uri=http://mlflow:5000"], automation=True)

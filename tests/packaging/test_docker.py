@@ -17,6 +17,8 @@ from dagster._core.instance.ref import InstanceRef
 from dagster_postgres.utils import pg_url_from_config
 from sqlalchemy import make_url
 
+from ftzard.dagster_instance import DAGSTER_YAML
+
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -217,6 +219,9 @@ def test_the_workers_runs_are_tracked_on_the_mlflow_server(tmp_path: Path, monke
     source = ROOT / "docker" / "definitions.py"
     defs = runpy.run_path(str(source))["defs"]
     assert isinstance(defs, dg.Definitions)
+    # Nobody is there to switch them on.
+    sensors = [one for one in defs.sensors or [] if isinstance(one, dg.SensorDefinition)]
+    assert {sensor.default_status for sensor in sensors} == {dg.DefaultSensorStatus.RUNNING}
     uri = urlsplit(re.findall(r"tracking_uri=(\S+?)\"", source.read_text())[0])
     assert uri.hostname == "mlflow"
     assert str(uri.port) == option("mlflow", "--port")
@@ -230,6 +235,8 @@ def test_the_local_template_loads_and_sets_the_same_limits(tmp_path: Path) -> No
         assert instance.telemetry_enabled is False
         assert instance.run_monitoring_enabled
         assert instance.run_monitoring_settings["free_slots_after_run_end_seconds"] == 60
+    # A project gets the file that this repository has.
+    assert (ROOT / ".dagster" / "dagster.yaml").read_text() == DAGSTER_YAML
     local = yaml.safe_load((ROOT / ".dagster" / "dagster.yaml").read_text())
     deployed = yaml.safe_load((ROOT / "docker" / "dagster.yaml").read_text())
     assert {name: deployed[name] for name in local} == local

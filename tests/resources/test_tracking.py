@@ -21,7 +21,8 @@ from mlflow.entities import Run
 
 from ftzard.config import TrackingConfig
 from ftzard.errors import TrackingError
-from ftzard.resources.tracking import DAGSTER_RUN_TAG, TrackedRun, Tracking
+from ftzard.resources.tracked_run import DAGSTER_RUN_TAG, TrackedRun
+from ftzard.resources.tracking import Tracking
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 

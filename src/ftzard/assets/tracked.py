@@ -28,7 +28,8 @@ from ftzard.core.versions import content_version, fingerprint
 from ftzard.resources.dvc import DvcResource
 from ftzard.resources.run_lease import hold_lease
 from ftzard.resources.serving_records import ServingRecords
-from ftzard.resources.tracking import DAGSTER_RUN_TAG, RUN_ID_KEY, TrackedRun
+from ftzard.resources.tracked_run import DAGSTER_RUN_TAG, TrackedRun
+from ftzard.resources.tracking import RUN_ID_KEY
 
 if TYPE_CHECKING:
     from ftzard.resources.configuration import ConfigurationResource

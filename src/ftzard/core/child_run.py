@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class ChildRun(Protocol):
-    """A run of its own for a part of a step; a `ftzard.resources.tracking.TrackedRun` is one."""
+    """A run of its own for a part of a step; a `ftzard.resources.tracked_run.TrackedRun` is one."""
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Log parameters."""

@@ -8,7 +8,7 @@ from ftzard.core.adapter import read_manifest, verify_adapter
 from ftzard.core.records import AdapterDirectory
 from ftzard.errors import AdapterCorruptError
 from ftzard.io_managers.committing import CommittingIOManager
-from ftzard.resources.tracking import TrackedRun
+from ftzard.resources.tracked_run import TrackedRun
 
 
 class AdapterIOManager(CommittingIOManager):

@@ -18,7 +18,8 @@ from ftzard.errors import StorageError
 from ftzard.resources.data_commit import DataCommit
 from ftzard.resources.dvc import DvcResource
 from ftzard.resources.mlflow import MlflowResource
-from ftzard.resources.tracking import RUN_ID_KEY, TrackedRun
+from ftzard.resources.tracked_run import TrackedRun
+from ftzard.resources.tracking import RUN_ID_KEY
 
 if TYPE_CHECKING:
     from ftzard.resources.configuration import ConfigurationResource

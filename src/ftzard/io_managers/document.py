@@ -11,7 +11,7 @@ from ftzard.core.hyperparameters import TunedHyperparameters
 from ftzard.core.retrain_decision import RetrainDecision
 from ftzard.errors import StorageError
 from ftzard.io_managers.committing import CommittingIOManager
-from ftzard.resources.tracking import TrackedRun
+from ftzard.resources.tracked_run import TrackedRun
 
 D = TypeVar("D", bound=JsonDocument)
 

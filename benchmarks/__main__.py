@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import definitions_import, forgetting, orchestration, training_throughput
+from benchmarks import active_learning, definitions_import, forgetting, orchestration, training_throughput
 from benchmarks.report import Result, lines, write
 from ftzard.errors import FtzardError
 
@@ -17,6 +17,7 @@ BENCHMARKS: Mapping[str, Callable[[], Result]] = {
     "definitions_import": definitions_import.run,
     "orchestration": orchestration.run,
     "training_throughput": training_throughput.run,
+    "active_learning": active_learning.run,
     "forgetting": forgetting.run,
 }
 RESULTS_DIR = Path(__file__).parent / "results"

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from benchmarks import definitions_import, forgetting, training_throughput
+from benchmarks import active_learning, definitions_import, forgetting, training_throughput
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.report import Bar, Result, at_least, at_most, document, lines, machine
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ftzard.core.query_strategies import QUERY_STRATEGIES
 from ftzard.errors import MissingPackageError
 
 _ROOT = Path(__file__).parent.parent
@@ -163,5 +164,25 @@ def test_the_forgetting_benchmark_scores_every_version_on_every_batch_in_every_w
         if f"{name}_low" in result.figures:
             assert result.figures[f"{name}_low"] <= value <= result.figures[f"{name}_high"]
     assert "no_replay_v3_over_v1_on_airlines" in result.figures
+    assert result.picture is not None
+    assert result.picture.startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_the_active_learning_benchmark_gives_every_strategy_the_same_start_and_as_many_labels() -> None:
+    tiny = ("experiment=tiny", "data=tweets", "training.device=cpu", "model.dtype=float32", "model.max_length=300")
+    result = active_learning.run(tiny, num_test=40, num_rounds=4, num_per_file=60, num_seeds=2)
+    assert result.table is not None
+    assert set(result.table["strategy"]) == set(QUERY_STRATEGIES)
+    start, *rounds = (int(column.split()[0]) for column in result.table.columns[1:])
+    assert len(rounds) == 4
+    assert start < rounds[0] < rounds[-1]
+    assert result.table[f"{start} labels"].n_unique() == 1
+    # Chance is what the others are compared with, so it is not compared with itself.
+    compared = {name for name in result.figures if name.endswith("_over_random_at_the_end")}
+    assert compared == {f"{strategy}_over_random_at_the_end" for strategy in set(QUERY_STRATEGIES) - {"random"}}
+    for name, value in result.figures.items():
+        if f"{name}_low" in result.figures:
+            assert result.figures[f"{name}_low"] <= value <= result.figures[f"{name}_high"]
     assert result.picture is not None
     assert result.picture.startswith(b"\x89PNG")

@@ -9,7 +9,8 @@ import dagster as dg
 import pytest
 
 from ftzard.dagster_instance import project_instance
-from ftzard.dead_runs import DIED_TAG, IN_PROCESS_TAG, close_dead_runs
+from ftzard.dead_runs import DIED_TAG, close_dead_runs, in_process_tags
+from ftzard.resources.configuration import ConfigurationResource
 from ftzard.resources.run_lease import hold_lease, is_abandoned, leased_runs
 
 HOLD = """
@@ -94,9 +95,51 @@ def test_a_killed_run_is_ended_as_failed_after_the_wait_and_its_place_in_the_poo
 
 
 def test_a_run_that_is_one_process_needs_no_wait(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    run_id = started_run(instance, **{IN_PROCESS_TAG: "true"})
+    run_id = started_run(instance, **in_process_tags(tmp_path))
     kill(process_that_holds(tmp_path, run_id))
     assert close(instance, tmp_path, 0.0, {}) == (run_id,)
+
+
+def test_a_run_that_was_killed_before_it_could_hold_its_lease_is_ended_after_the_wait(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    run_id = started_run(instance, **in_process_tags(tmp_path))
+    of_another_project = started_run(instance, **in_process_tags(tmp_path / "other"))
+    of_somebody_else = started_run(instance)
+    since: dict[str, float] = {}
+    assert close(instance, tmp_path, 0.0, since) == ()
+    assert close(instance, tmp_path, 59.0, since) == ()
+    assert close(instance, tmp_path, 61.0, since) == (run_id,)
+    assert close(instance, tmp_path, 200.0, since) == ()
+    for other in (of_another_project, of_somebody_else):
+        run = instance.get_run_by_id(other)
+        assert run is not None
+        assert run.status is dg.DagsterRunStatus.STARTED
+
+
+def test_a_run_that_holds_its_lease_after_all_is_left_alone(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    run_id = started_run(instance, **in_process_tags(tmp_path))
+    since: dict[str, float] = {}
+    assert close(instance, tmp_path, 0.0, since) == ()
+    process = process_that_holds(tmp_path, run_id)
+    assert close(instance, tmp_path, 100.0, since) == ()
+    kill(process)
+
+
+def test_a_run_holds_its_lease_before_its_first_step(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    held: list[str] = []
+
+    @dg.op(required_resource_keys={"configuration"})
+    def look(context: dg.OpExecutionContext) -> None:
+        held.extend(leased_runs(tmp_path))
+        assert held == [context.run_id]
+
+    @dg.job(resource_defs={"configuration": ConfigurationResource(project_dir=str(tmp_path))})
+    def looking() -> None:
+        look()
+
+    assert looking.execute_in_process(instance=instance).success
+    assert held
 
 
 def test_a_run_whose_process_comes_back_between_two_steps_is_left_alone(

@@ -22,7 +22,8 @@ _WHEN_INPUTS_CHANGE: Final[Any] = (
     & dg.AutomationCondition.all_deps_blocking_checks_passed()
 ).with_label("its inputs have changed")
 
-_EVALUATE_EVERY_S: Final = 10
+# Less than two rounds of Dagster's daemon, which come every five seconds: with ten, it would often be the third.
+_EVALUATE_EVERY_S: Final = 9
 
 # For a project whose batches were there before its first tick: `eager()` takes what is missing then for dealt with.
 _WHEN_NEVER_MADE: Final[Any] = (
@@ -85,12 +86,15 @@ def _when_decided(pipeline: Pipeline) -> _Condition:
     return labelled
 
 
-def automation_sensor(pipeline: Pipeline, status: dg.DefaultSensorStatus) -> dg.AutomationConditionSensorDefinition:
+def automation_sensor(
+    pipeline: Pipeline, status: dg.DefaultSensorStatus, run_tags: Mapping[str, str]
+) -> dg.AutomationConditionSensorDefinition:
     """Evaluates the conditions of a pipeline, and of nothing else in the code location."""
     keys = [pipeline.asset_key(name) for name in conditions(pipeline)]
     return dg.AutomationConditionSensorDefinition(
         f"{pipeline.name}_automation",
         target=dg.AssetSelection.assets(*keys),
+        run_tags=run_tags,
         default_status=status,
         minimum_interval_seconds=_EVALUATE_EVERY_S,
         description="Runs what new data asks for, and trains when `retrain_decision` says so.",

@@ -4,11 +4,13 @@ Otherwise the pool `gpu` would wait for ever for a run that a power cut ended, a
 assets.
 """
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.launcher import DefaultRunLauncher
 
 from ftzard.resources.run_lease import forget_lease, is_abandoned, leased_runs
 
@@ -18,8 +20,14 @@ _logger = logging.getLogger(__name__)
 DEAD_AFTER_S = 60.0
 # Set on a run that did not fail by itself, so that whoever counts failures can tell.
 DIED_TAG = "ftzard/died"
-# Set on a run all of whose steps one process executes: when that process is gone, there is nothing to wait for.
+# Set on a run all of whose steps one process executes: when that process is gone, there is nothing to wait for. Its
+# value stands for the project, because an instance may serve several.
 IN_PROCESS_TAG = "ftzard/in_process"
+
+
+def in_process_tags(project_dir: Path) -> dict[str, str]:
+    """Tags for a run of a project all of whose steps one process executes."""
+    return {IN_PROCESS_TAG: hashlib.sha256(str(project_dir.resolve()).encode()).hexdigest()[:16]}
 
 
 def close_dead_runs(
@@ -36,7 +44,7 @@ def close_dead_runs(
         instance: The Dagster instance of the project.
         project_dir: The project folder.
         patience_s: How long nobody may have held a run's lease, in seconds. With an executor that starts a process
-            for each step, nobody holds it between two steps.
+            for each step, nobody holds it between two steps; and it is held a moment after a run has begun.
         now_s: In seconds since the epoch.
         abandoned_since: What the last call returned: run -> since when nobody holds its lease.
 
@@ -58,6 +66,12 @@ def close_dead_runs(
                 _end(instance, run)
                 closed.append(run_id)
                 del since[run_id]
+    for run in _never_leased(instance, project_dir):
+        since[run.run_id] = abandoned_since.get(run.run_id, now_s)
+        if now_s - since[run.run_id] >= patience_s:
+            _end(instance, run)
+            closed.append(run.run_id)
+            del since[run.run_id]
     return tuple(closed), since
 
 
@@ -66,6 +80,19 @@ def free_slots(instance: dg.DagsterInstance, run_id: str) -> None:
     storage = instance.event_log_storage
     if storage.supports_global_concurrency_limits:
         storage.free_concurrency_slots_for_run(run_id)
+
+
+def _never_leased(instance: dg.DagsterInstance, project_dir: Path) -> list[dg.DagsterRun]:
+    """Runs of the project that began on this machine and hold no lease: killed in that moment, or just beginning.
+
+    Only where Dagster's default launcher starts processes beside the one that looks; elsewhere a lease that was never
+    held here tells nothing.
+    """
+    if not isinstance(instance.run_launcher, DefaultRunLauncher):
+        return []
+    begun = dg.RunsFilter(tags=in_process_tags(project_dir), statuses=[dg.DagsterRunStatus.STARTED])
+    leased = leased_runs(project_dir)
+    return [run for run in instance.get_runs(begun) if run.run_id not in leased]
 
 
 def _end(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:

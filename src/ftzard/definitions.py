@@ -24,6 +24,7 @@ from ftzard.assets.tuning import tuned_hyperparameters
 from ftzard.automation import automation_sensor, conditions
 from ftzard.composition import to_dict
 from ftzard.config import FtzardConfig
+from ftzard.dead_runs import in_process_tags
 from ftzard.errors import ConfigError
 from ftzard.io_managers.adapter import AdapterIOManager
 from ftzard.io_managers.committing import ManagerType, define_io_manager
@@ -102,12 +103,15 @@ def build_definitions(
     pipeline = make_pipeline(name, key_prefix)
     when = conditions(pipeline)
     assets: Sequence[Any] = (*SPINE, *SERVING)
+    # So that a killed run is ended at once and not after a wait for the next step's process.
+    folder = Path(project_dir or Path.cwd()).resolve()
+    run_tags = in_process_tags(folder) if executor is dg.in_process_executor else {}
     return dg.Definitions(
         assets=[_batches(pipeline), *(asset.build(pipeline, when.get(asset.name)) for asset in assets)],
         asset_checks=[check.build(pipeline) for check in CHECKS],
-        jobs=[_spine_job(pipeline), _serving_job(pipeline)],
-        sensors=_sensors(pipeline, running=automation),
-        resources=_resources(pipeline, config, Path(project_dir or Path.cwd()).resolve()),
+        jobs=[_spine_job(pipeline, run_tags), _serving_job(pipeline, run_tags)],
+        sensors=_sensors(pipeline, run_tags, running=automation),
+        resources=_resources(pipeline, config, folder),
         executor=executor,
     )
 
@@ -123,21 +127,23 @@ def make_pipeline(name: str, key_prefix: str | Sequence[str] | None = None) -> P
     return Pipeline(name, (key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix))
 
 
-def _spine_job(pipeline: Pipeline) -> Any:
+def _spine_job(pipeline: Pipeline, run_tags: Mapping[str, str]) -> Any:
     keys = [pipeline.asset_key(asset.name) for asset in SPINE]
     return dg.define_asset_job(
         f"{pipeline.name}_spine",
         selection=dg.AssetSelection.assets(*keys),
         description="From labelled files to the evaluation report.",
+        tags=run_tags,
     )
 
 
-def _serving_job(pipeline: Pipeline) -> Any:
+def _serving_job(pipeline: Pipeline, run_tags: Mapping[str, str]) -> Any:
     keys = [pipeline.asset_key(asset.name) for asset in SERVING]
     return dg.define_asset_job(
         serving_job_name(pipeline),
         selection=dg.AssetSelection.assets(*keys),
         description="From incoming files to predictions and to the rows that are worth a label.",
+        tags=run_tags,
     )
 
 
@@ -151,10 +157,10 @@ def _batches(pipeline: Pipeline) -> dg.AssetSpec:
     )
 
 
-def _sensors(pipeline: Pipeline, *, running: bool) -> list[dg.SensorDefinition]:
+def _sensors(pipeline: Pipeline, run_tags: Mapping[str, str], *, running: bool) -> list[dg.SensorDefinition]:
     status = dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
-    makers = (labelled_batches_sensor, incoming_files_sensor, dead_runs_sensor, automation_sensor)
-    return [make(pipeline, status) for make in makers]
+    makers = (labelled_batches_sensor, incoming_files_sensor, dead_runs_sensor)
+    return [*(make(pipeline, status) for make in makers), automation_sensor(pipeline, status, run_tags)]
 
 
 def _resources(pipeline: Pipeline, config: FtzardConfig | Sequence[str], project_dir: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ftzard.composition import compose
 from ftzard.config import FtzardConfig
 from ftzard.core.records import ASSETS_DIR
 from ftzard.dagster_instance import project_instance
-from ftzard.dead_runs import IN_PROCESS_TAG, close_dead_runs
+from ftzard.dead_runs import close_dead_runs, in_process_tags
 from ftzard.definitions import DEFAULT_NAME, IO_MANAGERS, SPINE, build_definitions, make_pipeline
 from ftzard.errors import FtzardError
 from ftzard.io_managers.committing import PRIVATE_DIR
@@ -95,7 +95,7 @@ def materialize(project_dir: Path, overrides: Sequence[str] = (), *, force: bool
                 instance=instance,
                 asset_selection=[pipeline.asset_key(name) for name in stale],
                 run_config=_run_config(pipeline.configuration, overrides),
-                tags={IN_PROCESS_TAG: "true"},
+                tags=in_process_tags(project_dir),
             )
         except Exception as error:
             _raise_cause(error)

@@ -26,7 +26,9 @@ SERVING: Final = ("incoming", "incoming_predictions", "label_queue")
 SERVING_TAG: Final = "ftzard/serving"
 CHAMPION_TAG: Final = "ftzard/champion_version"
 
-_LOOK_EVERY_S: Final = 5
+# Less than the five seconds after which Dagster's daemon looks what is due: with as many, every other look would come
+# a moment too early, and files would wait for ten.
+_LOOK_EVERY_S: Final = 4
 _OPEN = (
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.QUEUED,

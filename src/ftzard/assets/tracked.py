@@ -26,7 +26,6 @@ from ftzard.config import FtzardConfig
 from ftzard.core.records import ASSETS_DIR
 from ftzard.core.versions import content_version, fingerprint
 from ftzard.resources.dvc import DvcResource
-from ftzard.resources.run_lease import hold_lease
 from ftzard.resources.serving_records import ServingRecords
 from ftzard.resources.tracked_run import DAGSTER_RUN_TAG, TrackedRun
 from ftzard.resources.tracking import RUN_ID_KEY
@@ -147,7 +146,6 @@ class TrackedAsset(Generic[P, T_co]):
         configuration: ConfigurationResource = getattr(context.resources, pipeline.configuration)
         mlflow: MlflowResource = getattr(context.resources, pipeline.mlflow)
         dvc: DvcResource = getattr(context.resources, pipeline.dvc)
-        hold_lease(configuration.project_path, context.run_id)
         dvc.repository.check()
         versions = _input_versions(context, pipeline, self.inputs)
         step = Step(

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ftzard.composition import compose, override, to_dict, validate
 from ftzard.config import FtzardConfig
+from ftzard.resources.run_lease import hold_lease
 
 
 class ConfigurationResource(dg.ConfigurableResource):  # type: ignore[type-arg] # its type variable is for other resources
@@ -26,6 +27,11 @@ class ConfigurationResource(dg.ConfigurableResource):  # type: ignore[type-arg] 
         default=[],
         description="Overrides for this run, in Hydra's grammar: training.learning_rate=1e-4, experiment=tiny.",
     )
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Hold the run's lease from before its first step, which may have to wait for a pool."""
+        if context.run_id:
+            hold_lease(self.project_path, context.run_id)
 
     @classmethod
     def of(cls, config: FtzardConfig, project_dir: Path) -> "ConfigurationResource":

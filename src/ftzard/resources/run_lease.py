@@ -6,7 +6,9 @@ tells that the process is gone, however it went.
 """
 
 import fcntl
+import os
 import re
+import uuid
 from pathlib import Path
 from typing import IO
 
@@ -21,8 +23,17 @@ def hold_lease(project_dir: Path, run_id: str) -> None:
     if path is None or path in _held:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("ab")
-    fcntl.flock(file, fcntl.LOCK_SH)
+    # Locked before it has its name: otherwise who looks in that moment would take the run for abandoned.
+    temporary = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
+    try:
+        file = _locked(temporary)
+        try:
+            os.link(temporary, path)
+        except OSError:  # There is one already, or the file system knows no links.
+            file.close()
+            file = _locked(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     _held[path] = file
 
 
@@ -49,6 +60,12 @@ def forget_lease(project_dir: Path, run_id: str) -> None:
 def leased_runs(project_dir: Path) -> tuple[str, ...]:
     """The runs whose lease was ever held and not forgotten yet."""
     return tuple(path.stem for path in sorted(_folder(project_dir).glob("*.lease")))
+
+
+def _locked(path: Path) -> IO[bytes]:
+    file = path.open("ab")
+    fcntl.flock(file, fcntl.LOCK_SH)
+    return file
 
 
 def _folder(project_dir: Path) -> Path:

@@ -29,6 +29,11 @@ def test_only_what_a_file_lacks_is_asked_for() -> None:
     assert plan_serving("ab", ASSETS, made, (), 9).request == Request(("a",), ("queue",))
 
 
+def test_files_that_a_killed_run_has_read_go_together_with_those_it_has_not() -> None:
+    made = {"incoming": {"b", "d"}, "predictions": set[str](), "queue": set[str]()}
+    assert plan_serving("abcde", ASSETS, made, (), 9).request == Request(tuple("abcde"), ASSETS)
+
+
 def test_files_of_a_failed_run_are_tried_alone_after_those_that_were_not_tried() -> None:
     failed = (Attempt(("a", "b"), is_death=False),)
     assert plan_serving("abc", ASSETS, NOTHING, failed, 9).request == Request(("c",), ASSETS)

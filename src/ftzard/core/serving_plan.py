@@ -15,7 +15,7 @@ class Request:
 
     Attributes:
         keys: Content keys, neighbours in the order of the partitions.
-        assets: Names of the assets that these files lack, in the order of the graph.
+        assets: Names of the assets to make for them, in the order of the graph.
     """
 
     keys: tuple[str, ...]
@@ -64,13 +64,13 @@ def plan_serving(
 
     Args:
         keys: All content keys, in the order of the partitions.
-        assets: Names of the assets that each file goes through, in order.
+        assets: Names of the assets that each file goes through, in order: reading it, then at least one more.
         made: Name -> the keys for which the asset exists.
         attempts: The runs with the present champion that did not succeed.
         max_files: How many files a run takes at most.
     """
     together, alone = _troubles(attempts)
-    lacking = {key: tuple(name for name in assets if key not in made[name]) for key in keys}
+    lacking = {key: _lacking(key, assets, made) for key in keys}
     open_keys = [key for key in keys if lacking[key] and not alone[key]]
     given_up = tuple(key for key in keys if lacking[key] and alone[key])
     if not open_keys:
@@ -85,6 +85,16 @@ def plan_serving(
             break
         chosen.append(key)
     return ServingPlan(Request(tuple(chosen), lacking[first]), len(open_keys) - len(chosen), given_up)
+
+
+def _lacking(key: str, assets: Sequence[str], made: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """What a file lacks; reading it is done again with what comes next.
+
+    A run that is killed while it reports leaves files that were read scattered among files that were not, and only
+    neighbours that lack the same can share a run. To read a file twice costs less than a run for it.
+    """
+    lacking = tuple(name for name in assets if key not in made[name])
+    return tuple(assets) if assets[1] in lacking else lacking
 
 
 def _troubles(attempts: Sequence[Attempt]) -> tuple[Counter[str], Counter[str]]:

@@ -27,8 +27,9 @@ def uncertainty_histogram(
         raise ValueError(message)
     figure, axes = _canvas(f"Uncertainty of {uncertainty.size:,} rows, {queued.size:,} of them queued ({strategy})")
     edges = np.histogram_bin_edges(uncertainty, bins=_NUM_BINS).tolist()
-    axes.hist(uncertainty, bins=edges, color=_BLUE, edgecolor="white", linewidth=0.5, label="all rows")
-    axes.hist(queued, bins=edges, color=_ORANGE, edgecolor="white", linewidth=0.5, label="queued, control included")
+    # Outlines, because there is one such picture for each incoming file, and 80 bars take twice as long to draw.
+    axes.hist(uncertainty, bins=edges, histtype="stepfilled", color=_BLUE, label="all rows")
+    axes.hist(queued, bins=edges, histtype="stepfilled", color=_ORANGE, label="queued, control included")
     if threshold is not None:
         axes.axvline(threshold, color=_GREY, linestyle="--", linewidth=2, label=f"threshold {threshold:.3f}")
     axes.set_xlabel("uncertainty")

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ settings.register_profile("ftzard", deadline=None)
 settings.load_profile("ftzard")
 
 _FOREIGN = ("DAGSTER_", "DVC_", "FTZARD_", "GIT_", "HYDRA_", "MLFLOW_", "XDG_")
+_ROOM_IN_MEMORY = 2**30
 _THINGS = ("tea", "train", "film", "chair", "lamp", "bread", "song", "phone", "garden", "coat", "book", "rain")
 _OPINIONS = {
     "was lovely": "positive",
@@ -104,6 +106,21 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory, isolated_environment: 
 def project(project_template: Path, tmp_path: Path) -> Path:
     """A fresh project folder: git, DVC, and 72 short texts labelled negative or positive in `data/raw/`."""
     return shutil.copytree(project_template, tmp_path / "project")
+
+
+@pytest.fixture
+def memory_path(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory, where the system has one with room; else as `tmp_path`.
+
+    Dagster syncs each of thousands of events to disk, which takes minutes and says nothing about killed processes: what
+    a process has written outlives it in memory too.
+    """
+    memory = Path("/dev/shm")  # noqa: S108  # a folder of our own is made in it
+    if not memory.is_dir() or not os.access(memory, os.W_OK) or shutil.disk_usage(memory).free < _ROOM_IN_MEMORY:
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="ftzard-test-", dir=memory) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

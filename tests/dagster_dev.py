@@ -26,28 +26,38 @@ _POLL_S = 1.0
 
 
 class DagsterDev:
-    """`dagster dev` in a process group of its own, so that all of it can be killed at once."""
+    """`dagster dev` in a process group of its own, so that all of it can be killed at once.
 
-    def __init__(self, project: Path) -> None:
+    Args:
+        project: The project folder.
+        browser: Whether it serves the pages too; the daemon alone starts sooner.
+    """
+
+    def __init__(self, project: Path, *, browser: bool) -> None:
         self.project = project
+        self.browser = browser
         self.log = project.parent / "dagster-dev.log"
         self.process: subprocess.Popen[bytes] | None = None
         with project_instance(project):
             """Writes the project's `dagster.yaml`."""
 
     def start(self) -> None:
-        command = [Path(sys.executable).with_name("dagster"), "dev", "-m", "ftzard.definitions"]
-        address = ["--host", "127.0.0.1", "--port", str(_free_port())]
-        environment = {**os.environ, "DAGSTER_HOME": str(self.project / ".dagster")}
+        # One thread, because a tiny model on cores that other processes want loses time to waiting for the second.
+        environment = {**os.environ, "DAGSTER_HOME": str(self.project / ".dagster"), "OMP_NUM_THREADS": "1"}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*map(str, command), *address],
+                self._command(),
                 cwd=self.project,
                 env=environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def _command(self) -> list[str]:
+        program = Path(sys.executable).with_name("dagster" if self.browser else "dagster-daemon")
+        address = ["--host", "127.0.0.1", "--port", str(_free_port())] if self.browser else []
+        return [str(program), "dev" if self.browser else "run", "-m", "ftzard.definitions", *address]
 
     def kill(self) -> None:
         """As a power cut would: nothing of it has a chance to tidy up."""
@@ -86,9 +96,9 @@ class DagsterDev:
 
 
 @contextmanager
-def dagster_dev(project: Path) -> Iterator[DagsterDev]:
+def dagster_dev(project: Path, *, browser: bool = True) -> Iterator[DagsterDev]:
     """Run it for the length of a block."""
-    dev = DagsterDev(project)
+    dev = DagsterDev(project, browser=browser)
     dev.start()
     try:
         yield dev
@@ -123,6 +133,12 @@ def materializations(project: Path, name: str) -> Sequence[dg.AssetMaterializati
 def times_made(project: Path, name: str) -> Counter[str]:
     """How often each partition of an asset was made."""
     return Counter(event.partition or "" for event in materializations(project, name))
+
+
+def made(project: Path, name: str) -> set[str]:
+    """The partitions of an asset that were made; cheaper to ask for again and again than what each of them was."""
+    with project_instance(project) as instance:
+        return instance.get_materialized_partitions(dg.AssetKey(name))
 
 
 def runs(project: Path, **filters: Any) -> Sequence[dg.DagsterRun]:

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import random
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,9 +65,9 @@ def write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]])
 
 @pytest.mark.slow
 def test_labelled_data_trains_unlabelled_data_is_queued_and_the_labels_make_a_new_champion(
-    tracked_project: Path,
+    tracked_project: Path, memory_path: Path
 ) -> None:
-    project = tracked_project
+    project = shutil.copytree(tracked_project, memory_path / "loop")
     (project / "data" / "raw" / "opinions.csv").unlink()
     choose_experiment(project, EXPERIMENT)
     pool = texts()

@@ -8,10 +8,12 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
-from tests.dagster_dev import DagsterDev, choose_experiment, dagster_dev, runs, times_made
+from tests.dagster_dev import DagsterDev, choose_experiment, dagster_dev, made, runs, times_made
 from tests.project_scenario import copy_of
 
 from ftzard.core.intake import content_key
+from ftzard.dead_runs import DIED_TAG
+from ftzard.resources.run_lease import leased_runs
 
 EXPERIMENT = """\
 # @package _global_
@@ -25,10 +27,13 @@ evaluation:
 tracking:
   experiment: tiny
 automation:
-  settle_s: 2
+  settle_s: 1
+  max_files_per_run: 200
 """
 BROKEN = ("", "text\n", "message\nhello\n", 'text\n"never closed\n')
 NUM_FILES = 200
+# Longer than a file has to settle and than it takes until it is looked at again, twice.
+WRITING_S = 12
 
 
 def good(number: int) -> str:
@@ -85,50 +90,61 @@ class Drops:
 
 
 def _write_slowly(path: Path, content: str) -> None:
-    """Half of it, flushed, a pause longer than a file has to settle, and the rest."""
+    """Half of it, flushed, a pause, and the rest."""
     with path.open("w") as file:
         file.write(content[: len(content) // 2])
         file.flush()
-        time.sleep(8)
+        time.sleep(WRITING_S)
         file.write(content[len(content) // 2 :])
 
 
 @pytest.mark.slow
 def test_each_good_content_of_200_files_is_predicted_exactly_once_although_the_daemon_is_killed_twice(
-    materialized_project: Path, tmp_path: Path
+    materialized_project: Path, memory_path: Path
 ) -> None:
-    project = copy_of(materialized_project, tmp_path)
+    project = copy_of(materialized_project, memory_path)
     choose_experiment(project, EXPERIMENT)
     drops = Drops(project / "data" / "incoming")
-    with dagster_dev(project) as dev:
+    with dagster_dev(project, browser=False) as dev:
         drops.drop(60)
-        dev.wait_for("run at work", lambda: _serving(project))
+        first = dev.wait_for("run at work", lambda: _serving(project))
         dev.kill()
-        drops.drop(60)
+        drops.drop(40)
         dev.start()
         _rename_some(project)
         drops.drop(40)
-        dev.wait_for("run at work again", lambda: _serving(project))
-        dev.kill()
-        dev.start()
+        second = dev.wait_for("other run at work", lambda: _serving(project) - first)
         drops.drop(NUM_FILES)
+        # Something of it is stored by then, and the rest is not.
+        dev.wait_for("first step of it", lambda: made(project, "incoming"))
+        assert second <= _serving(project)
+        dev.kill()
         drops.finish()
+        dev.start()
         _wait_until_done(dev, project, len(drops.contents))
-        time.sleep(20)  # Enough for what would be asked for a second time to be asked for.
+        time.sleep(11)  # Two looks: enough for what would be asked for a second time to be asked for.
+        assert not _serving(project)
+    assert {run.run_id for run in _ended_as_dead(project)} == first | second
     for name in ("incoming_predictions", "label_queue"):
-        made = times_made(project, name)
-        assert len(made) == len(drops.contents)
-        assert set(made.values()) == {1}, {key: count for key, count in made.items() if count != 1}
+        times = times_made(project, name)
+        assert len(times) == len(drops.contents)
+        assert set(times.values()) == {1}, {key: count for key, count in times.items() if count != 1}
     stored = list((project / "data" / "assets" / "incoming_predictions").glob("*.parquet"))
     assert sum(pl.read_parquet(path).height for path in stored) == 2 * len(drops.contents)
     rejected = project / "data" / "rejected"
     assert len(list(rejected.glob("*.csv"))) == len(list(rejected.glob("*.reason.txt"))) == drops.num_broken
     left = {content_key(path) for path in (project / "data" / "incoming").iterdir()}
-    assert left == set(made)
+    assert left == set(times)
 
 
-def _serving(project: Path) -> bool:
-    return bool(runs(project, job_name="ftzard_serving", statuses=[dg.DagsterRunStatus.STARTED]))
+def _serving(project: Path) -> set[str]:
+    """The ids of runs that predict and whose process has begun to work; also a killed one, until it is noticed."""
+    started = runs(project, job_name="ftzard_serving", statuses=[dg.DagsterRunStatus.STARTED])
+    return {run.run_id for run in started} & set(leased_runs(project))
+
+
+def _ended_as_dead(project: Path) -> list[dg.DagsterRun]:
+    return [run for run in runs(project, job_name="ftzard_serving") if DIED_TAG in run.tags]
 
 
 def _rename_some(project: Path) -> None:
@@ -138,6 +154,6 @@ def _rename_some(project: Path) -> None:
 
 def _wait_until_done(dev: DagsterDev, project: Path, num_contents: int) -> None:
     def is_done() -> bool:
-        return len(times_made(project, "label_queue")) >= num_contents and not _serving(project)
+        return len(made(project, "label_queue")) >= num_contents and not _serving(project)
 
     dev.wait_for(f"{num_contents} label queues", is_done, timeout_s=600)

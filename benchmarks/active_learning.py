@@ -8,7 +8,8 @@ regression on frozen embeddings: the hidden state of the base model at the end o
 
 A seed draws which tweets test, which begin and which come in with which file, the same for all strategies. Scores are
 means over the seeds with 95 % t-intervals, and so are differences to chance, seed by seed. All draws are from the same
-few thousand tweets, so the intervals say how much the draw matters, not how other texts would differ.
+few thousand tweets, so the intervals say how much the draw matters, not how other texts would differ. The tweets have
+two labels, and with two labels least confidence, margin and entropy rank alike.
 """
 
 import io
@@ -260,15 +261,19 @@ def _table(scores: Mapping[str, Sequence[Interval]], num_labels: Sequence[int]) 
 
 
 def _picture(scores: Mapping[str, Sequence[Interval]], num_labels: Sequence[int]) -> bytes:
-    """A line for each strategy, with its interval as a band."""
+    """A line for each strategy, with its interval as a band; strategies that came to the same share one."""
     from matplotlib.figure import Figure
+
+    named: dict[tuple[Interval, ...], list[str]] = {}
+    for strategy, found in scores.items():
+        named.setdefault(tuple(found), []).append(strategy)
 
     figure = Figure(figsize=(7.2, 4.5), dpi=100, layout="constrained")
     axes: Any = figure.subplots()
-    for strategy, found in scores.items():
-        is_chance = strategy == _CHANCE
+    for found, strategies in named.items():
+        is_chance = _CHANCE in strategies
         style = {"color": "black", "linestyle": "--", "linewidth": 2} if is_chance else {}
-        (line,) = axes.plot(num_labels, [one.value for one in found], marker="o", label=strategy, **style)
+        (line,) = axes.plot(num_labels, [one.value for one in found], marker="o", label=" = ".join(strategies), **style)
         lows, highs = [one.low for one in found], [one.high for one in found]
         axes.fill_between(num_labels, lows, highs, color=line.get_color(), alpha=0.12, linewidth=0)
     axes.set(xlabel="number of labels, control arm included", ylabel="macro-F1 on test tweets, 95 % intervals")

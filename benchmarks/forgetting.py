@@ -36,7 +36,7 @@ from ftzard.core.training import train_adapter
 from ftzard.core.tweets import sample_tweets
 
 _RECIPE = ("experiment=demo", "training.device=cpu")
-_NUM_TRAIN, _NUM_TEST, _NUM_SEEDS = 200, 150, 3
+_NUM_TRAIN, _NUM_TEST, _NUM_SEEDS = 150, 100, 2
 _NUM_SAMPLES = 2000
 # All that the package has of the two labels, as far as they are wanted.
 _NUM_TWEETS = 16_000

@@ -66,7 +66,7 @@ def test_a_rollback_keeps_who_and_why(two_champions: tuple[Path, RegisteredAdapt
     project, before, now = two_champions
     done = _call(project, "rollback", "--why", "it fails on questions", "--by", "Ada")
     assert done.exit_code == 0, done.output
-    assert done.stdout == f"The champion of {before.name} is version {before.version} again.\n"
+    assert done.stdout == f"The champion of {before.name} is now version {before.version}.\n"
     shown = _call(project).stdout
     assert f"version {before.version}" in shown.splitlines()[0]
     assert "UTC by Ada" in shown

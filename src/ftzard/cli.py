@@ -214,4 +214,4 @@ def rollback(project_dir: Path, to: str | None, why: str, by: str | None, overri
     from ftzard.champion import rollback_champion
 
     now = rollback_champion(project_dir.resolve(), overrides, to=to, why=why, by=by)
-    click.echo(f"The champion of {now.name} is version {now.version} again.")
+    click.echo(f"The champion of {now.name} is now version {now.version}.")

@@ -27,7 +27,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint dev bench constraints clean
+.PHONY: help setup demo test faults lint dev bench constraints clean
 
 help: ## Show the targets.
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
@@ -39,6 +39,9 @@ demo: $(STAMP) ## Fine-tune an LLM on tweets and compare it with a baseline.
 
 test: $(STAMP) ## Run the whole test suite, slow tests included.
 	@$(BIN)/python -m pytest $(ARGS)
+
+faults: $(STAMP) ## Kill and refuse at every step of the work, and count what does not hold: some hours.
+	@$(BIN)/python -W ignore -m tests.faults $(ARGS)
 
 lint: $(STAMP) ## Check style, layers and types.
 	$(BIN)/ruff check .

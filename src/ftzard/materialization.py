@@ -18,6 +18,7 @@ from ftzard.assets.step import Step
 from ftzard.assets.tracked import FINGERPRINT_KEY, TrackedAsset, latest_data_version, read_versions
 from ftzard.composition import compose
 from ftzard.config import FtzardConfig
+from ftzard.core.disk_failures import disk_failures_explained
 from ftzard.core.records import ASSETS_DIR
 from ftzard.dagster_instance import project_instance
 from ftzard.dead_runs import close_dead_runs, in_process_tags
@@ -81,7 +82,7 @@ def materialize(project_dir: Path, overrides: Sequence[str] = (), *, force: bool
     """
     pipeline = make_pipeline(DEFAULT_NAME)
     names = tuple(asset.name for asset in SPINE)
-    with project_instance(project_dir) as instance:
+    with disk_failures_explained(), project_instance(project_dir) as instance:
         # A killed run would keep the only place in the pool that this one needs.
         close_dead_runs(instance, project_dir, now_s=time.time(), abandoned_since={})
         stale = names if force else stale_assets(project_dir, overrides, instance)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TARGETS = ["setup", "demo", "test", "lint", "dev", "bench", "constraints", "clean"]
+TARGETS = ["setup", "demo", "test", "faults", "lint", "dev", "bench", "constraints", "clean"]
 ON_THE_ENVIRONMENT = [target for target in TARGETS if target != "clean"]
 
 # Answers like an interpreter as far as `make setup` asks. A real environment takes minutes and 2.5 GB to make, and is

@@ -767,3 +767,16 @@ def test_making_a_project_of_an_existing_repository_leaves_the_persons_work_alon
     assert files_in(folder) == [".dvc/.gitignore", ".dvc/config", ".dvcignore"]
     assert status(folder) == ["A  staged.txt", "?? .gitignore"]
     assert Git.find(folder).current_branch() == "refs/heads/work"
+
+
+def test_a_list_of_files_that_a_kill_left_broken_in_the_cache_is_written_again(project: Path) -> None:
+    first = commit(project)
+    listing = project / ".dvc" / "cache" / "files" / "md5" / first.data_hash[:2] / first.data_hash[2:]
+    listing.chmod(0o644)
+    listing.write_bytes(b"")
+    second = commit(project)
+    assert (second.commit_id, second.data_hash) == (first.commit_id, first.data_hash)
+    assert "raw/batch.csv" in listing.read_text(encoding="utf-8")
+    shutil.rmtree(project / "data")
+    dvc(project, "checkout")
+    assert (project / "data" / "raw" / "batch.csv").is_file()

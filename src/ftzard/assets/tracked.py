@@ -23,6 +23,7 @@ from ftzard.assets.pipeline import Pipeline
 from ftzard.assets.step import Step, StepResult, T_co
 from ftzard.composition import to_dict, to_yaml
 from ftzard.config import FtzardConfig
+from ftzard.core.disk_failures import disk_failures_explained
 from ftzard.core.records import ASSETS_DIR
 from ftzard.core.versions import content_version, fingerprint
 from ftzard.resources.dvc import DvcResource
@@ -136,7 +137,8 @@ class TrackedAsset(Generic[P, T_co]):
             backfill_policy=dg.BackfillPolicy.single_run() if self.partitioned else None,
         )
         def materialize(context: dg.AssetExecutionContext, **inputs: Any) -> dg.MaterializeResult[Any]:
-            return self._materialize(context, pipeline, inputs)
+            with disk_failures_explained():
+                return self._materialize(context, pipeline, inputs)
 
         return materialize
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import dagster as dg
 from upath import UPath
 
+from ftzard.core.disk_failures import disk_failures_explained
 from ftzard.core.records import ASSETS_DIR
 from ftzard.errors import StorageError
 from ftzard.resources.data_commit import DataCommit
@@ -70,7 +71,7 @@ class CommittingIOManager(dg.UPathIOManager):
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Write, commit, record; the run ends FINISHED, or FAILED when any of it fails."""
         run = self._mlflow.tracking.run(_run_id(context.output_metadata))
-        with run.ending_on_failure():
+        with disk_failures_explained(), run.ending_on_failure():
             metadata: dict[str, Any] = {}
             for path, value in self._paths_and_values(context, obj):
                 self.make_directory(path.parent)

@@ -1,5 +1,6 @@
 """The project's data folder under DVC, and its commits to git."""
 
+import hashlib
 import logging
 import os
 import re
@@ -8,11 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import filelock
 import yaml
 
 from ftzard.config import VersioningConfig
+from ftzard.core.disk_failures import disk_failures_explained
 from ftzard.errors import DataCommitError, NotADvcRepositoryError, PushError
 from ftzard.resources.data_commit import DataCommit, Edit, branch_tip, commit_edits, push_branch
 from ftzard.resources.dvc_session import open_dvc
@@ -98,7 +101,7 @@ class DvcRepository:
             PushError: A remote refused. Data is pushed before the commit is made, git after it.
         """
         project = self._find()
-        with _only_process(project.dvc_root / ".dvc" / "tmp" / "ftzard.lock"):
+        with disk_failures_explained(), _only_process(project.dvc_root / ".dvc" / "tmp" / "ftzard.lock"):
             _require_data(project)
             _require_unambiguous(project)
             _add(project)
@@ -187,6 +190,8 @@ def _add(project: _Project) -> None:
     def add() -> None:
         with open_dvc(project.dvc_root) as repo:
             repo.add(os.fspath(folder))
+            if _remove_broken_listing(repo, _read_hash(project)):
+                repo.add(os.fspath(folder))
 
     try:
         _retry_while_locked(add)
@@ -195,6 +200,20 @@ def _add(project: _Project) -> None:
             f"DVC could not record the data folder {folder}: {type(error).__name__}: {redact(str(error))}",
             fix=f"resolve what DVC says until `dvc add {project.data}` works; the data on disk is untouched",
         ) from error
+
+
+def _remove_broken_listing(repo: Any, data_hash: str | None) -> bool:
+    """Whether the cache's list of the folder's files was not what its name says, as a kill while it was written leaves.
+
+    DVC writes it in place, and afterwards takes any file of that name for whole.
+    """
+    path = Path(repo.cache.local.oid_to_path(data_hash))
+    content = path.read_bytes() if path.is_file() else b""
+    if f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}.dir" == data_hash:
+        return False
+    _LOGGER.warning("DVC's list of the data folder's files was broken, as a killed process leaves it: written again")
+    path.unlink(missing_ok=True)
+    return True
 
 
 def _push_data(project: _Project) -> bool:

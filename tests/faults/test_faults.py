@@ -1,0 +1,44 @@
+"""A short version of `make faults`: whatever happens to a process, nothing is lost and one more run puts it right."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def _faults(*arguments: str) -> tuple[int, str]:
+    # In a process of its own, which has no threads: victims are forked from it.
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.faults", "--short", *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", ["commit", "random"])
+def test_no_invariant_is_violated_and_one_more_run_converges(scenario: str) -> None:
+    code, said = _faults(scenario)
+    assert code == 0, said
+    assert "No invariant was violated." in said
+
+
+def test_a_violation_is_found_and_told() -> None:
+    """The check itself: an operation that destroys a person's file must not pass."""
+    script = (
+        "from pathlib import Path; from tests.faults import scenarios as s; from tests.faults.__main__ import main\n"
+        "honest = s._commit\n"
+        "def careless(project):\n"
+        "    with (project / 'untracked.md').open('a') as file: file.write('more')\n"
+        "    return honest(project)\n"
+        "s._commit = careless\n"
+        "import sys; sys.argv = ['faults', '--short', 'commit']; sys.exit(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], check=False, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "the person's file untracked.md changed" in done.stdout

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import active_learning, definitions_import, forgetting, orchestration, training_throughput
+from benchmarks import active_learning, data_commit, definitions_import, forgetting, orchestration, training_throughput
 from benchmarks.report import Result, lines, write
 from ftzard.errors import FtzardError
 
@@ -16,6 +16,7 @@ from ftzard.errors import FtzardError
 BENCHMARKS: Mapping[str, Callable[[], Result]] = {
     "definitions_import": definitions_import.run,
     "orchestration": orchestration.run,
+    "data_commit": data_commit.run,
     "training_throughput": training_throughput.run,
     "active_learning": active_learning.run,
     "forgetting": forgetting.run,

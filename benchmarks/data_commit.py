@@ -1,9 +1,9 @@
 """What a data commit costs beside the commands that a careful person types for the same.
 
 A folder of a few large files is under DVC, with a remote that is a folder. One file is replaced, and the change is
-hashed, cached, pushed and committed: by FTzard in a process that runs already, as its steps do, and in a second project
-by `dvc add; dvc push; git add; git commit; git rev-parse; dvc checkout`. The two take turns. Both keep DVC's default way
-of placing files, a copy where the file system cannot share blocks.
+hashed, cached, pushed and committed: by FTzard in a process that runs already, as its steps do, and in a second
+project by `dvc add; dvc push; git add; git commit; git rev-parse; dvc checkout`. The two take turns. Both keep DVC's
+default way of placing files, a copy where the file system cannot share blocks.
 """
 
 import os

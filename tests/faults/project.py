@@ -73,7 +73,7 @@ def violations_after_recovery(project: Path) -> Iterator[str]:
     ours = git(project, "status", "--porcelain", "--", "data.dvc", ".gitignore")
     if ours:
         yield f"git status shows FTzard's own files: {ours!r}"
-    for pattern in (".git/*.lock", ".git/refs/**/*.lock", "data/assets/.*", ".ftzard/scratch/*"):
+    for pattern in (".git/*.lock", ".git/refs/**/*.lock", "data/assets/.*", ".ftzard/scratch/*/*", ".mlflow.db.new*"):
         yield from (f"{path.relative_to(project)} was left behind" for path in project.glob(pattern))
     if len(git(project, "rev-list", "--merges", "HEAD")) > 0:
         yield "the history is not linear"

@@ -372,3 +372,10 @@ def test_a_real_server_takes_everything_that_a_file_takes(server: str, tmp_path:
     assert len(json.loads(_artifact(client, run, "commit_history.json", tmp_path))) == 2
     assert tracking.open_run("TRAINING", tags={}).parent_run_id == run.parent_run_id
     assert not list((tmp_path / "project").glob("ml*"))
+
+
+def test_a_store_that_a_kill_left_half_made_is_made_anew(tmp_path: Path) -> None:
+    tracking = Tracking(TrackingConfig(), tmp_path)
+    (tmp_path / ".mlflow.db.new").write_bytes(b"half of a store")
+    assert tracking.runs() == ()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".ftzard", "mlflow.db"]

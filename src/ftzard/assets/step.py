@@ -22,6 +22,11 @@ def _report_nowhere(metrics: Mapping[str, float], step: int) -> None:
     """Nobody is watching a function that was called directly."""
 
 
+def scratch_dir(project_dir: Path) -> Path:
+    """Where steps make what is then moved into place; a folder for each Dagster run."""
+    return project_dir / ".ftzard" / "scratch"
+
+
 @dataclass(frozen=True)
 class Step:
     """One execution of an asset function.
@@ -38,6 +43,7 @@ class Step:
         previous_version: The data version that the asset has had until now; None where there is none.
         serving: What was predicted for incoming files and put to people; None where the function was called directly.
         partition_key: The partition that is made; None for an asset without partitions.
+        dagster_run_id: The Dagster run; `direct` where the function was called directly.
     """
 
     config: FtzardConfig
@@ -50,6 +56,7 @@ class Step:
     previous_version: str | None = None
     serving: ServingRecords | None = None
     partition_key: str | None = None
+    dagster_run_id: str = "direct"
 
     @property
     def staging_dir(self) -> Path:
@@ -59,9 +66,10 @@ class Step:
     def new_directory(self) -> Path:
         """A path for a new folder on the project's file system, which an IO manager will move into place.
 
-        Nothing is made yet, so a step that fails before it has a result leaves nothing behind.
+        Nothing is made yet, so a step that fails before it has a result leaves nothing behind. What a killed one leaves
+        is removed by the next, which knows by the folder's name that its run is over.
         """
-        scratch = self.project_dir / ".ftzard" / "scratch"
+        scratch = scratch_dir(self.project_dir) / self.dagster_run_id
         scratch.mkdir(parents=True, exist_ok=True)
         # Not `tempfile`, whose folders only their owner may read: this one becomes part of the project's data.
         return scratch / uuid.uuid4().hex

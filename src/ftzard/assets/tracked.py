@@ -10,6 +10,7 @@ MLflow child run and logs; the IO manager that writes the value commits it and e
 import inspect
 import json
 import logging
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ import dagster as dg
 from ftzard.assets.log_forwarding import logs_forwarded_to
 from ftzard.assets.metadata import as_metadata, describe, picture
 from ftzard.assets.pipeline import Pipeline
-from ftzard.assets.step import Step, StepResult, T_co
+from ftzard.assets.step import Step, StepResult, T_co, scratch_dir
 from ftzard.composition import to_dict, to_yaml
 from ftzard.config import FtzardConfig
 from ftzard.core.disk_failures import disk_failures_explained
@@ -157,8 +158,10 @@ class TrackedAsset(Generic[P, T_co]):
             registry=mlflow.registry,
             previous_version=latest_data_version(context.instance, context.asset_key),
             serving=ServingRecords(_assets_dir(configuration, pipeline)),
+            dagster_run_id=context.run_id,
         )
         mlflow.tracking.close_abandoned(lambda run_id: _is_over(context.instance, run_id))
+        _clear_scratch(configuration.project_path, context.instance)
         step_name = self.mlflow_step_of(inputs, step) if self.mlflow_step_of else self.mlflow_step
         run = mlflow.tracking.open_run(step_name, tags=self._tags(context, versions))
         with run.ending_on_failure(), logs_forwarded_to(context.log):
@@ -256,6 +259,13 @@ def read_versions(versions: Mapping[str, str]) -> dict[str, str]:
 def _is_over(instance: dg.DagsterInstance, run_id: str) -> bool:
     run = instance.get_run_by_id(run_id) if run_id else None
     return run is not None and run.is_finished
+
+
+def _clear_scratch(project_dir: Path, instance: dg.DagsterInstance) -> None:
+    """Remove what killed steps were making."""
+    for folder in scratch_dir(project_dir).glob("*"):
+        if _is_over(instance, folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _log_configuration(run: TrackedRun, config: FtzardConfig) -> None:

@@ -9,7 +9,7 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -178,9 +178,28 @@ class Tracking:
 
         # Processes that open a fresh SQLite store at the same time crash while they make its tables.
         with self._lock():
+            self._make_store()
             client = MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
             client.search_experiments(max_results=1)
         return client
+
+    def _make_store(self) -> None:
+        """Make a SQLite store beside its place and move it there: MLflow's migrations cannot go on after a kill."""
+        target = self.store_file
+        if target is None or target.exists():
+            return
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        unfinished = target.with_name(f".{target.name}.new")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for left_behind in (unfinished, unfinished.with_name(f"{unfinished.name}-journal")):
+            left_behind.unlink(missing_ok=True)
+        artifacts = self.project_dir.resolve() / self.config.artifact_dir
+        store = SqlAlchemyStore(f"{_SQLITE}{unfinished}", artifacts.as_uri())  # type: ignore[no-untyped-call]
+        store.engine.dispose()
+        with suppress(FileExistsError):  # somebody's own `mlflow ui` was quicker: theirs stays
+            os.link(unfinished, target)
+        unfinished.unlink()
 
     def _check_server(self) -> None:
         """Ask the server for its health: MLflow's own client would try again for minutes."""

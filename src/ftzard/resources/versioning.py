@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import filelock
 import yaml
@@ -25,6 +25,8 @@ _LOGGER = logging.getLogger(__name__)
 _LOCK_NOTICE_S = 10.0
 _DVC_LOCK_ATTEMPTS = 10
 _DVC_LOCK_PAUSE_S = 0.2
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -104,11 +106,11 @@ class DvcRepository:
         with disk_failures_explained(), _only_process(project.dvc_root / ".dvc" / "tmp" / "ftzard.lock"):
             _require_data(project)
             _require_unambiguous(project)
-            _add(project)
+            remote = _add(project)
             data_hash = _read_hash(project)
             if data_hash is None:
                 raise DataCommitError(f"DVC wrote no {project.pointer}", fix=f"run `dvc add {project.data}` and look")
-            pushed_data = self.config.push_data and _push_data(project)
+            pushed_data = self.config.push_data and remote is not None and _push_data(project, remote)
             commit = commit_edits(project.git, self.config.branch, _edits(project), message)
             if self.config.git_remote is not None:
                 push_branch(project.git, self.config.git_remote, commit)
@@ -184,17 +186,20 @@ def _require_unambiguous(project: _Project) -> None:
         )
 
 
-def _add(project: _Project) -> None:
+def _add(project: _Project) -> str | None:
+    """Hash and cache the data folder; returns the name of DVC's default remote, None where it has none."""
     folder = project.on_disk(project.data)
 
-    def add() -> None:
+    def add() -> str | None:
         with open_dvc(project.dvc_root) as repo:
             repo.add(os.fspath(folder))
             if _remove_broken_listing(repo, _read_hash(project)):
                 repo.add(os.fspath(folder))
+            # Here, because opening DVC once more would be a fifth of the cost of a commit without a change.
+            return repo.config["core"].get("remote") or None
 
     try:
-        _retry_while_locked(add)
+        return _retry_while_locked(add)
     except Exception as error:
         raise DataCommitError(
             f"DVC could not record the data folder {folder}: {type(error).__name__}: {redact(str(error))}",
@@ -216,18 +221,14 @@ def _remove_broken_listing(repo: Any, data_hash: str | None) -> bool:
     return True
 
 
-def _push_data(project: _Project) -> bool:
-    """Push the data folder's objects to the default remote; False where the DVC repository has none."""
+def _push_data(project: _Project, remote: str) -> bool:
+    """Push the data folder's objects to the default remote."""
     complaints: list[str] = []
 
     def push() -> None:
         with open_dvc(project.dvc_root, complaints) as repo:
             repo.push(targets=[os.fspath(project.on_disk(project.pointer))])
 
-    with open_dvc(project.dvc_root) as repo:
-        remote = repo.config["core"].get("remote")
-    if not remote:
-        return False
     try:
         _retry_while_locked(push)
     # A remote fails in the ways of its driver: boto's, paramiko's, the system's. The chain is cut, because DVC's own
@@ -241,18 +242,16 @@ def _push_data(project: _Project) -> bool:
     return True
 
 
-def _retry_while_locked(operation: Callable[[], None]) -> None:
+def _retry_while_locked(operation: Callable[[], T]) -> T:
     """Try again while the person's own DVC command holds the lock; DVC waits three seconds itself each time."""
     from dvc.lock import LockError
 
-    for attempt in range(_DVC_LOCK_ATTEMPTS):
+    for _ in range(_DVC_LOCK_ATTEMPTS - 1):
         try:
             return operation()
         except LockError:
-            if attempt == _DVC_LOCK_ATTEMPTS - 1:
-                raise
-        time.sleep(_DVC_LOCK_PAUSE_S)
-    return None
+            time.sleep(_DVC_LOCK_PAUSE_S)
+    return operation()
 
 
 def _read_hash(project: _Project) -> str | None:

@@ -11,6 +11,7 @@ import click
 from ftzard.cli.champion import champion
 from ftzard.cli.labels import labels
 from ftzard.cli.options import OVERRIDES, PROJECT
+from ftzard.cli.reproduce import reproduce
 from ftzard.errors import FtzardError
 
 
@@ -97,3 +98,4 @@ def demo(workspace: Path, json_path: Path | None, overrides: tuple[str, ...]) ->
 
 main.add_command(labels)
 main.add_command(champion)
+main.add_command(reproduce)

@@ -75,7 +75,7 @@ class AdapterManifest:
         base_model: What the adapter was made for.
         config: The sections `data`, `model` and `training` of the configuration.
         seeds: By purpose.
-        compute: Device and floating-point type of the training.
+        compute: Device, floating-point type and number of CPU threads of the training.
         versions: Of Python and the libraries that decide the weights.
         provenance: What the caller knows of the data, such as its commit.
         files: Name of every other file -> its SHA-256.
@@ -147,10 +147,14 @@ def manifest_fields(
         "config": {section: asdict(getattr(config, section)) for section in ("data", "model", "training")},
         "seeds": {"data": config.data.seed, "training": config.training.seed},
         "compute": dict(compute),
-        "versions": {"python": platform.python_version()}
-        | {library: importlib.metadata.version(library) for library in _LIBRARIES},
+        "versions": current_versions(),
         "provenance": dict(provenance),
     }
+
+
+def current_versions() -> dict[str, str]:
+    """Of Python and the libraries that decide the weights."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in _LIBRARIES}
 
 
 def verify_adapter(path: Path) -> AdapterDirectory:

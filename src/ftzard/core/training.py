@@ -101,6 +101,8 @@ def train_adapter(
         AdapterMismatchError: `initial` has another base model, other labels or another LoRA configuration.
         FtzardError: As `load_base_model`, `encode_prompts`, `check_target_modules` and `write_adapter`.
     """
+    import torch
+
     device = resolve_device(config.training.device)
     with (
         borrowed_base_model(config.model, device) as base,
@@ -115,7 +117,9 @@ def train_adapter(
             labels=AdapterLabels(
                 tuple(labels), fit.words, config.model.prompt_template, config.model.max_length, fit.head.kind
             ),
-            describe=manifest_fields(base.identity, config, provenance or {}, compute),
+            describe=manifest_fields(
+                base.identity, config, provenance or {}, {**compute, "num_threads": str(torch.get_num_threads())}
+            ),
         )
         return TrainingResult(
             adapter=adapter,

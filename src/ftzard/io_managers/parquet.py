@@ -50,6 +50,20 @@ class RecordIOManager(CommittingIOManager):
         return record(**{name: _read_frame(file) for name, file in files.items()})
 
 
+def read_splits(path: Path) -> Splits:
+    """Read the splits from a folder that `RecordIOManager` wrote.
+
+    Raises:
+        StorageError: It holds something else.
+    """
+    try:
+        return Splits(**{item.name: pl.read_parquet(path / f"{item.name}{_SUFFIX}") for item in fields(Splits)})
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise StorageError(
+            f"{path} holds no readable splits: {error}", fix="restore the folder with `dvc checkout`"
+        ) from error
+
+
 def _write_frame(frame: pl.DataFrame, path: Path) -> None:
     with path.open("wb") as file:
         frame.write_parquet(file)

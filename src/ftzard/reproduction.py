@@ -1,0 +1,117 @@
+"""Training an adapter once more from what its manifest says, beside the project and without a trace in it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ftzard.composition import compose, validate
+from ftzard.config import FtzardConfig
+from ftzard.core.adapter import AdapterManifest, read_labels, read_manifest, verify_adapter
+from ftzard.core.records import ASSETS_DIR, AdapterDirectory, Splits
+from ftzard.core.reproduction import ReproductionReport, adapter_differences, version_differences
+from ftzard.core.retraining import PREDECESSOR_KEY, RetrainingPlan, retraining_plan
+from ftzard.core.versions import content_version
+from ftzard.errors import RegistryVersionError, StorageError
+from ftzard.io_managers.parquet import read_splits
+from ftzard.resources.committed_data import fetch_committed
+from ftzard.resources.registry import AdapterRegistry
+from ftzard.resources.tracking import Tracking
+
+
+def reproduce(project_dir: Path, version: str, overrides: Sequence[str] = ()) -> ReproductionReport:
+    """Train a registered adapter again, in a temporary folder, and compare.
+
+    Args:
+        project_dir: The project folder, where DVC's repository begins.
+        version: A registered version, or `champion`.
+        overrides: In Hydra's grammar; they say where the registry is, the training's come from the manifest.
+
+    Raises:
+        RegistryVersionError: There is no such version, or the one that it went on from is gone.
+        StorageError: Its data is not to be had, or is not what it was trained on.
+        FtzardError: As `train_adapter`.
+    """
+    project = compose(overrides, project_dir=project_dir)
+    registry = AdapterRegistry(Tracking(project.tracking, project_dir))
+    original = _find(registry, version)
+    manifest = read_manifest(original.path)
+    with TemporaryDirectory(prefix="ftzard-reproduce-") as folder:
+        path = f"{project.versioning.data_dir}/{ASSETS_DIR}/splits"
+        splits = _fetch_splits(project_dir, manifest, path, Path(folder) / "splits")
+        again = verify_adapter(_train(registry, original, manifest, splits, Path(folder) / "adapter").path)
+        differences = adapter_differences(original.path, manifest, again.path, read_manifest(again.path))
+    return ReproductionReport(original.checksum, again.checksum, differences, version_differences(manifest))
+
+
+def _find(registry: AdapterRegistry, version: str) -> AdapterDirectory:
+    champion = registry.champion() if version == "champion" else None
+    found = champion or next((one for one in registry.versions() if one.version == version), None)
+    if found is None:
+        raise RegistryVersionError(
+            f"{registry.name} has no version {version!r}", fix="name one that `ftzard champion` lists, or `champion`"
+        )
+    return registry.load(found)
+
+
+def _fetch_splits(project_dir: Path, manifest: AdapterManifest, path: str, target: Path) -> Splits:
+    commit = manifest.provenance.get("data_commit", "")
+    if not commit:
+        raise StorageError("the adapter's manifest names no data commit", fix="reproduce another version")
+    fetch_committed(project_dir, commit, path, target)
+    splits = read_splits(target)
+    found, expected = content_version(splits), manifest.provenance.get("read.splits")
+    if found != expected:
+        raise StorageError(
+            f"the splits of the commit {commit} have the version {found}, and the adapter was trained on {expected}",
+            fix="look whether somebody rewrote the commit or its data: `dvc doctor`, `git log data.dvc`",
+        )
+    return splits
+
+
+def _train(
+    registry: AdapterRegistry, original: AdapterDirectory, manifest: AdapterManifest, splits: Splits, target: Path
+) -> AdapterDirectory:
+    from ftzard.core.training import train_adapter
+
+    config = validate(manifest.config)
+    plan, initial = _start(registry, manifest, splits, config)
+    with _threads(manifest.compute.get("num_threads")):
+        return train_adapter(
+            Splits(plan.examples, splits.validation, splits.test),
+            config,
+            read_labels(original.path).labels,
+            target,
+            provenance=manifest.provenance,
+            initial=initial,
+        ).adapter
+
+
+def _start(
+    registry: AdapterRegistry, manifest: AdapterManifest, splits: Splits, config: FtzardConfig
+) -> tuple[RetrainingPlan, AdapterDirectory | None]:
+    """What was trained on, and from which weights: the predecessor of then, whoever is champion now."""
+    training, checksum = config.training, manifest.provenance.get(PREDECESSOR_KEY)
+    if checksum is None:
+        return retraining_plan(splits.train, None, training.retraining, training.seed), None
+    before = next((one for one in registry.versions() if one.checksum == checksum), None)
+    if before is None:
+        raise RegistryVersionError(
+            f"the adapter follows {checksum}, which is not registered any more", fix="reproduce another version"
+        )
+    seen = registry.evidence(before).train_hashes
+    plan = retraining_plan(splits.train, seen, training.retraining, training.seed)
+    return plan, registry.load(before) if plan.continues else None
+
+
+@contextmanager
+def _threads(recorded: str | None) -> Iterator[None]:
+    """The number of threads decides the order of sums, and so the last bits."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(int(recorded) if recorded else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,35 @@
+"""Data of an earlier commit, read beside the work tree."""
+
+import os
+from pathlib import Path
+
+from ftzard.errors import StorageError
+from ftzard.resources.dvc_session import quiet_dvc
+from ftzard.resources.git import redact
+
+
+def fetch_committed(dvc_root: Path, commit: str, path: str, target: Path) -> None:
+    """Copy a folder of a commit out of DVC's cache, or its remote; the work tree stays as it is.
+
+    Args:
+        dvc_root: The folder that holds `.dvc`.
+        commit: A git commit.
+        path: Of the folder in the data, relative to `dvc_root`.
+        target: A folder that does not exist yet.
+
+    Raises:
+        StorageError: The commit, or its data, is not to be had.
+    """
+    from dvc.api import DVCFileSystem
+
+    complaints: list[str] = []
+    try:
+        with quiet_dvc(complaints):
+            DVCFileSystem(os.fspath(dvc_root), rev=commit).get(path, os.fspath(target), recursive=True)
+    # DVC, git and the drivers of remotes share no base class; the chain is cut, because it may show a password.
+    except Exception as error:  # noqa: BLE001 - see above
+        said = redact("; ".join([f"{type(error).__name__}: {error}", *complaints]))
+        raise StorageError(
+            f"{path} of the commit {commit} cannot be read: {said}",
+            fix="get the commit with `git fetch` and its data with `dvc fetch --all-commits`, then run again",
+        ) from None

@@ -2,8 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
+
+from pydantic import TypeAdapter
 
 from ftzard.composition import compose, validate
 from ftzard.config import FtzardConfig
@@ -40,8 +44,9 @@ def reproduce(project_dir: Path, version: str, overrides: Sequence[str] = ()) ->
         path = f"{project.versioning.data_dir}/{ASSETS_DIR}/splits"
         splits = _fetch_splits(project_dir, manifest, path, Path(folder) / "splits")
         again = verify_adapter(_train(registry, original, manifest, splits, Path(folder) / "adapter").path)
-        differences = adapter_differences(original.path, manifest, again.path, read_manifest(again.path))
-    return ReproductionReport(original.checksum, again.checksum, differences, version_differences(manifest))
+        made = read_manifest(again.path)
+        differences = adapter_differences(original.path, manifest, again.path, made)
+    return ReproductionReport(original.checksum, again.checksum, differences, version_differences(manifest, made))
 
 
 def _find(registry: AdapterRegistry, version: str) -> AdapterDirectory:
@@ -75,6 +80,9 @@ def _train(
     from ftzard.core.training import train_adapter
 
     config = validate(manifest.config)
+    # `auto` may stand for another device here than it did there.
+    device = TypeAdapter(Literal["auto", "cpu", "cuda"]).validate_python(manifest.compute["device"])
+    config = replace(config, training=replace(config.training, device=device))
     plan, initial = _start(registry, manifest, splits, config)
     with _threads(manifest.compute.get("num_threads")):
         return train_adapter(

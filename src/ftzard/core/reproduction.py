@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftzard.core.adapter import WEIGHTS_NAME, AdapterManifest, current_versions
+from ftzard.core.adapter import WEIGHTS_NAME, AdapterManifest
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class ReproductionReport:
         original: Checksum of the adapter that was to be reproduced.
         again: Checksum of the one that was trained now.
         differences: In words, one for each file or tensor that differs.
-        other_versions: In words, one for each library whose version is another one now.
+        other_versions: In words, one for each version, device or number of threads that is another one.
     """
 
     original: str
@@ -48,12 +48,11 @@ class ReproductionReport:
         }
 
 
-def version_differences(manifest: AdapterManifest) -> tuple[str, ...]:
-    """Name each library whose version is not the one that an adapter was trained with."""
-    now = current_versions()
-    names = sorted(manifest.versions.keys() | now.keys())
-    pairs = ((name, manifest.versions.get(name, "unknown"), now.get(name, "unknown")) for name in names)
-    return tuple(f"{name} was {before}, is {after}" for name, before, after in pairs if before != after)
+def version_differences(before: AdapterManifest, after: AdapterManifest) -> tuple[str, ...]:
+    """Name each library version, device, floating-point type or number of threads that is another one now."""
+    was, now = before.versions | before.compute, after.versions | after.compute
+    pairs = ((name, was.get(name, "unknown"), now.get(name, "unknown")) for name in sorted(was.keys() | now.keys()))
+    return tuple(f"{name} was {old}, is {new}" for name, old, new in pairs if old != new)
 
 
 def adapter_differences(

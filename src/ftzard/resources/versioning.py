@@ -16,7 +16,7 @@ import yaml
 
 from ftzard.config import VersioningConfig
 from ftzard.core.disk_failures import disk_failures_explained
-from ftzard.errors import DataCommitError, NotADvcRepositoryError, PushError
+from ftzard.errors import DataCommitError, FtzardError, NotADvcRepositoryError, PushError
 from ftzard.resources.data_commit import DataCommit, Edit, branch_tip, commit_edits, push_branch
 from ftzard.resources.dvc_session import open_dvc
 from ftzard.resources.git import Git, redact
@@ -106,11 +106,10 @@ class DvcRepository:
         with disk_failures_explained(), _only_process(project.dvc_root / ".dvc" / "tmp" / "ftzard.lock"):
             _require_data(project)
             _require_unambiguous(project)
-            remote = _add(project)
+            pushed_data = _add_and_push(project, push=self.config.push_data)
             data_hash = _read_hash(project)
             if data_hash is None:
                 raise DataCommitError(f"DVC wrote no {project.pointer}", fix=f"run `dvc add {project.data}` and look")
-            pushed_data = self.config.push_data and remote is not None and _push_data(project, remote)
             commit = commit_edits(project.git, self.config.branch, _edits(project), message)
             if self.config.git_remote is not None:
                 push_branch(project.git, self.config.git_remote, commit)
@@ -186,20 +185,29 @@ def _require_unambiguous(project: _Project) -> None:
         )
 
 
-def _add(project: _Project) -> str | None:
-    """Hash and cache the data folder; returns the name of DVC's default remote, None where it has none."""
-    folder = project.on_disk(project.data)
+def _add_and_push(project: _Project, *, push: bool) -> bool:
+    """Hash and cache the data folder and push it to DVC's default remote, where there is one and it is wanted.
 
-    def add() -> str | None:
-        with open_dvc(project.dvc_root) as repo:
+    In one session, because opening DVC once more would be a fifth of the cost of a commit without a change.
+    """
+    folder = project.on_disk(project.data)
+    complaints: list[str] = []
+
+    def work() -> bool:
+        with open_dvc(project.dvc_root, complaints) as repo:
             repo.add(os.fspath(folder))
             if _remove_broken_listing(repo, _read_hash(project)):
                 repo.add(os.fspath(folder))
-            # Here, because opening DVC once more would be a fifth of the cost of a commit without a change.
-            return repo.config["core"].get("remote") or None
+            remote = repo.config["core"].get("remote")
+            if not push or not remote:
+                return False
+            _push_data(repo, project, remote, complaints)
+            return True
 
     try:
-        return _retry_while_locked(add)
+        return _retry_while_locked(work)
+    except FtzardError:
+        raise
     except Exception as error:
         raise DataCommitError(
             f"DVC could not record the data folder {folder}: {type(error).__name__}: {redact(str(error))}",
@@ -221,16 +229,13 @@ def _remove_broken_listing(repo: Any, data_hash: str | None) -> bool:
     return True
 
 
-def _push_data(project: _Project, remote: str) -> bool:
-    """Push the data folder's objects to the default remote."""
-    complaints: list[str] = []
-
-    def push() -> None:
-        with open_dvc(project.dvc_root, complaints) as repo:
-            repo.push(targets=[os.fspath(project.on_disk(project.pointer))])
+def _push_data(repo: Any, project: _Project, remote: str, complaints: list[str]) -> None:
+    from dvc.lock import LockError
 
     try:
-        _retry_while_locked(push)
+        repo.push(targets=[os.fspath(project.on_disk(project.pointer))])
+    except LockError:
+        raise
     # A remote fails in the ways of its driver: boto's, paramiko's, the system's. The chain is cut, because DVC's own
     # text may show a URL with a password.
     except Exception as error:  # noqa: BLE001 - see above
@@ -239,7 +244,6 @@ def _push_data(project: _Project, remote: str) -> bool:
             f"DVC could not push the data to its remote {remote!r}, so nothing was committed: {said}",
             fix=f"make `dvc push --remote {remote}` work, or set versioning.push_data to false, then run again",
         ) from None
-    return True
 
 
 def _retry_while_locked(operation: Callable[[], T]) -> T:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from ftzard.cli.champion import champion
+from ftzard.cli.checkout import checkout
 from ftzard.cli.labels import labels
 from ftzard.cli.options import OVERRIDES, PROJECT
 from ftzard.cli.reproduce import reproduce
@@ -98,4 +99,5 @@ def demo(workspace: Path, json_path: Path | None, overrides: tuple[str, ...]) ->
 
 main.add_command(labels)
 main.add_command(champion)
+main.add_command(checkout)
 main.add_command(reproduce)

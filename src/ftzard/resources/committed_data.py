@@ -2,9 +2,10 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from ftzard.errors import StorageError
-from ftzard.resources.dvc_session import quiet_dvc
+from ftzard.resources.dvc_session import open_dvc, quiet_dvc
 from ftzard.resources.git import redact
 
 
@@ -25,7 +26,8 @@ def fetch_committed(dvc_root: Path, commit: str, path: str, target: Path) -> Non
     complaints: list[str] = []
     try:
         with quiet_dvc(complaints):
-            DVCFileSystem(os.fspath(dvc_root), rev=commit).get(path, os.fspath(target), recursive=True)
+            files = DVCFileSystem(os.fspath(dvc_root), rev=commit, config=_present_remote(dvc_root))
+            files.get(path, os.fspath(target), recursive=True)
     # DVC, git and the drivers of remotes share no base class; the chain is cut, because it may show a password.
     except Exception as error:  # noqa: BLE001 - see above
         said = redact("; ".join([f"{type(error).__name__}: {error}", *complaints]))
@@ -33,3 +35,10 @@ def fetch_committed(dvc_root: Path, commit: str, path: str, target: Path) -> Non
             f"{path} of the commit {commit} cannot be read: {said}",
             fix="get the commit with `git fetch` and its data with `dvc fetch --all-commits`, then run again",
         ) from None
+
+
+def _present_remote(dvc_root: Path) -> dict[str, Any]:
+    """The default remote of today: the commit may be older than the remote that holds its data."""
+    with open_dvc(dvc_root) as repo:
+        name = repo.config["core"].get("remote")
+        return {"core": {"remote": name}, "remote": {name: dict(repo.config["remote"][name])}} if name else {}

@@ -127,10 +127,15 @@ class DvcRepository:
                 f"versioning.data_dir: {self.config.data_dir!r} is not a folder of its own in {folder}",
                 fix="name a folder below the project folder, such as `data`",
             )
-        return _Project(git, _find_dvc_root(folder, git.top_level), data)
+        return _Project(git, find_dvc_root(folder, git.top_level), data)
 
 
-def _find_dvc_root(folder: Path, top_level: Path) -> Path:
+def find_dvc_root(folder: Path, top_level: Path) -> Path:
+    """The folder that holds `.dvc`: the project folder or one above it, up to git's top level.
+
+    Raises:
+        NotADvcRepositoryError: There is none.
+    """
     for candidate in (folder, *folder.parents):
         if (candidate / ".dvc").is_dir():
             return candidate

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from click.testing import CliRunner, Result
-from tests.project_scenario import TINY, copy_of, file_bytes, git
+from tests.project_scenario import TINY, copy_of, file_bytes, git, tracking
 
 from ftzard.cli import main
 
@@ -37,10 +37,21 @@ def test_the_champion_is_reproduced_bit_for_bit_and_the_project_stays(
     manifest["config"]["training"]["seed"] = 7
     _manifest(project).write_text(json.dumps(manifest))
     other = _reproduce(project, "1")
-    assert other.exit_code == 2, other.output
+    assert other.exit_code == 3, other.output
     assert "torch was 1.0, is " in other.output
     assert "NOT reproduced" in other.output
     assert "differs: tensor " in other.output
+
+
+def test_the_run_that_trained_it_names_it_too(materialized_project: Path, tmp_path: Path) -> None:
+    project = copy_of(materialized_project, tmp_path)
+    runs = {run.step: run.run_id for run in tracking(project).runs()}
+    trained = _reproduce(project, runs["TRAINING"][:12])
+    assert trained.exit_code == 0, trained.output
+    assert "reproduced, bit for bit" in trained.output
+    other = _reproduce(project, runs["DATA_CLEANING"])
+    assert other.exit_code == 1
+    assert "holds no adapter" in other.output
 
 
 def test_data_that_is_gone_is_told(materialized_project: Path, tmp_path: Path) -> None:

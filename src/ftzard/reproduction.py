@@ -22,25 +22,31 @@ from ftzard.resources.committed_data import fetch_committed
 from ftzard.resources.registry import AdapterRegistry
 from ftzard.resources.tracking import Tracking
 
+# Where the run of a training keeps what it made.
+_ADAPTER_ARTIFACT = "adapter"
+# Fewer could be a version's number.
+_MIN_RUN_DIGITS = 6
 
-def reproduce(project_dir: Path, version: str, overrides: Sequence[str] = ()) -> ReproductionReport:
-    """Train a registered adapter again, in a temporary folder, and compare.
+
+def reproduce(project_dir: Path, which: str, overrides: Sequence[str] = ()) -> ReproductionReport:
+    """Train an adapter again, in a temporary folder, and compare.
 
     Args:
         project_dir: The project folder, where DVC's repository begins.
-        version: A registered version, or `champion`.
+        which: A registered version, `champion`, or the MLflow run that trained or judged the adapter: its id, or at
+            least six digits of its beginning.
         overrides: In Hydra's grammar; they say where the registry is, the training's come from the manifest.
 
     Raises:
-        RegistryVersionError: There is no such version, or the one that it went on from is gone.
+        RegistryVersionError: There is no such version or run, or the version that it went on from is gone.
         StorageError: Its data is not to be had, or is not what it was trained on.
         FtzardError: As `train_adapter`.
     """
     project = compose(overrides, project_dir=project_dir)
     registry = AdapterRegistry(Tracking(project.tracking, project_dir))
-    original = _find(registry, version)
-    manifest = read_manifest(original.path)
     with TemporaryDirectory(prefix="ftzard-reproduce-") as folder:
+        original = _find(registry, which, Path(folder) / "original")
+        manifest = read_manifest(original.path)
         path = f"{project.versioning.data_dir}/{ASSETS_DIR}/splits"
         splits = _fetch_splits(project_dir, manifest, path, Path(folder) / "splits")
         again = verify_adapter(_train(registry, original, manifest, splits, Path(folder) / "adapter").path)
@@ -49,14 +55,43 @@ def reproduce(project_dir: Path, version: str, overrides: Sequence[str] = ()) ->
     return ReproductionReport(original.checksum, again.checksum, differences, version_differences(manifest, made))
 
 
-def _find(registry: AdapterRegistry, version: str) -> AdapterDirectory:
-    champion = registry.champion() if version == "champion" else None
-    found = champion or next((one for one in registry.versions() if one.version == version), None)
-    if found is None:
+def _find(registry: AdapterRegistry, which: str, folder: Path) -> AdapterDirectory:
+    if which == "champion":
+        champion = registry.champion()
+        if champion is None:
+            raise RegistryVersionError(f"{registry.name} has no champion", fix="name a version or an MLflow run")
+        return registry.load(champion)
+    versions = registry.versions()
+    run_ids = _runs_that_begin_with(registry.tracking, which)
+    found = next((one for one in versions if one.version == which or one.run_id in run_ids), None)
+    if found is not None:
+        return registry.load(found)
+    if not run_ids:
         raise RegistryVersionError(
-            f"{registry.name} has no version {version!r}", fix="name one that `ftzard champion` lists, or `champion`"
+            f"{registry.name} has no version {which!r}, and no MLflow run begins so",
+            fix="name a version, `champion`, or the id of the run that trained an adapter",
         )
-    return registry.load(found)
+    return _adapter_of_run(registry.tracking, run_ids[0], folder)
+
+
+def _runs_that_begin_with(tracking: Tracking, which: str) -> list[str]:
+    if len(which) < _MIN_RUN_DIGITS:
+        return []
+    found = [run.run_id for run in tracking.runs() if run.run_id.startswith(which)]
+    if len(found) > 1:
+        raise RegistryVersionError(f"{len(found)} MLflow runs begin with {which!r}", fix="give more of the run's id")
+    return found
+
+
+def _adapter_of_run(tracking: Tracking, run_id: str, folder: Path) -> AdapterDirectory:
+    folder.mkdir(parents=True)
+    with tracking.connected() as client:
+        if not client.list_artifacts(run_id, _ADAPTER_ARTIFACT):
+            step = tracking.run(run_id).step
+            raise RegistryVersionError(
+                f"the MLflow run {run_id} of {step} holds no adapter", fix="name a run of TRAINING or RETRAINING"
+            )
+        return verify_adapter(Path(client.download_artifacts(run_id, _ADAPTER_ARTIFACT, str(folder))))
 
 
 def _fetch_splits(project_dir: Path, manifest: AdapterManifest, path: str, target: Path) -> Splits:

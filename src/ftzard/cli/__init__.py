@@ -10,6 +10,7 @@ import click
 
 from ftzard.cli.champion import champion
 from ftzard.cli.checkout import checkout
+from ftzard.cli.history import history
 from ftzard.cli.labels import labels
 from ftzard.cli.options import OVERRIDES, PROJECT
 from ftzard.cli.reproduce import reproduce
@@ -100,4 +101,5 @@ def demo(workspace: Path, json_path: Path | None, overrides: tuple[str, ...]) ->
 main.add_command(labels)
 main.add_command(champion)
 main.add_command(checkout)
+main.add_command(history)
 main.add_command(reproduce)

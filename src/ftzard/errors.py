@@ -104,6 +104,10 @@ class DataCommitError(FtzardError):
     """DVC or git refused a data commit; the data on disk is untouched."""
 
 
+class SecretExposedError(FtzardError):
+    """A password or a token is where it would be read by others: in a URL, or in a file that git keeps."""
+
+
 class PushError(FtzardError):
     """A configured remote did not take what was pushed; the local commit stands."""
 

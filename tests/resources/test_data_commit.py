@@ -16,7 +16,7 @@ import yaml
 from dvc.lock import Lock, LockError
 
 from ftzard.config import VersioningConfig
-from ftzard.errors import DataCommitError, NotADvcRepositoryError, NotAGitRepositoryError, PushError
+from ftzard.errors import DataCommitError, NotADvcRepositoryError, NotAGitRepositoryError, PushError, SecretExposedError
 from ftzard.resources import data_commit
 from ftzard.resources.data_commit import DataCommit
 from ftzard.resources.dvc_session import open_dvc
@@ -606,10 +606,22 @@ def test_a_detached_head_cannot_be_pushed_and_the_error_says_why(project: Path, 
 def test_a_password_in_a_url_is_in_no_error(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     git(project, "remote", "add", "origin", "https://ada:s3cret@localhost:1/hub.git")
     monkeypatch.setenv("no_proxy", "*")
-    with pytest.raises(PushError, match="localhost") as caught:
+    before = git(project, "rev-parse", "HEAD")
+    with pytest.raises(SecretExposedError, match="origin") as caught:
         commit(project, VersioningConfig(git_remote="origin"))
     assert "s3cret" not in str(caught.value)
-    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    assert git(project, "rev-parse", "HEAD") == before
+
+
+@pytest.mark.parametrize(
+    "option", ["url = https://ada:s3cret@localhost/x", "url = webdavs://h/x\n    password = s3cret"]
+)
+def test_a_secret_in_the_configuration_that_git_keeps_is_refused(project: Path, option: str) -> None:
+    (project / ".dvc" / "config").write_text(f"[core]\n    remote = store\n['remote \"store\"']\n    {option}\n")
+    with pytest.raises(SecretExposedError, match="store") as caught:
+        commit(project, VersioningConfig())
+    assert "s3cret" not in str(caught.value)
+    assert "--local" in caught.value.fix
 
 
 # What is refused

@@ -1,13 +1,18 @@
 """DVC as a library, without the habits of its command line: no hints, no bars, no staging, no statistics."""
 
+import hashlib
 import logging
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+_LOGGER = logging.getLogger(__name__)
+_LOCK_ATTEMPTS = 10
+_LOCK_PAUSE_S = 0.2
 _ANALYTICS = "DVC_NO_ANALYTICS"
 # DVC draws its bars when the effective level of these two loggers lets errors through.
 _BAR_LOGGERS = ("dvc.progress", "dvc_data.callbacks")
@@ -15,6 +20,8 @@ _BAR_LOGGERS = ("dvc.progress", "dvc_data.callbacks")
 _PACKAGE_LOGGERS = ("dvc", "dvc_data", "dvc_objects")
 # Loggers, the environment and DVC's terminal are the process's: one session at a time may have them changed.
 _ONE_SESSION = threading.RLock()
+
+T = TypeVar("T")
 
 
 class _Collector(logging.Handler):
@@ -70,6 +77,32 @@ def quiet_dvc(complaints: list[str]) -> Iterator[None]:
         restored.callback(setattr, console, "quiet", console.quiet)
         console.quiet = True
         yield
+
+
+def retry_while_locked(operation: Callable[[], T]) -> T:
+    """Try again while the person's own DVC command holds the lock; DVC waits three seconds itself each time."""
+    from dvc.lock import LockError
+
+    for _ in range(_LOCK_ATTEMPTS - 1):
+        try:
+            return operation()
+        except LockError:
+            time.sleep(_LOCK_PAUSE_S)
+    return operation()
+
+
+def remove_broken_listing(repo: Any, data_hash: str | None) -> bool:
+    """Whether the cache's list of the folder's files was not what its name says, as a kill while it was written leaves.
+
+    DVC writes it in place, and afterwards takes any file of that name for whole.
+    """
+    path = Path(repo.cache.local.oid_to_path(data_hash))
+    content = path.read_bytes() if path.is_file() else b""
+    if f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}.dir" == data_hash:
+        return False
+    _LOGGER.warning("DVC's list of the data folder's files was broken, as a killed process leaves it: written again")
+    path.unlink(missing_ok=True)
+    return True
 
 
 @contextmanager

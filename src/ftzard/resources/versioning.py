@@ -1,15 +1,13 @@
 """The project's data folder under DVC, and its commits to git."""
 
-import hashlib
 import logging
 import os
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
 import filelock
 import yaml
@@ -17,16 +15,13 @@ import yaml
 from ftzard.config import VersioningConfig
 from ftzard.core.disk_failures import disk_failures_explained
 from ftzard.errors import DataCommitError, FtzardError, NotADvcRepositoryError, PushError
+from ftzard.resources.credentials import refuse_secret_in_dvc_remote, refuse_secret_in_git_remote
 from ftzard.resources.data_commit import DataCommit, Edit, branch_tip, commit_edits, push_branch
-from ftzard.resources.dvc_session import open_dvc
+from ftzard.resources.dvc_session import open_dvc, remove_broken_listing, retry_while_locked
 from ftzard.resources.git import Git, redact
 
 _LOGGER = logging.getLogger(__name__)
 _LOCK_NOTICE_S = 10.0
-_DVC_LOCK_ATTEMPTS = 10
-_DVC_LOCK_PAUSE_S = 0.2
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -100,9 +95,12 @@ class DvcRepository:
         Raises:
             NotAGitRepositoryError, NotADvcRepositoryError: As in `check`.
             DataCommitError: There is no data, or DVC or git refused; the data on disk is untouched.
+            SecretExposedError: A remote's URL, or DVC's configuration in git, holds a password or a token.
             PushError: A remote refused. Data is pushed before the commit is made, git after it.
         """
         project = self._find()
+        if self.config.git_remote is not None:
+            refuse_secret_in_git_remote(project.git, self.config.git_remote)
         with disk_failures_explained(), _only_process(project.dvc_root / ".dvc" / "tmp" / "ftzard.lock"):
             _require_data(project)
             _require_unambiguous(project)
@@ -201,16 +199,18 @@ def _add_and_push(project: _Project, *, push: bool) -> bool:
     def work() -> bool:
         with open_dvc(project.dvc_root, complaints) as repo:
             repo.add(os.fspath(folder))
-            if _remove_broken_listing(repo, _read_hash(project)):
+            if remove_broken_listing(repo, _read_hash(project)):
                 repo.add(os.fspath(folder))
             remote = repo.config["core"].get("remote")
             if not push or not remote:
                 return False
+            committed = repo.config.read("repo").get("remote", {}).get(remote, {})
+            refuse_secret_in_dvc_remote(remote, repo.config["remote"][remote], committed)
             _push_data(repo, project, remote, complaints)
             return True
 
     try:
-        return _retry_while_locked(work)
+        return retry_while_locked(work)
     except FtzardError:
         raise
     except Exception as error:
@@ -218,20 +218,6 @@ def _add_and_push(project: _Project, *, push: bool) -> bool:
             f"DVC could not record the data folder {folder}: {type(error).__name__}: {redact(str(error))}",
             fix=f"resolve what DVC says until `dvc add {project.data}` works; the data on disk is untouched",
         ) from error
-
-
-def _remove_broken_listing(repo: Any, data_hash: str | None) -> bool:
-    """Whether the cache's list of the folder's files was not what its name says, as a kill while it was written leaves.
-
-    DVC writes it in place, and afterwards takes any file of that name for whole.
-    """
-    path = Path(repo.cache.local.oid_to_path(data_hash))
-    content = path.read_bytes() if path.is_file() else b""
-    if f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}.dir" == data_hash:
-        return False
-    _LOGGER.warning("DVC's list of the data folder's files was broken, as a killed process leaves it: written again")
-    path.unlink(missing_ok=True)
-    return True
 
 
 def _push_data(repo: Any, project: _Project, remote: str, complaints: list[str]) -> None:
@@ -249,18 +235,6 @@ def _push_data(repo: Any, project: _Project, remote: str, complaints: list[str])
             f"DVC could not push the data to its remote {remote!r}, so nothing was committed: {said}",
             fix=f"make `dvc push --remote {remote}` work, or set versioning.push_data to false, then run again",
         ) from None
-
-
-def _retry_while_locked(operation: Callable[[], T]) -> T:
-    """Try again while the person's own DVC command holds the lock; DVC waits three seconds itself each time."""
-    from dvc.lock import LockError
-
-    for _ in range(_DVC_LOCK_ATTEMPTS - 1):
-        try:
-            return operation()
-        except LockError:
-            time.sleep(_DVC_LOCK_PAUSE_S)
-    return operation()
 
 
 def _read_hash(project: _Project) -> str | None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +75,7 @@ def violations_after_recovery(project: Path) -> Iterator[str]:
         yield f"git status shows FTzard's own files: {ours!r}"
     for pattern in (".git/*.lock", ".git/refs/**/*.lock", "data/assets/.*", ".ftzard/scratch/*/*", ".mlflow.db.new*"):
         yield from (f"{path.relative_to(project)} was left behind" for path in project.glob(pattern))
+    yield from (f"the remote: {what}" for what in _missing_objects(project, "HEAD", ("dvc-remote",)))
     if len(git(project, "rev-list", "--merges", "HEAD")) > 0:
         yield "the history is not linear"
 
@@ -94,22 +95,25 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def _missing_objects(project: Path, commit: str) -> Iterator[str]:
-    """Objects that a commit names and that DVC has neither whole in its cache nor in its remote."""
+_STORES = (".dvc/cache", "dvc-remote")
+
+
+def _missing_objects(project: Path, commit: str, stores: Sequence[str] = _STORES) -> Iterator[str]:
+    """Objects that a commit names and that none of these places has whole."""
     pointer = git(project, "show", f"{commit}:data.dvc")
     name = yaml.safe_load(pointer)["outs"][0]["md5"]
-    listing = _cached(project, name)
+    listing = _cached(project, name, stores)
     if listing is None:
         yield f"the listing {name} is missing"
         return
     for entry in json.loads(listing):
-        if _cached(project, entry["md5"]) is None:
+        if _cached(project, entry["md5"], stores) is None:
             yield f"{entry['relpath']} is missing"
 
 
-def _cached(project: Path, name: str) -> bytes | None:
-    for store in (project / ".dvc" / "cache", project / "dvc-remote"):
-        path = store / "files" / "md5" / name[:2] / name[2:]
+def _cached(project: Path, name: str, stores: Sequence[str]) -> bytes | None:
+    for store in stores:
+        path = project / store / "files" / "md5" / name[:2] / name[2:]
         if path.is_file():
             content = path.read_bytes()
             if hashlib.md5(content, usedforsecurity=False).hexdigest() == name.removesuffix(".dir"):

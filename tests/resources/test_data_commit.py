@@ -792,3 +792,17 @@ def test_a_list_of_files_that_a_kill_left_broken_in_the_cache_is_written_again(p
     shutil.rmtree(project / "data")
     dvc(project, "checkout")
     assert (project / "data" / "raw" / "batch.csv").is_file()
+
+
+def test_objects_that_a_killed_push_left_empty_in_a_folder_are_pushed_again(project: Path, tmp_path: Path) -> None:
+    init_project_repository(project, remote=tmp_path / "remote")
+    first = commit(project)
+    objects = [path for path in (tmp_path / "remote").rglob("*") if path.is_file()]
+    contents = {path: path.read_bytes() for path in objects}
+    for path in objects:
+        path.chmod(0o644)
+        path.write_bytes(b"")
+    (project / ".dvc" / "tmp" / "ftzard-pushing").write_text(first.data_hash)
+    commit(project)
+    assert {path: path.read_bytes() for path in objects} == contents
+    assert not (project / ".dvc" / "tmp" / "ftzard-pushing").exists()

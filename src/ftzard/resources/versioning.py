@@ -17,6 +17,7 @@ from ftzard.core.disk_failures import disk_failures_explained
 from ftzard.errors import DataCommitError, FtzardError, NotADvcRepositoryError, PushError
 from ftzard.resources.credentials import refuse_secret_in_dvc_remote, refuse_secret_in_git_remote
 from ftzard.resources.data_commit import DataCommit, Edit, branch_tip, commit_edits, push_branch
+from ftzard.resources.data_push import push_data
 from ftzard.resources.dvc_session import open_dvc, remove_broken_listing, retry_while_locked
 from ftzard.resources.git import Git, redact
 
@@ -224,7 +225,7 @@ def _push_data(repo: Any, project: _Project, remote: str, complaints: list[str])
     from dvc.lock import LockError
 
     try:
-        repo.push(targets=[os.fspath(project.on_disk(project.pointer))])
+        push_data(repo, remote, _read_hash(project) or "", os.fspath(project.on_disk(project.pointer)))
     except LockError:
         raise
     # A remote fails in the ways of its driver: boto's, paramiko's, the system's. The chain is cut, because DVC's own

@@ -216,3 +216,35 @@ def test_a_failing_step_ends_its_run_failed_and_leaves_everything_as_it_was(
     assert git(project, "rev-parse", "HEAD") == head
     assert data_versions(project) == versions
     assert file_bytes(project / "data") == files
+
+
+def test_each_child_run_names_the_data_it_read_and_wrote_with_dvcs_hash(materialized_project: Path) -> None:
+    events = materializations(materialized_project)
+    with tracking(materialized_project).connected() as client:
+        inputs = {
+            name: [
+                (one.dataset.name, one.dataset.digest, {tag.key: tag.value for tag in one.tags})
+                for one in client.get_run(str(event.metadata["mlflow_run_id"].value)).inputs.dataset_inputs
+            ]
+            for name, event in events.items()
+        }
+    written = events["splits"].metadata
+    read = [(name, tags["mlflow.data.context"]) for name, _, tags in inputs["splits"]]
+    assert sorted(read) == [("cleaned", "read"), ("splits", "written")]
+    own = next(one for one in inputs["splits"] if one[0] == "splits")
+    assert own[1] == written["dvc_hash"].value
+    assert own[2]["ftzard.data_commit"] == written["git_commit"].value
+    assert own[2]["ftzard.data_version"] == data_versions(materialized_project)["splits"]
+    # A decision is no data, and was made from some.
+    assert {tags["mlflow.data.context"] for _, _, tags in inputs["champion"]} == {"read"}
+
+
+def test_each_child_run_holds_the_libraries_the_machine_and_the_state_of_the_code(materialized_project: Path) -> None:
+    event = materializations(materialized_project)["lora_adapter"]
+    with tracking(materialized_project).connected() as client:
+        run = client.get_run(str(event.metadata["mlflow_run_id"].value))
+        names = {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert "environment.json" in names
+    assert run.data.tags["ftzard.code_dirty"] == "false"
+    assert run.data.tags["mlflow.source.git.commit"] in git(materialized_project, "log", "--format=%H").splitlines()
+    assert run.data.tags["ftzard.torch_version"]

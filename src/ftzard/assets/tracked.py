@@ -28,8 +28,9 @@ from ftzard.core.disk_failures import disk_failures_explained
 from ftzard.core.records import ASSETS_DIR
 from ftzard.core.versions import content_version, fingerprint
 from ftzard.resources.dvc import DvcResource
+from ftzard.resources.run_environment import gpu_tags, log_environment
 from ftzard.resources.serving_records import ServingRecords
-from ftzard.resources.tracked_run import DAGSTER_RUN_TAG, TrackedRun
+from ftzard.resources.tracked_run import DAGSTER_RUN_TAG, TrackedDataset, TrackedRun
 from ftzard.resources.tracking import RUN_ID_KEY
 
 if TYPE_CHECKING:
@@ -167,6 +168,8 @@ class TrackedAsset(Generic[P, T_co]):
         with run.ending_on_failure(), logs_forwarded_to(context.log):
             _logger.info("%s: MLflow run %s of %s", self.name, run.run_id, run.step)
             _log_configuration(run, step.config)
+            log_environment(run, step.project_dir, step.config.versioning.data_dir)
+            run.log_datasets(_datasets_read(pipeline, step, versions))
             # Before the work, so that a batch that arrives meanwhile is not taken for one that was read.
             inputs_fingerprint = self.fingerprint(step, versions)
             step = replace(step, report=run.report, open_child=run.open_child, run_id=run.run_id)
@@ -175,7 +178,7 @@ class TrackedAsset(Generic[P, T_co]):
             call: Callable[..., StepResult[T_co]] = self.function
             result = call(**inputs, step=step)
             version = result.data_version or content_version(result.value)
-            run.set_tags({"ftzard.data_version": version, **result.tags})
+            run.set_tags({"ftzard.data_version": version, **gpu_tags(), **result.tags})
             _log_result(run, result)
             metadata = _metadata(result) | _run_metadata(run) | {FINGERPRINT_KEY: inputs_fingerprint}
         return dg.MaterializeResult(value=result.value, metadata=metadata, data_version=dg.DataVersion(version))
@@ -195,7 +198,7 @@ class TrackedAsset(Generic[P, T_co]):
         versions = {key: content_version(result.value) for key, result in results.items()}
         # Dagster takes one data version for all partitions of a step.
         version = versions[keys[0]] if len(keys) == 1 else fingerprint(versions)
-        run.set_tags({"ftzard.data_version": version, "ftzard.num_partitions": str(len(keys))})
+        run.set_tags({"ftzard.data_version": version, "ftzard.num_partitions": str(len(keys)), **gpu_tags()})
         run.log_text(json.dumps(versions, indent=2), "partitions.json")
         values = {key: result.value for key, result in results.items()}
         return dg.MaterializeResult(value=values, metadata=_run_metadata(run), data_version=dg.DataVersion(version))
@@ -271,6 +274,18 @@ def _clear_scratch(project_dir: Path, instance: dg.DagsterInstance) -> None:
 def _log_configuration(run: TrackedRun, config: FtzardConfig) -> None:
     run.log_params(to_dict(config))
     run.log_text(to_yaml(config), "config.yaml")
+
+
+def _datasets_read(pipeline: Pipeline, step: Step, versions: Mapping[str, str]) -> list[TrackedDataset]:
+    """The inputs that are data; a verdict or a decision lies outside of the data folder."""
+    folder = step.project_dir.joinpath(step.config.versioning.data_dir, ASSETS_DIR, *pipeline.key_prefix)
+    stored = {path.stem for path in folder.iterdir()} if folder.is_dir() else set()
+    data_hash, commit = step.provenance["data_hash"], step.provenance["data_commit"]
+    return [
+        TrackedDataset(pipeline.asset_key(name).to_user_string(), data_hash, "read", version, commit)
+        for name, version in versions.items()
+        if name in stored
+    ]
 
 
 def _of_partition(value: Any, key: str) -> Any:

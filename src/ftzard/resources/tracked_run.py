@@ -27,10 +27,38 @@ COMMIT_HISTORY = "commit_history.json"
 PARENT_RUN_TAG = "mlflow.parentRunId"
 
 # MLflow takes no more parameters or tags in one call, and cuts values that are longer.
-_MAX_PARAMS_PER_CALL = 100
+_MAX_ENTRIES_PER_CALL = 100
 _MAX_PARAM_LENGTH = 6000
 _FLUSH_AFTER_S = 5.0
 _NOT_IN_A_METRIC_NAME = re.compile(r"[^\w\-. :/]")
+
+
+@dataclass(frozen=True)
+class TrackedDataset:
+    """An asset's data as a run read or wrote it.
+
+    Attributes:
+        asset: The asset's key.
+        data_hash: DVC's hash of the data folder that holds it, MLflow's digest.
+        context: What the run did with it.
+        data_version: The asset's own content version.
+        commit: The data commit; where it was read, the latest one.
+    """
+
+    asset: str
+    data_hash: str
+    context: Literal["read", "written"]
+    data_version: str
+    commit: str
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What MLflow keeps for this run and this dataset."""
+        return {
+            "mlflow.data.context": self.context,
+            "ftzard.data_version": self.data_version,
+            "ftzard.data_commit": self.commit,
+        }
 
 
 @dataclass(frozen=True)
@@ -60,8 +88,8 @@ class TrackedRun:
         from mlflow.entities import Param
 
         flat = [Param(key, str(value)[:_MAX_PARAM_LENGTH]) for key, value in _flat(params)]
-        for start in range(0, len(flat), _MAX_PARAMS_PER_CALL):
-            self.client.log_batch(self.run_id, params=flat[start : start + _MAX_PARAMS_PER_CALL])
+        for start in range(0, len(flat), _MAX_ENTRIES_PER_CALL):
+            self.client.log_batch(self.run_id, params=flat[start : start + _MAX_ENTRIES_PER_CALL])
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
         """Log metrics at once, and those that wait."""
@@ -75,9 +103,28 @@ class TrackedRun:
             self._flush()
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Set tags."""
-        for key, value in tags.items():
-            self.client.set_tag(self.run_id, key, value)
+        """Set tags, many in one call."""
+        from mlflow.entities import RunTag
+
+        all_tags = [RunTag(key, str(value)) for key, value in tags.items()]
+        for start in range(0, len(all_tags), _MAX_ENTRIES_PER_CALL):
+            self.client.log_batch(self.run_id, tags=all_tags[start : start + _MAX_ENTRIES_PER_CALL])
+
+    def log_datasets(self, datasets: Sequence[TrackedDataset]) -> None:
+        """Log the datasets that the run read or wrote, in one call."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = [
+            DatasetInput(
+                # What MLflow keeps once for equal names and digests says nothing of this run; that is in the tags.
+                dataset=Dataset(one.asset, one.data_hash, "dvc", json.dumps({"asset": one.asset})),
+                tags=[InputTag(key, value) for key, value in one.tags.items() if value],
+            )
+            for one in datasets
+            if one.data_hash
+        ]
+        if inputs:
+            self.client.log_inputs(self.run_id, datasets=inputs)
 
     def log_text(self, text: str, artifact_file: str) -> None:
         """Log a text as an artifact."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tests.tracking_server import TrackingServer
 
 from ftzard.config import TrackingConfig
 from ftzard.materialization import materialize
@@ -100,6 +101,20 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory, isolated_environment: 
     folder = tmp_path_factory.mktemp("store")
     Tracking(TrackingConfig(), folder).runs()
     return folder / "mlflow.db"
+
+
+@pytest.fixture
+def server(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrackingServer]:
+    """A running tracking server."""
+    # FTzard sets these where nobody did, and the tests after this one are none of theirs.
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    server = TrackingServer(tmp_path / "server", empty_store)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
 
 
 @pytest.fixture

@@ -116,6 +116,10 @@ class TrackingError(FtzardError):
     """The MLflow tracking store cannot be reached or refused a call."""
 
 
+class TrackingUnavailableError(TrackingError):
+    """The MLflow tracking server does not answer."""
+
+
 class InvalidPredictionsError(FtzardError):
     """Predictions hold something that cannot be judged: logits that are not finite, or other columns than agreed."""
 

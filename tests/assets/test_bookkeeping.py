@@ -221,20 +221,18 @@ def test_a_failing_step_ends_its_run_failed_and_leaves_everything_as_it_was(
 def test_each_child_run_names_the_data_it_read_and_wrote_with_dvcs_hash(materialized_project: Path) -> None:
     events = materializations(materialized_project)
     with tracking(materialized_project).connected() as client:
-        inputs = {
-            name: [
-                (one.dataset.name, one.dataset.digest, {tag.key: tag.value for tag in one.tags})
-                for one in client.get_run(str(event.metadata["mlflow_run_id"].value)).inputs.dataset_inputs
-            ]
-            for name, event in events.items()
-        }
+        runs = {name: client.get_run(str(event.metadata["mlflow_run_id"].value)) for name, event in events.items()}
+    inputs = {
+        name: [(one.dataset.name, one.dataset.digest, {tag.key: tag.value for tag in one.tags}) for one in found]
+        for name, run in runs.items()
+        for found in [run.inputs.dataset_inputs if run.inputs else []]
+    }
     written = events["splits"].metadata
     read = [(name, tags["mlflow.data.context"]) for name, _, tags in inputs["splits"]]
     assert sorted(read) == [("cleaned", "read"), ("splits", "written")]
     own = next(one for one in inputs["splits"] if one[0] == "splits")
     assert own[1] == written["dvc_hash"].value
     assert own[2]["ftzard.data_commit"] == written["git_commit"].value
-    assert own[2]["ftzard.data_version"] == data_versions(materialized_project)["splits"]
     # A decision is no data, and was made from some.
     assert {tags["mlflow.data.context"] for _, _, tags in inputs["champion"]} == {"read"}
 

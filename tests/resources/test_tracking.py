@@ -6,11 +6,6 @@ import os
 import re
 import shutil
 import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +13,7 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from tests.tracking_server import TrackingServer
 
 from ftzard.config import TrackingConfig
 from ftzard.errors import TrackingError
@@ -257,16 +253,33 @@ def test_mlflows_variables_in_the_environment_do_not_matter(
     assert client.get_experiment_by_name("theirs") is None
 
 
-def _open_one(project_dir: Path) -> str:
-    return Tracking(TrackingConfig(), project_dir).open_run("TRAINING", tags={}).parent_run_id
+_PROCESSES, _MATERIALIZATIONS = 8, 25
+
+
+def _open_many(project_dir: Path) -> set[str]:
+    tracking = Tracking(TrackingConfig(), project_dir)
+    parents = set()
+    for number in range(_MATERIALIZATIONS):
+        run = tracking.open_run("TRAINING" if number % 2 else "RAW_DATA", tags={})
+        run.log_metrics({"n": number})
+        run.finish("FINISHED")
+        parents.add(run.parent_run_id)
+    return parents
 
 
 @pytest.mark.slow
-def test_four_processes_that_open_a_fresh_store_at_once_agree_on_one_parent(tmp_path: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
-        parents = pool.map(_open_one, [tmp_path] * 4, chunksize=1)
-    assert len(set(parents)) == 1
-    assert len(Tracking(TrackingConfig(), tmp_path).runs()) == 4
+def test_eight_processes_that_materialize_in_a_fresh_store_at_once_agree_on_one_parent_for_each_step(
+    tmp_path: Path,
+) -> None:
+    with multiprocessing.get_context("spawn").Pool(_PROCESSES) as pool:
+        parents = pool.map(_open_many, [tmp_path] * _PROCESSES, chunksize=1)
+    assert len(set.union(*parents)) == 2
+    tracking = Tracking(TrackingConfig(), tmp_path)
+    children = tracking.runs()
+    assert len(children) == _PROCESSES * _MATERIALIZATIONS
+    assert {child.status for child in children} == {"FINISHED"}
+    with tracking.connected() as client:
+        assert len(_all_runs(client, "ftzard")) == len(children) + 2
 
 
 # What cannot be used
@@ -311,47 +324,8 @@ def test_a_file_that_is_no_store_is_an_error_that_names_it(tmp_path: Path) -> No
 # A real server
 
 
-@pytest.fixture
-def server(tmp_path: Path, empty_store: Path) -> Iterator[str]:
-    """The address of a real MLflow server on a loopback port."""
-    folder = tmp_path / "server"
-    folder.mkdir()
-    shutil.copy(empty_store, folder / "server.db")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    uri = f"http://127.0.0.1:{port}"
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{folder / 'server.db'}",
-        "--artifacts-destination", str(folder / "artifacts"),
-    ]  # fmt: skip
-    # Without its job runners, which are processes of their own and none of our business, it starts sooner.
-    env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
-    try:
-        _wait_for(f"{uri}/health", process, folder / "log")
-        yield uri
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(30)
-
-
-def _wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    for _ in range(600):
-        assert process.poll() is None, log.read_text()
-        try:
-            with urllib.request.urlopen(url, timeout=1):  # noqa: S310  # the fixture's own loopback address
-                return
-        except OSError:
-            time.sleep(0.1)
-    pytest.fail(log.read_text())
-
-
-@pytest.mark.slow
-def test_a_real_server_takes_everything_that_a_file_takes(server: str, tmp_path: Path) -> None:
-    tracking = Tracking(TrackingConfig(tracking_uri=server, experiment="sentiment"), tmp_path / "project")
+def test_a_real_server_takes_everything_that_a_file_takes(server: TrackingServer, tmp_path: Path) -> None:
+    tracking = Tracking(TrackingConfig(tracking_uri=server.uri, experiment="sentiment"), tmp_path / "project")
     run = tracking.open_run("TRAINING", tags={DAGSTER_RUN_TAG: "1"})
     # A server, unlike a file, refuses more than a hundred in one call.
     run.log_params({"training": {"seed": 1}, **{f"key_{i}": i for i in range(250)}})
@@ -360,7 +334,7 @@ def test_a_real_server_takes_everything_that_a_file_takes(server: str, tmp_path:
     run.record_commit("a" * 40, {})
     run.record_commit("b" * 40, {})
     run.finish("FINISHED")
-    client = MlflowClient(tracking_uri=server)
+    client = MlflowClient(tracking_uri=server.uri)
     logged = client.get_run(run.run_id)
     assert (logged.info.status, logged.data.params["training.seed"], logged.data.metrics["loss"]) == (
         "FINISHED",

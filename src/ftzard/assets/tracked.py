@@ -29,8 +29,9 @@ from ftzard.core.records import ASSETS_DIR
 from ftzard.core.versions import content_version, fingerprint
 from ftzard.resources.dvc import DvcResource
 from ftzard.resources.run_environment import gpu_tags, log_environment
+from ftzard.resources.run_operations import TrackedDataset
 from ftzard.resources.serving_records import ServingRecords
-from ftzard.resources.tracked_run import DAGSTER_RUN_TAG, TrackedDataset, TrackedRun
+from ftzard.resources.tracked_run import DAGSTER_RUN_TAG, TrackedRun
 from ftzard.resources.tracking import RUN_ID_KEY
 
 if TYPE_CHECKING:
@@ -282,7 +283,7 @@ def _datasets_read(pipeline: Pipeline, step: Step, versions: Mapping[str, str]) 
     stored = {path.stem for path in folder.iterdir()} if folder.is_dir() else set()
     data_hash, commit = step.provenance["data_hash"], step.provenance["data_commit"]
     return [
-        TrackedDataset(pipeline.asset_key(name).to_user_string(), data_hash, "read", version, commit)
+        TrackedDataset(pipeline.asset_key(name).to_user_string(), data_hash, "read", commit, version)
         for name, version in versions.items()
         if name in stored
     ]

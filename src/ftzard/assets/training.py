@@ -66,6 +66,8 @@ def lora_adapter(
 
     config = with_values(step.config, tuned_hyperparameters.values)
     labels = labels_of(splits.train, config.data)
+    # Asked before the work: a server that dies meanwhile does not cost the training.
+    num_new_labels = _num_new_labels(splits, step)
     start = training_start(splits.train, config.training, step.registry)
     followed = {PREDECESSOR_KEY: start.predecessor.checksum} if start.predecessor else {}
     result = train_adapter(
@@ -95,5 +97,5 @@ def lora_adapter(
         params={"head": result.head, "device": result.device, "dtype": result.dtype, "labels": labels}
         | ({"tuned": tuned_hyperparameters.values} if tuned_hyperparameters.values else {}),
         figures={"loss curve": loss_curve(result.curve, result.validation)},
-        tags={"ftzard.num_new_labels": str(_num_new_labels(splits, step))},
+        tags={"ftzard.num_new_labels": str(num_new_labels)},
     )

@@ -19,7 +19,8 @@ from ftzard.errors import StorageError
 from ftzard.resources.data_commit import DataCommit
 from ftzard.resources.dvc import DvcResource
 from ftzard.resources.mlflow import MlflowResource
-from ftzard.resources.tracked_run import TrackedDataset, TrackedRun
+from ftzard.resources.run_operations import TrackedDataset
+from ftzard.resources.tracked_run import TrackedRun
 from ftzard.resources.tracking import RUN_ID_KEY
 
 if TYPE_CHECKING:
@@ -94,8 +95,7 @@ class CommittingIOManager(dg.UPathIOManager):
         commit = self._dvc.repository.commit(_message(context, run))
         asset = context.asset_key.to_user_string()
         run.record_commit(commit.commit_id, {"asset": asset, "data_hash": commit.data_hash})
-        version = run.client.get_run(run.run_id).data.tags.get("ftzard.data_version", "")
-        run.log_datasets([TrackedDataset(asset, commit.data_hash, "written", version, commit.commit_id)])
+        run.log_datasets([TrackedDataset(asset, commit.data_hash, "written", commit.commit_id)])
         return _commit_metadata(commit)
 
     def dump_to_path(self, context: dg.OutputContext, obj: Any, path: UPath) -> None:

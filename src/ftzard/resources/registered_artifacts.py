@@ -42,10 +42,10 @@ class RegisteredArtifacts:
             folder = Path(scratch)
             evidence.predictions.write_parquet(folder / _PREDICTIONS)
             pl.DataFrame({"text_hash": evidence.train_hashes}).write_parquet(folder / _TRAIN_HASHES)
-            run = self.tracking.run(run_id)
-            with self.tracking.connected():
-                run.log_directory(adapter.path, ADAPTER_FOLDER)
-                run.log_directory(folder, _EVIDENCE)
+            # At once or not at all: a version must never name artifacts that are still to come.
+            with self.tracking.connected() as client:
+                client.log_artifacts(run_id, str(adapter.path), ADAPTER_FOLDER)
+                client.log_artifacts(run_id, str(folder), _EVIDENCE)
             return _digest(folder)
 
     def load(self, registered: RegisteredAdapter) -> AdapterDirectory:

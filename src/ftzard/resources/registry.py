@@ -86,6 +86,7 @@ class AdapterRegistry:
         check_checksum(verify_adapter(adapter.path), adapter.checksum)
         if (existing := self._version_of(adapter.checksum)) is not None:
             return existing
+        run_id = self.tracking.server_id(run_id)
         digest = RegisteredArtifacts(self.tracking).upload(adapter, evidence, run_id)
         with self._lock():
             # Another process may have registered it meanwhile.

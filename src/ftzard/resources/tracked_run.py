@@ -1,6 +1,5 @@
 """One MLflow run, by its id: everything that is logged goes through explicit calls of the client."""
 
-import json
 import logging
 import re
 import tempfile
@@ -9,87 +8,72 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from ftzard.resources.outbox import LOCAL_ID_TAG, RunSender, UnsentRun, is_local, is_unavailable
+from ftzard.resources.run_operations import (
+    EndRun,
+    LogDatasets,
+    LogFolder,
+    LogMetrics,
+    LogParams,
+    MetricPoint,
+    RecordCommit,
+    SetTags,
+    Status,
+    TrackedDataset,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
 
 logger = logging.getLogger(__name__)
-
-Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 STEP_TAG = "ftzard.step"
 # Not `dagster_run_id`: dagster_mlflow's legacy resource would adopt a run with that tag as its own.
 DAGSTER_RUN_TAG = "ftzard.dagster_run_id"
-COMMIT_TAG = "current_full_commit_id"
-COMMIT_HISTORY = "commit_history.json"
 PARENT_RUN_TAG = "mlflow.parentRunId"
 
-# MLflow takes no more parameters or tags in one call, and cuts values that are longer.
-_MAX_ENTRIES_PER_CALL = 100
+# MLflow cuts values that are longer.
 _MAX_PARAM_LENGTH = 6000
 _FLUSH_AFTER_S = 5.0
 _NOT_IN_A_METRIC_NAME = re.compile(r"[^\w\-. :/]")
 
 
 @dataclass(frozen=True)
-class TrackedDataset:
-    """An asset's data as a run read or wrote it.
-
-    Attributes:
-        asset: The asset's key.
-        data_hash: DVC's hash of the data folder that holds it, MLflow's digest.
-        context: What the run did with it.
-        data_version: The asset's own content version.
-        commit: The data commit; where it was read, the latest one.
-    """
-
-    asset: str
-    data_hash: str
-    context: Literal["read", "written"]
-    data_version: str
-    commit: str
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """What MLflow keeps for this run and this dataset."""
-        return {
-            "mlflow.data.context": self.context,
-            "ftzard.data_version": self.data_version,
-            "ftzard.data_commit": self.commit,
-        }
-
-
-@dataclass(frozen=True)
 class TrackedRun:
     """A child run and everything FTzard writes into it."""
 
-    client: "MlflowClient"
+    sender: RunSender
     run_id: str
     parent_run_id: str
     experiment_id: str
     step: str
-    _pending: list["Metric"] = field(default_factory=list, repr=False)
+    dagster_run_id: str = ""
+    _pending: list[MetricPoint] = field(default_factory=list, repr=False)
     _flushed: list[float] = field(default_factory=lambda: [time.monotonic()], repr=False)
+
+    @property
+    def client(self) -> "MlflowClient":
+        """MLflow's client of this run's store, for what has no method here.
+
+        Raises:
+            TrackingError: The store cannot be reached or refuses.
+        """
+        return self.sender.client
 
     @contextmanager
     def open_child(self, name: str) -> Iterator["TrackedRun"]:
         """Open a run below this one for a part of its work; it ends as the block does."""
-        tags = {DAGSTER_RUN_TAG: self.client.get_run(self.run_id).data.tags.get(DAGSTER_RUN_TAG, "")}
-        step = f"{self.step}_PART"
-        child = create_child(self.client, self.experiment_id, self.run_id, step, name=name, tags=tags)
+        tags = {DAGSTER_RUN_TAG: self.dagster_run_id}
+        child = create_child(self.sender, self.experiment_id, self.run_id, f"{self.step}_PART", name=name, tags=tags)
         with child.ending_on_failure():
             yield child
         child.finish("FINISHED")
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log parameters; nested mappings become dotted names."""
-        from mlflow.entities import Param
-
-        flat = [Param(key, str(value)[:_MAX_PARAM_LENGTH]) for key, value in _flat(params)]
-        for start in range(0, len(flat), _MAX_ENTRIES_PER_CALL):
-            self.client.log_batch(self.run_id, params=flat[start : start + _MAX_ENTRIES_PER_CALL])
+        self.sender.send(LogParams({key: str(value)[:_MAX_PARAM_LENGTH] for key, value in _flat(params)}))
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
         """Log metrics at once, and those that wait."""
@@ -104,54 +88,40 @@ class TrackedRun:
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags, many in one call."""
-        from mlflow.entities import RunTag
-
-        all_tags = [RunTag(key, str(value)) for key, value in tags.items()]
-        for start in range(0, len(all_tags), _MAX_ENTRIES_PER_CALL):
-            self.client.log_batch(self.run_id, tags=all_tags[start : start + _MAX_ENTRIES_PER_CALL])
+        self.sender.send(SetTags({key: str(value) for key, value in tags.items()}))
 
     def log_datasets(self, datasets: Sequence[TrackedDataset]) -> None:
-        """Log the datasets that the run read or wrote, in one call."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        inputs = [
-            DatasetInput(
-                # What MLflow keeps once for equal names and digests says nothing of this run; that is in the tags.
-                dataset=Dataset(one.asset, one.data_hash, "dvc", json.dumps({"asset": one.asset})),
-                tags=[InputTag(key, value) for key, value in one.tags.items() if value],
-            )
-            for one in datasets
-            if one.data_hash
-        ]
-        if inputs:
-            self.client.log_inputs(self.run_id, datasets=inputs)
+        """Log the datasets that the run read or wrote, in one call; those that were never committed have no hash."""
+        if committed := [one for one in datasets if one.data_hash]:
+            self.sender.send(LogDatasets(committed))
 
     def log_text(self, text: str, artifact_file: str) -> None:
         """Log a text as an artifact."""
-        self.client.log_text(self.run_id, text, artifact_file)
+        self.log_bytes(text.encode(), artifact_file)
 
     def log_bytes(self, content: bytes, artifact_file: str) -> None:
         """Log bytes as an artifact; `artifact_file` is a relative path such as `figures/loss.png`."""
         folder, _, name = artifact_file.rpartition("/")
         with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / name
-            path.write_bytes(content)
-            self.client.log_artifact(self.run_id, str(path), folder or None)
+            Path(scratch, name).write_bytes(content)
+            self.log_directory(Path(scratch), folder)
 
     def log_directory(self, directory: Path, artifact_path: str) -> None:
         """Log a directory's files as artifacts."""
-        self.client.log_artifacts(self.run_id, str(directory), artifact_path)
+        self.sender.send(LogFolder(str(directory), artifact_path))
 
     def record_commit(self, commit_id: str, entry: Mapping[str, str]) -> None:
         """Tag the run with a data commit and append it to the run's `commit_history.json`."""
-        history = [*self._commit_history(), {"commit_id": commit_id, **entry}]
-        self.log_text(json.dumps(history, indent=2), COMMIT_HISTORY)
-        self.set_tags({COMMIT_TAG: commit_id})
+        self.sender.send(RecordCommit({"commit_id": commit_id, **entry}))
 
     def finish(self, status: Status) -> None:
-        """End the run; metrics that wait are logged first."""
+        """End the run; metrics that wait are logged first, and what a server missed is offered once more."""
         self._flush()
-        self.client.set_terminated(self.run_id, status)
+        self.sender.send(EndRun(status))
+        if not self.sender.flush():
+            logger.warning(
+                "MLflow cannot be reached: what run %s logged is in the outbox, and the next run sends it", self.run_id
+            )
 
     @contextmanager
     def ending_on_failure(self) -> Iterator[None]:
@@ -174,40 +144,55 @@ class TrackedRun:
             # The step's own error is what the person needs to see.
             logger.exception("MLflow run %s could not be ended as %s", self.run_id, status)
 
-    def _commit_history(self) -> Sequence[Mapping[str, str]]:
-        if not any(item.path == COMMIT_HISTORY for item in self.client.list_artifacts(self.run_id)):
-            return []
-        with tempfile.TemporaryDirectory() as scratch:
-            path = self.client.download_artifacts(self.run_id, COMMIT_HISTORY, scratch)
-            history: list[Mapping[str, str]] = json.loads(Path(path).read_text(encoding="utf-8"))
-        return history
-
     def _collect(self, metrics: Mapping[str, float], step: int) -> None:
-        from mlflow.entities import Metric
-
-        now_ms = int(time.time() * 1000)
         for name, value in metrics.items():
-            self._pending.append(Metric(_NOT_IN_A_METRIC_NAME.sub("_", name), float(value), now_ms, step))
+            self._pending.append(MetricPoint(_NOT_IN_A_METRIC_NAME.sub("_", name), float(value), step))
 
     def _flush(self) -> None:
         if self._pending:
-            self.client.log_batch(self.run_id, metrics=self._pending)
+            self.sender.send(LogMetrics(tuple(self._pending)))
         self._pending.clear()
         self._flushed[0] = time.monotonic()
 
 
 def create_child(
-    client: "MlflowClient", experiment_id: str, parent_run_id: str, step: str, *, name: str, tags: Mapping[str, str]
+    sender: RunSender, experiment_id: str, parent_run_id: str, step: str, *, name: str, tags: Mapping[str, str]
 ) -> TrackedRun:
-    """Create a run below another one; the caller names it and explains what the store refuses."""
+    """Create a run below another one; the caller names it, and explains what the store refuses.
+
+    Args:
+        sender: Of any run of the same store.
+        experiment_id: Empty where the server is away.
+        parent_run_id: The run above.
+        step: Its tag.
+        name: Its name.
+        tags: Tags besides.
+    """
+    unsent = UnsentRun(step, parent_run_id, name, int(time.time() * 1000), dict(tags))
+    dagster_run_id = tags.get(DAGSTER_RUN_TAG, "")
+    try:
+        if is_local(parent_run_id):
+            parent_run_id = sender.below(parent_run_id).server_id()
+        run_id = make_run(sender.client, experiment_id, parent_run_id, unsent)
+    except Exception as error:
+        if sender.outbox is None or not is_unavailable(error):
+            raise
+        sender.outbox.new_run(unsent)
+        run_id = unsent.local_id
+    return TrackedRun(sender.below(run_id), run_id, parent_run_id, experiment_id, step, dagster_run_id)
+
+
+def make_run(client: "MlflowClient", experiment_id: str, parent_run_id: str, run: UnsentRun) -> str:
+    """Make a run in the store; returns its id there."""
     own = {
         PARENT_RUN_TAG: parent_run_id,
-        STEP_TAG: step,
+        STEP_TAG: run.step,
+        LOCAL_ID_TAG: run.local_id,
         "mlflow.source.name": "ftzard",
         "mlflow.source.type": "JOB",
     }
-    run = client.create_run(experiment_id, run_name=name, tags=own | dict(tags))
-    return TrackedRun(client, str(run.info.run_id), parent_run_id, experiment_id, step)
+    made = client.create_run(experiment_id, run.start_time_ms, run_name=run.name, tags=own | dict(run.tags))
+    return str(made.info.run_id)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

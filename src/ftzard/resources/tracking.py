@@ -5,32 +5,35 @@ Each step has one parent run per experiment; each materialization opens one chil
 """
 
 import logging
-import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
 from ftzard.config import TrackingConfig
-from ftzard.errors import TrackingError
-from ftzard.resources.tracked_run import DAGSTER_RUN_TAG, PARENT_RUN_TAG, STEP_TAG, TrackedRun, create_child
+from ftzard.errors import TrackingError, TrackingUnavailableError
+from ftzard.resources.outbox import LOCAL_ID_TAG, Outbox, RunSender, is_local, is_unavailable
+from ftzard.resources.tracked_run import (
+    DAGSTER_RUN_TAG,
+    PARENT_RUN_TAG,
+    STEP_TAG,
+    TrackedRun,
+    create_child,
+    make_run,
+)
+from ftzard.resources.tracking_store import TrackingStore
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 logger = logging.getLogger(__name__)
 
 PARENT_TAG = "ftzard.parent_step"
 # Metadata key by which a materialization names its MLflow run.
 RUN_ID_KEY = "mlflow_run_id"
-
-_SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True)
@@ -57,18 +60,24 @@ class Tracking:
     project_dir: Path
 
     @property
+    def store(self) -> TrackingStore:
+        """Where the runs are."""
+        return TrackingStore(self.config, self.project_dir)
+
+    @property
     def tracking_uri(self) -> str:
-        """The store's URI, absolute: MLflow itself would take a relative SQLite path from the current directory."""
-        uri = self.config.tracking_uri
-        if not uri.startswith(_SQLITE):
-            return uri
-        return f"{_SQLITE}{self.project_dir.resolve() / uri.removeprefix(_SQLITE)}"
+        """The store's absolute URI."""
+        return self.store.uri
 
     @property
     def store_file(self) -> Path | None:
         """The SQLite file; None where a server or another database keeps the runs."""
-        uri = self.tracking_uri
-        return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+        return self.store.file
+
+    @property
+    def outbox(self) -> Outbox:
+        """What a server could not take."""
+        return Outbox(self.project_dir / ".ftzard" / "outbox")
 
     @contextmanager
     def connected(self) -> Iterator["MlflowClient"]:
@@ -77,39 +86,62 @@ class Tracking:
         Raises:
             TrackingError: The store cannot be reached or refuses.
         """
-        with self._refusals_explained():
-            yield self._client()
+        client = self.store.connect()
+        with self.store.refusals_explained():
+            yield client
 
     def open_run(self, step: str, *, tags: Mapping[str, str]) -> "TrackedRun":
         """Open a child run, named by its UTC start time, under the step's parent run.
 
+        While a server is away the run is kept in the project, and sent once it answers; what waited is sent first.
+
+        Raises:
+            TrackingError: The store refuses, or never answered from this project.
+        """
+        name = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        client, experiment_id, parent_run_id = None, "", ""
+        try:
+            with self.connected() as client:
+                experiment_id, parent_run_id = self._place(client, step)
+                self._send_waiting(client)
+        except TrackingUnavailableError:
+            if not self.store.answered_before:
+                raise
+            client = None
+        with self.store.refusals_explained():
+            return create_child(self._sender("", client), experiment_id, parent_run_id, step, name=name, tags=tags)
+
+    def run(self, run_id: str) -> "TrackedRun":
+        """A run that `open_run` opened, also in another process, and also while the server is away.
+
+        Raises:
+            TrackingError: The store refuses or does not know the run.
+        """
+        unsent = self.outbox.unsent_run(run_id)
+        if unsent is not None:
+            tags = {PARENT_RUN_TAG: unsent.parent_run_id, STEP_TAG: unsent.step, **unsent.tags}
+            return self._tracked(run_id, tags, "", None)
+        try:
+            with self.connected() as client:
+                found = client.get_run(self._server_id(client, run_id))
+            return self._tracked(str(found.info.run_id), found.data.tags, str(found.info.experiment_id), client)
+        except TrackingUnavailableError:
+            if not self.store.answered_before:
+                raise
+            return self._tracked(run_id, {}, "", None)
+
+    def server_id(self, run_id: str) -> str:
+        """The store's id of a run, once all that waited of it was sent.
+
         Raises:
             TrackingError: The store cannot be reached or refuses.
         """
-        with self._refusals_explained():
-            client = self._client()
-            with self._lock():
-                experiment_id = self._experiment(client)
-                parent_run_id = self._parent_run(client, experiment_id, step)
-            start = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-            return create_child(client, experiment_id, parent_run_id, step, name=start, tags=tags)
-
-    def run(self, run_id: str) -> "TrackedRun":
-        """A run that `open_run` opened, also in another process.
-
-        Raises:
-            TrackingError: The store cannot be reached or does not know the run.
-        """
-        with self._refusals_explained():
-            client = self._client()
-            run = client.get_run(run_id)
-        tags = run.data.tags
-        return TrackedRun(client, run_id, tags.get(PARENT_RUN_TAG, ""), run.info.experiment_id, tags.get(STEP_TAG, ""))
+        with self.store.refusals_explained():
+            return self._sender(run_id, None).server_id()
 
     def runs(self) -> tuple[RunSummary, ...]:
         """All child runs of the experiment, oldest first; none where there is no such experiment."""
-        with self._refusals_explained():
-            client = self._client()
+        with self.connected() as client:
             experiment = client.get_experiment_by_name(self.config.experiment)
             if experiment is None:
                 return ()
@@ -129,8 +161,7 @@ class Tracking:
 
     def last_metrics(self, steps: Sequence[str]) -> Mapping[str, float]:
         """The metrics of the latest finished child run of one of these steps; none where there is none."""
-        with self._refusals_explained():
-            client = self._client()
+        with self.connected() as client:
             experiment = client.get_experiment_by_name(self.config.experiment)
             if experiment is None:
                 return {}
@@ -155,10 +186,17 @@ class Tracking:
             is_over: Whether the Dagster run with this id has ended; runs of unknown ids are left alone.
 
         Returns:
-            How many runs were closed.
+            How many runs were closed; none while a server is away.
         """
-        with self._refusals_explained():
-            client = self._client()
+        try:
+            return self._close_abandoned(is_over)
+        except TrackingUnavailableError:
+            if not self.store.answered_before:
+                raise
+            return 0
+
+    def _close_abandoned(self, is_over: Callable[[str], bool]) -> int:
+        with self.connected() as client:
             experiment = client.get_experiment_by_name(self.config.experiment)
             if experiment is None:
                 return 0
@@ -168,83 +206,67 @@ class Tracking:
                 client.set_terminated(run.info.run_id, "KILLED")
         return len(abandoned)
 
-    def _client(self) -> "MlflowClient":
-        # Read when MLflow is imported: it reports its use over the network otherwise.
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        # Nobody waits for files this small, and the bars would stand between a command's own lines.
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        self._check_server()
-        from mlflow import MlflowClient
+    def _tracked(
+        self, run_id: str, tags: Mapping[str, str], experiment_id: str, client: "MlflowClient | None"
+    ) -> "TrackedRun":
+        sender = self._sender(run_id, client)
+        parent, step = tags.get(PARENT_RUN_TAG, ""), tags.get(STEP_TAG, "")
+        return TrackedRun(sender, run_id, parent, experiment_id, step, tags.get(DAGSTER_RUN_TAG, ""))
 
-        # Processes that open a fresh SQLite store at the same time crash while they make its tables.
-        with self._lock():
-            self._make_store()
-            client = MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
-            client.search_experiments(max_results=1)
-        return client
+    def _sender(self, run_id: str, client: "MlflowClient | None") -> RunSender:
+        outbox = self.outbox if self.store.is_server else None
+        return RunSender(outbox, run_id, self.store.connect, self._server_id, client)
 
-    def _make_store(self) -> None:
-        """Make a SQLite store beside its place and move it there: MLflow's migrations cannot go on after a kill."""
-        target = self.store_file
-        if target is None or target.exists():
-            return
-        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    def _send_waiting(self, client: "MlflowClient") -> None:
+        """Send what earlier runs could not; what the server refuses for good stays, and is in nobody's way."""
+        for run_id in self.outbox.run_ids():
+            try:
+                self.outbox.send(run_id, client, self._server_id)
+            except Exception as error:
+                if is_unavailable(error):
+                    raise
+                logger.exception("MLflow refuses what waits of run %s in %s", run_id, self.outbox.folder)
+            else:
+                logger.info("what waited of run %s was sent to MLflow", run_id)
 
-        unfinished = target.with_name(f".{target.name}.new")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for left_behind in (unfinished, unfinished.with_name(f"{unfinished.name}-journal")):
-            left_behind.unlink(missing_ok=True)
-        artifacts = self.project_dir.resolve() / self.config.artifact_dir
-        store = SqlAlchemyStore(f"{_SQLITE}{unfinished}", artifacts.as_uri())  # type: ignore[no-untyped-call]
-        store.engine.dispose()
-        with suppress(FileExistsError):  # somebody's own `mlflow ui` was quicker: theirs stays
-            os.link(unfinished, target)
-        unfinished.unlink()
+    def _server_id(self, client: "MlflowClient", run_id: str) -> str:
+        """The store's id of a run; one that began while the server was away is found by its tag, or made."""
+        if not is_local(run_id):
+            return run_id
+        if (found := self._find(client, LOCAL_ID_TAG, run_id)) is not None:
+            return str(found.info.run_id)
+        unsent = self.outbox.unsent_run(run_id)
+        if unsent is None:
+            raise TrackingError(
+                f"MLflow at {self.tracking_uri} knows no run with the tag {LOCAL_ID_TAG} = {run_id}",
+                fix="restore the run there, or materialize the asset again",
+            )
+        experiment_id, parent_run_id = self._place(client, unsent.step)
+        if unsent.parent_run_id:
+            parent_run_id = self._server_id(client, unsent.parent_run_id)
+        return make_run(client, experiment_id, parent_run_id, unsent)
 
-    def _check_server(self) -> None:
-        """Ask the server for its health: MLflow's own client would try again for minutes."""
-        uri = self.config.tracking_uri
-        if not uri.startswith(("http://", "https://")):
-            return
-        try:
-            health = f"{uri.rstrip('/')}/health"
-            with urllib.request.urlopen(health, timeout=self.config.request_timeout_s):  # noqa: S310 # scheme checked above
-                return
-        except urllib.error.HTTPError:
-            return  # Somebody answered; what a proxy thinks of /health says nothing about the API.
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-            raise self._error(str(getattr(error, "reason", error))) from error
-
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        directory = self.project_dir / ".ftzard"
-        directory.mkdir(parents=True, exist_ok=True)
-        with FileLock(directory / "tracking.lock", is_singleton=True):
-            yield
-
-    @contextmanager
-    def _refusals_explained(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise self._error(str(error)) from error
-        except Exception as error:
-            # MLflow and SQLAlchemy share no base class, and importing either costs seconds.
-            if type(error).__module__.partition(".")[0] not in {"mlflow", "sqlalchemy", "requests", "urllib3"}:
-                raise
-            raise self._error(str(error).partition("\n")[0]) from error
-
-    def _error(self, reason: str) -> TrackingError:
-        return TrackingError(
-            f"MLflow at {self.tracking_uri} (tracking.tracking_uri) cannot be used: {reason}",
-            fix="start the server, or give another store: tracking.tracking_uri=sqlite:///mlflow.db",
+    def _find(self, client: "MlflowClient", tag: str, value: str) -> "Run | None":
+        """The earliest run of the experiment with a tag."""
+        experiment = client.get_experiment_by_name(self.config.experiment)
+        if experiment is None:
+            return None
+        found = client.search_runs(
+            [experiment.experiment_id], f"tags.`{tag}` = '{value}'", max_results=1, order_by=["start_time ASC"]
         )
+        return found[0] if found else None
+
+    def _place(self, client: "MlflowClient", step: str) -> tuple[str, str]:
+        """The experiment and the parent run of a step, which are made where there are none."""
+        with self.store.locked():
+            experiment_id = self._experiment(client)
+            return experiment_id, self._parent_run(client, experiment_id, step)
 
     def _experiment(self, client: "MlflowClient") -> str:
         experiment = client.get_experiment_by_name(self.config.experiment)
         if experiment is None:
-            is_file = self.config.tracking_uri.startswith(_SQLITE)
-            artifacts = (self.project_dir.resolve() / self.config.artifact_dir).as_uri() if is_file else None
+            folder = self.project_dir.resolve() / self.config.artifact_dir
+            artifacts = folder.as_uri() if self.store_file is not None else None
             return str(client.create_experiment(self.config.experiment, artifact_location=artifacts))
         if experiment.lifecycle_stage != "active":
             raise TrackingError(

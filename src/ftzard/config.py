@@ -41,6 +41,9 @@ def _without_password(url: str, instead: str) -> str:
 # A folder inside the project: configuration may come from a stranger and must not reach out of it.
 ProjectPath = Annotated[str, AfterValidator(_stays_inside)]
 
+# Ends up as a link: no other scheme, and nothing that Markdown would read.
+PageUrl = Annotated[str, Field(pattern=r"^https?://[^\s()<>\[\]]+$")]
+
 _FRACTION_TOLERANCE = 1e-6
 
 
@@ -342,11 +345,27 @@ class TrackingConfig:
     # Where adapters are registered; its alias `champion` is the adapter that serves.
     registered_model: Annotated[str, Field(pattern=r"^[\w.-]+$")] = "ftzard"
     request_timeout_s: PositiveFloat = 10.0
+    # Seconds between two samples of processor, memory, disk, network and GPU; None takes none.
+    system_metrics_interval_s: PositiveFloat | None = 10.0
+    # Where the pages are that the two link to, by default where `dagster dev` and `mlflow ui` have them; None links to
+    # nothing. A tracking server has its pages at its own address.
+    dagster_url: PageUrl | None = "http://127.0.0.1:3000"
+    mlflow_url: PageUrl | None = "http://127.0.0.1:5000"
+
+    @property
+    def pages_url(self) -> str | None:
+        """Where MLflow's pages are."""
+        return self.tracking_uri if self.tracking_uri.startswith(("http://", "https://")) else self.mlflow_url
 
     @field_validator("tracking_uri")
     @classmethod
     def _holds_no_password(cls, tracking_uri: str) -> str:
         return _without_password(tracking_uri, "give it by MLFLOW_TRACKING_PASSWORD")
+
+    @field_validator("dagster_url", "mlflow_url")
+    @classmethod
+    def _shows_no_password(cls, url: str | None) -> str | None:
+        return url and _without_password(url, "a link is seen by everyone; the browser asks for it")
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -13,9 +13,10 @@ from typing import Any
 
 import dagster as dg
 
+from ftzard.assets.bookkeeping import read_versions
 from ftzard.assets.pipeline import Pipeline
 from ftzard.assets.step import Step
-from ftzard.assets.tracked import FINGERPRINT_KEY, TrackedAsset, latest_data_version, read_versions
+from ftzard.assets.tracked import FINGERPRINT_KEY, TrackedAsset, latest_data_version
 from ftzard.composition import compose
 from ftzard.config import FtzardConfig
 from ftzard.core.disk_failures import disk_failures_explained

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import yaml
 from mlflow.entities import Run
@@ -246,3 +247,19 @@ def test_each_child_run_holds_the_libraries_the_machine_and_the_state_of_the_cod
     assert run.data.tags["ftzard.code_dirty"] == "false"
     assert run.data.tags["mlflow.source.git.commit"] in git(materialized_project, "log", "--format=%H").splitlines()
     assert run.data.tags["ftzard.torch_version"]
+
+
+def test_dagster_and_mlflow_link_to_each_others_pages_and_the_machines_use_is_in_the_run(
+    materialized_project: Path,
+) -> None:
+    event = materializations(materialized_project)["lora_adapter"]
+    run_id = str(event.metadata["mlflow_run_id"].value)
+    with tracking(materialized_project).connected() as client:
+        run = client.get_run(run_id)
+    link = f"http://127.0.0.1:5000/#/experiments/{run.info.experiment_id}/runs/{run_id}"
+    assert event.metadata["mlflow_run"] == dg.MetadataValue.url(link)
+    page = f"http://127.0.0.1:3000/runs/{run.data.tags['ftzard.dagster_run_id']}"
+    assert run.data.tags["ftzard.dagster_run_url"] == page
+    assert page in run.data.tags["mlflow.note.content"]
+    assert 0 <= run.data.metrics["system/cpu_utilization_percentage"] <= 100
+    assert run.data.metrics["system/system_memory_usage_megabytes"] > 0

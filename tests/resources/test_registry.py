@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 from mlflow import MlflowClient
+from mlflow.models import Model
 from polars.testing import assert_frame_equal
 from tests.registry_scenario import small_adapter
 
@@ -106,11 +107,27 @@ def test_a_version_holds_nothing_but_safetensors_json_and_parquet(
 ) -> None:
     version = register("first")
     found = [one for folder in ("adapter", "evidence") for one in client.list_artifacts(version.run_id, folder)]
-    assert {Path(one.path).suffix for one in found} == {".safetensors", ".json", ".parquet"}
+    assert {Path(one.path).suffix for one in found if Path(one.path).name != "MLmodel"} == {
+        ".safetensors",
+        ".json",
+        ".parquet",
+    }
     source = client.get_model_version("sentiment", version.version).source
     assert source is not None
     assert not source.startswith(("models:", "runs:"))
     assert source.endswith(f"{version.run_id}/artifacts/adapter")
+
+
+def test_a_version_names_what_it_takes_and_answers_and_no_flavour_that_could_run_code(
+    register: Callable[[str], RegisteredAdapter], client: MlflowClient, tmp_path: Path
+) -> None:
+    version = register("first")
+    described = Model.load(client.download_artifacts(version.run_id, "adapter", str(tmp_path)))
+    assert described.flavors == {}
+    assert described.signature is not None
+    assert described.signature.inputs.input_names() == ["text"]
+    assert described.signature.outputs.input_names() == ["predicted_label", "probabilities"]
+    assert "yes" in str(described.signature.outputs)
 
 
 def test_an_adapter_that_is_not_what_its_reference_says_is_not_registered(

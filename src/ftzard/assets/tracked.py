@@ -18,24 +18,22 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
 import dagster as dg
 
+from ftzard.assets.bookkeeping import log_result, log_start, provenance, result_metadata, run_metadata
 from ftzard.assets.log_forwarding import logs_forwarded_to
-from ftzard.assets.metadata import as_metadata, describe, picture
 from ftzard.assets.pipeline import Pipeline
 from ftzard.assets.step import Step, StepResult, T_co, scratch_dir
-from ftzard.composition import to_dict, to_yaml
-from ftzard.config import FtzardConfig
+from ftzard.composition import to_dict
 from ftzard.core.disk_failures import disk_failures_explained
 from ftzard.core.records import ASSETS_DIR
 from ftzard.core.versions import content_version, fingerprint
-from ftzard.resources.dvc import DvcResource
-from ftzard.resources.run_environment import gpu_tags, log_environment
-from ftzard.resources.run_operations import TrackedDataset
+from ftzard.resources.run_environment import gpu_tags
 from ftzard.resources.serving_records import ServingRecords
+from ftzard.resources.system_metrics import system_metrics_logged
 from ftzard.resources.tracked_run import DAGSTER_RUN_TAG, TrackedRun
-from ftzard.resources.tracking import RUN_ID_KEY
 
 if TYPE_CHECKING:
     from ftzard.resources.configuration import ConfigurationResource
+    from ftzard.resources.dvc import DvcResource
     from ftzard.resources.mlflow import MlflowResource
 
 P = ParamSpec("P")
@@ -156,7 +154,7 @@ class TrackedAsset(Generic[P, T_co]):
         step = Step(
             configuration.config,
             configuration.project_path,
-            provenance=_provenance(dvc, versions),
+            provenance=provenance(dvc, versions),
             registry=mlflow.registry,
             previous_version=latest_data_version(context.instance, context.asset_key),
             serving=ServingRecords(_assets_dir(configuration, pipeline)),
@@ -166,11 +164,10 @@ class TrackedAsset(Generic[P, T_co]):
         _clear_scratch(configuration.project_path, context.instance)
         step_name = self.mlflow_step_of(inputs, step) if self.mlflow_step_of else self.mlflow_step
         run = mlflow.tracking.open_run(step_name, tags=self._tags(context, versions))
-        with run.ending_on_failure(), logs_forwarded_to(context.log):
+        interval_s = step.config.tracking.system_metrics_interval_s
+        with run.ending_on_failure(), logs_forwarded_to(context.log), system_metrics_logged(run, interval_s):
             _logger.info("%s: MLflow run %s of %s", self.name, run.run_id, run.step)
-            _log_configuration(run, step.config)
-            log_environment(run, step.project_dir, step.config.versioning.data_dir)
-            run.log_datasets(_datasets_read(pipeline, step, versions))
+            log_start(run, step, pipeline, versions)
             # Before the work, so that a batch that arrives meanwhile is not taken for one that was read.
             inputs_fingerprint = self.fingerprint(step, versions)
             step = replace(step, report=run.report, open_child=run.open_child, run_id=run.run_id)
@@ -180,8 +177,12 @@ class TrackedAsset(Generic[P, T_co]):
             result = call(**inputs, step=step)
             version = result.data_version or content_version(result.value)
             run.set_tags({"ftzard.data_version": version, **gpu_tags(), **result.tags})
-            _log_result(run, result)
-            metadata = _metadata(result) | _run_metadata(run) | {FINGERPRINT_KEY: inputs_fingerprint}
+            log_result(run, result)
+            metadata = (
+                result_metadata(result)
+                | run_metadata(run, step.config.tracking)
+                | {FINGERPRINT_KEY: inputs_fingerprint}
+            )
         return dg.MaterializeResult(value=result.value, metadata=metadata, data_version=dg.DataVersion(version))
 
     def _materialize_partitions(
@@ -194,15 +195,17 @@ class TrackedAsset(Generic[P, T_co]):
         for number, key in enumerate(keys):
             own = {name: _of_partition(value, key) for name, value in inputs.items()}
             result = results[key] = call(**own, step=replace(step, partition_key=key))
-            _log_result(run, result, number=number, folder=f"{key}/")
-            context.add_asset_metadata(_metadata(result), asset_key=context.asset_key, partition_key=key)
+            log_result(run, result, number=number, folder=f"{key}/")
+            context.add_asset_metadata(result_metadata(result), asset_key=context.asset_key, partition_key=key)
         versions = {key: content_version(result.value) for key, result in results.items()}
         # Dagster takes one data version for all partitions of a step.
         version = versions[keys[0]] if len(keys) == 1 else fingerprint(versions)
         run.set_tags({"ftzard.data_version": version, "ftzard.num_partitions": str(len(keys)), **gpu_tags()})
         run.log_text(json.dumps(versions, indent=2), "partitions.json")
         values = {key: result.value for key, result in results.items()}
-        return dg.MaterializeResult(value=values, metadata=_run_metadata(run), data_version=dg.DataVersion(version))
+        return dg.MaterializeResult(
+            value=values, metadata=run_metadata(run, step.config.tracking), data_version=dg.DataVersion(version)
+        )
 
     def _tags(self, context: dg.AssetExecutionContext, versions: Mapping[str, str]) -> dict[str, str]:
         return {
@@ -247,19 +250,6 @@ def _assets_dir(configuration: "ConfigurationResource", pipeline: Pipeline) -> P
     return configuration.project_path.joinpath(data_dir, ASSETS_DIR, *pipeline.key_prefix)
 
 
-def _provenance(dvc: DvcResource, versions: Mapping[str, str]) -> dict[str, str]:
-    return {
-        "data_commit": dvc.repository.head() or "",
-        "data_hash": dvc.repository.data_hash() or "",
-        **read_versions(versions),
-    }
-
-
-def read_versions(versions: Mapping[str, str]) -> dict[str, str]:
-    """How a product's provenance names the data versions that it was made from."""
-    return {f"read.{name}": version for name, version in versions.items()}
-
-
 def _is_over(instance: dg.DagsterInstance, run_id: str) -> bool:
     run = instance.get_run_by_id(run_id) if run_id else None
     return run is not None and run.is_finished
@@ -272,44 +262,6 @@ def _clear_scratch(project_dir: Path, instance: dg.DagsterInstance) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _log_configuration(run: TrackedRun, config: FtzardConfig) -> None:
-    run.log_params(to_dict(config))
-    run.log_text(to_yaml(config), "config.yaml")
-
-
-def _datasets_read(pipeline: Pipeline, step: Step, versions: Mapping[str, str]) -> list[TrackedDataset]:
-    """The inputs that are data; a verdict or a decision lies outside of the data folder."""
-    folder = step.project_dir.joinpath(step.config.versioning.data_dir, ASSETS_DIR, *pipeline.key_prefix)
-    stored = {path.stem for path in folder.iterdir()} if folder.is_dir() else set()
-    data_hash, commit = step.provenance["data_hash"], step.provenance["data_commit"]
-    return [
-        TrackedDataset(pipeline.asset_key(name).to_user_string(), data_hash, "read", commit, version)
-        for name, version in versions.items()
-        if name in stored
-    ]
-
-
 def _of_partition(value: Any, key: str) -> Any:
     """Dagster hands over a mapping by partition where a step makes several, and the value itself where it makes one."""
     return value[key] if isinstance(value, dict) else value
-
-
-def _log_result(run: TrackedRun, result: StepResult[Any], *, number: int = 0, folder: str = "") -> None:
-    if result.params:
-        run.log_params({f"{folder}{name}": value for name, value in result.params.items()})
-    run.log_metrics(result.metrics, step=number)
-    for title, png in result.figures.items():
-        run.log_bytes(png, f"figures/{folder}{title}.png")
-
-
-def _metadata(result: StepResult[Any]) -> dict[str, Any]:
-    return {
-        **describe(result.value),
-        **as_metadata(result.metadata),
-        **{title: picture(png, title) for title, png in result.figures.items()},
-        **{name: float(value) for name, value in result.metrics.items()},
-    }
-
-
-def _run_metadata(run: TrackedRun) -> dict[str, Any]:
-    return {RUN_ID_KEY: run.run_id, "mlflow_parent_run_id": run.parent_run_id}

@@ -5,6 +5,7 @@ import re
 import shutil
 import tempfile
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from ftzard.resources.tracking import Tracking
 # Folders among the run's artifacts, and the files of the second.
 ADAPTER_FOLDER = "adapter"
 _EVIDENCE = "evidence"
+# MLflow shows its schema beside the version; it names no flavour, so that nothing of MLflow's loads or runs it.
+_SIGNATURE = "MLmodel"
 _PREDICTIONS, _TRAIN_HASHES = "predictions.parquet", "train_hashes.parquet"
 _TRAIN_HASHES_SCHEMA = pl.Schema({"text_hash": pl.String})
 # A checksum becomes the name of a folder, and it comes from a store that others write to.
@@ -44,6 +47,9 @@ class RegisteredArtifacts:
             pl.DataFrame({"text_hash": evidence.train_hashes}).write_parquet(folder / _TRAIN_HASHES)
             # At once or not at all: a version must never name artifacts that are still to come.
             with self.tracking.connected() as client:
+                _write_signature(folder / _SIGNATURE, labels_of_predictions(evidence.predictions), run_id)
+                client.log_artifact(run_id, str(folder / _SIGNATURE), ADAPTER_FOLDER)
+                (folder / _SIGNATURE).unlink()
                 client.log_artifacts(run_id, str(adapter.path), ADAPTER_FOLDER)
                 client.log_artifacts(run_id, str(folder), _EVIDENCE)
             return _digest(folder)
@@ -63,6 +69,7 @@ class RegisteredArtifacts:
             temporary = folder / f".{uuid.uuid4().hex}.tmp"
             try:
                 downloaded = self._download(registered, ADAPTER_FOLDER, temporary)
+                (downloaded / _SIGNATURE).unlink(missing_ok=True)
                 check_checksum(verify_adapter(downloaded), registered.checksum)
                 _rename_unless_present(downloaded, target)
             finally:
@@ -109,6 +116,22 @@ def check_checksum(found: AdapterDirectory, expected: str) -> None:
             f"the adapter {found.path} has the checksum {found.checksum}, and {expected} was expected",
             fix="restore the version that is meant, or train the adapter again",
         )
+
+
+def _write_signature(path: Path, labels: Sequence[str], run_id: str) -> None:
+    """What the adapter takes and answers: a text, the predicted label, and a probability for each label."""
+    from mlflow.models import Model
+    from mlflow.models.signature import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+    from mlflow.types.schema import Object, Property
+
+    probabilities = Object([Property(label, DataType.double) for label in labels])
+    outputs: list[ColSpec | TensorSpec] = [
+        ColSpec(DataType.string, "predicted_label"),
+        ColSpec(probabilities, "probabilities"),
+    ]
+    signature = ModelSignature(inputs=Schema([ColSpec(DataType.string, "text")]), outputs=Schema(outputs))
+    Model(artifact_path=ADAPTER_FOLDER, run_id=run_id, signature=signature).save(str(path))
 
 
 def _checked_name(registered: RegisteredAdapter) -> str:

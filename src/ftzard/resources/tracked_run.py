@@ -80,6 +80,10 @@ class TrackedRun:
         self._collect(metrics, step)
         self._flush()
 
+    def log_now(self, metrics: Mapping[str, float], *, step: int) -> None:
+        """Log metrics past those that wait; another thread than the work's own may do so."""
+        self.sender.send(LogMetrics([_point(name, value, step) for name, value in metrics.items()]))
+
     def report(self, metrics: Mapping[str, float], step: int) -> None:
         """Log metrics soon: a learning curve costs one call every few seconds."""
         self._collect(metrics, step)
@@ -145,8 +149,7 @@ class TrackedRun:
             logger.exception("MLflow run %s could not be ended as %s", self.run_id, status)
 
     def _collect(self, metrics: Mapping[str, float], step: int) -> None:
-        for name, value in metrics.items():
-            self._pending.append(MetricPoint(_NOT_IN_A_METRIC_NAME.sub("_", name), float(value), step))
+        self._pending.extend(_point(name, value, step) for name, value in metrics.items())
 
     def _flush(self) -> None:
         if self._pending:
@@ -193,6 +196,10 @@ def make_run(client: "MlflowClient", experiment_id: str, parent_run_id: str, run
     }
     made = client.create_run(experiment_id, run.start_time_ms, run_name=run.name, tags=own | dict(run.tags))
     return str(made.info.run_id)
+
+
+def _point(name: str, value: float, step: int) -> MetricPoint:
+    return MetricPoint(_NOT_IN_A_METRIC_NAME.sub("_", name), float(value), step)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import active_learning, data_commit, definitions_import, forgetting, orchestration, training_throughput
+from benchmarks import (
+    active_learning,
+    data_commit,
+    definitions_import,
+    forgetting,
+    orchestration,
+    tracking,
+    training_throughput,
+)
 from benchmarks.report import Result, lines, write
 from ftzard.errors import FtzardError
 
@@ -17,6 +25,7 @@ BENCHMARKS: Mapping[str, Callable[[], Result]] = {
     "definitions_import": definitions_import.run,
     "orchestration": orchestration.run,
     "data_commit": data_commit.run,
+    "tracking": tracking.run,
     "training_throughput": training_throughput.run,
     "active_learning": active_learning.run,
     "forgetting": forgetting.run,

@@ -7,19 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from ftzard.assets.evaluation import score_table
-from ftzard.composition import bundled_conf_dir, compose
+from ftzard.composition import compose
 from ftzard.core.evaluation_report import EvaluationReport
 from ftzard.core.gate import PromotionVerdict
 from ftzard.core.records import ASSETS_DIR
 from ftzard.core.tweets import sample_tweets
-from ftzard.dagster_instance import DAGSTER_YAML
 from ftzard.errors import StorageError
 from ftzard.io_managers.committing import PRIVATE_DIR
 from ftzard.io_managers.document import read_document
 from ftzard.materialization import Materialization, materialize
-from ftzard.resources.data_commit import commit_edits
+from ftzard.project_template import CONFIG, primary_config, write_project
 from ftzard.resources.git import Git
-from ftzard.resources.project_repository import init_git, init_project_repository
 from ftzard.resources.registry import AdapterRegistry
 from ftzard.resources.tracking import RunSummary, Tracking
 
@@ -27,23 +25,8 @@ from ftzard.resources.tracking import RunSummary, Tracking
 _NUM_TWEETS = 1600
 _SEED = 0
 _TWEETS = "data/raw/tweets.csv"
-_CONFIG = "conf/config.yaml"
 _DEMO_RECIPE = "- experiment: demo"
 
-_IGNORED = """\
-/data
-/.dagster/*
-!/.dagster/dagster.yaml
-/.ftzard/
-/dvc-remote/
-/mlartifacts/
-/mlflow.db*
-"""
-_PYPROJECT = """\
-# Lets a bare `dagster dev` in this folder load the pipeline.
-[tool.dagster]
-module_name = "ftzard.definitions"
-"""
 _LOOK = """\
 To look at it all, and to let it go on by itself:
   cd {workspace}
@@ -100,13 +83,6 @@ def make_demo_project(workspace: Path) -> None:
     Raises:
         StorageError: The folder holds something that is no demo project.
     """
-    # The configuration first, because it says whose folder this is.
-    files = {
-        _CONFIG: _demo_config(),
-        ".gitignore": _IGNORED,
-        "pyproject.toml": _PYPROJECT,
-        ".dagster/dagster.yaml": DAGSTER_YAML,
-    }
     is_demo = _is_demo(workspace)
     if workspace.is_dir() and any(workspace.iterdir()) and not is_demo:
         raise StorageError(
@@ -115,37 +91,21 @@ def make_demo_project(workspace: Path) -> None:
     if is_demo and (workspace / _TWEETS).is_file():
         return
     tweets = sample_tweets(_NUM_TWEETS, seed=_SEED)
-    for name, content in files.items():
-        path = workspace / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.is_file():
-            path.write_text(content, encoding="utf-8")
+    # The configuration comes first, because it says whose folder this is. The git repository is one of its own, because
+    # the workspace may lie in somebody's; `make demo` puts it into this one.
+    config = primary_config({"experiment": "demo"})
+    write_project(workspace, {CONFIG: config}, "Configure the demo", remote=workspace / "dvc-remote")
     (workspace / _TWEETS).parent.mkdir(parents=True, exist_ok=True)
-    # Of its own, because the workspace may lie in somebody's repository; `make demo` puts it into this one.
-    init_git(workspace)
-    init_project_repository(workspace, remote=workspace / "dvc-remote")
-    edits = {name: _becomes((workspace / name).read_bytes()) for name in files if name != ".gitignore"}
-    commit_edits(Git.find(workspace), None, edits, "Configure the demo")
     # Last and at once, because its presence says that the project is complete.
     partial = workspace / f"{_TWEETS}.tmp"
     tweets.write_csv(partial)
     partial.replace(workspace / _TWEETS)
 
 
-def _demo_config() -> str:
-    """FTzard's own primary configuration with the demo's recipe chosen."""
-    bundled = (bundled_conf_dir() / "config.yaml").read_text(encoding="utf-8")
-    return bundled.replace("- experiment: null", _DEMO_RECIPE)
-
-
 def _is_demo(workspace: Path) -> bool:
     """Whether the folder's configuration chooses the demo's recipe; any other project is somebody's own."""
-    path = workspace / _CONFIG
+    path = workspace / CONFIG
     return path.is_file() and _DEMO_RECIPE in path.read_text(encoding="utf-8", errors="replace")
-
-
-def _becomes(content: bytes) -> Any:
-    return lambda _: content
 
 
 def _data_commits(workspace: Path) -> list[tuple[str, str]]:

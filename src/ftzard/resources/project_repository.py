@@ -12,7 +12,7 @@ _REMOTE_NAME = "store"
 _DVC_FILES = (".dvc/config", ".dvc/.gitignore", ".dvcignore")
 
 
-def init_project_repository(project_dir: Path, *, remote: Path | None) -> None:
+def init_project_repository(project_dir: Path, *, remote: Path | str | None) -> None:
     """Make a folder a git repository with DVC, and commit the files that this needs.
 
     What is there already stays as it is, so a second call changes nothing. In an existing git repository only DVC's own
@@ -20,8 +20,8 @@ def init_project_repository(project_dir: Path, *, remote: Path | None) -> None:
 
     Args:
         project_dir: The folder; made if missing. It may be a subfolder of a git repository.
-        remote: A folder to which data is pushed, unless DVC has a default remote already; None for no remote. One
-            inside the project is written down relative to it, so that the project can be moved.
+        remote: A folder, or a URL, to which data is pushed, unless DVC has a default remote already; None for no
+            remote. A folder inside the project is written down relative to it, so that the project can be moved.
 
     Raises:
         NotAGitRepositoryError: git is not installed.
@@ -64,7 +64,7 @@ def _open_git(project_dir: Path) -> Git:
         return init_git(project_dir)
 
 
-def _set_up_dvc(folder: Path, remote: Path | None) -> None:
+def _set_up_dvc(folder: Path, remote: Path | str | None) -> None:
     from dvc.repo import Repo
 
     if not (folder / ".dvc").is_dir():
@@ -80,10 +80,13 @@ def _set_up_dvc(folder: Path, remote: Path | None) -> None:
         if remote is not None and not repo.config["core"].get("remote"):
             with repo.config.edit() as config:
                 config["core"]["remote"] = _REMOTE_NAME
-                config["remote"][_REMOTE_NAME] = {"url": _remote_url(remote.resolve(), folder)}
+                config["remote"][_REMOTE_NAME] = {"url": _remote_url(remote, folder)}
 
 
-def _remote_url(remote: Path, folder: Path) -> str:
+def _remote_url(remote: Path | str, folder: Path) -> str:
+    if isinstance(remote, str):
+        return remote
+    remote = remote.resolve()
     # DVC writes a relative path, which it takes from the current directory, relative to its own configuration file.
     return os.path.relpath(remote) if remote.is_relative_to(folder) else str(remote)
 

@@ -11,6 +11,7 @@ import click
 from ftzard.cli.champion import champion
 from ftzard.cli.checkout import checkout
 from ftzard.cli.history import history
+from ftzard.cli.init import init
 from ftzard.cli.labels import labels
 from ftzard.cli.options import OVERRIDES, PROJECT
 from ftzard.cli.reproduce import reproduce
@@ -98,6 +99,7 @@ def demo(workspace: Path, json_path: Path | None, overrides: tuple[str, ...]) ->
         json_path.write_text(json.dumps(outcome.document, indent=2) + "\n", encoding="utf-8")
 
 
+main.add_command(init)
 main.add_command(labels)
 main.add_command(champion)
 main.add_command(checkout)

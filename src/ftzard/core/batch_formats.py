@@ -5,6 +5,7 @@ where quoted texts hold line breaks, and because they never guess.
 """
 
 import csv
+import difflib
 import io
 import itertools
 import json
@@ -196,11 +197,18 @@ def _find_columns(columns: list[str], name: str, config: DataConfig) -> tuple[in
     for key, column in (("text_column", config.text_column), ("label_column", config.label_column)):
         if column not in columns:
             raise MissingColumnError(
-                f"{name} has no column {column!r}; its columns are {[_shorten(found) for found in columns]}",
+                f"{name} has no column {column!r}; its columns are {[_shorten(found) for found in columns]}"
+                f"{_nearest(column, columns)}",
                 fix=f"set data.{key}=NAME to one of them; for a delimited file without a header row, name its columns "
                 "with data.column_names",
             )
     return columns.index(config.text_column), columns.index(config.label_column)
+
+
+def _nearest(column: str, columns: Sequence[str]) -> str:
+    by_lower = {found.lower(): found for found in columns}
+    nearest = difflib.get_close_matches(column.lower(), by_lower, n=1)
+    return f"; the nearest is {_shorten(by_lower[nearest[0]])!r}" if nearest else ""
 
 
 def _json_object(line: str, name: str, number: int) -> dict[str, object]:

@@ -105,3 +105,21 @@ def _edits(git: Git, folder: Path) -> dict[str, Edit]:
 
 def _becomes(content: bytes) -> Edit:
     return lambda _: content
+
+
+def missing_remote_package(project_dir: Path) -> str | None:
+    """What DVC says it lacks for the default remote's kind of storage; None where it lacks nothing.
+
+    DVC keeps the code for S3 and its like in packages of their own, and would only tell when it first pushes.
+    """
+    from dvc.fs import get_cloud_fs
+
+    with open_dvc(project_dir) as repo:
+        name = repo.config["core"].get("remote")
+        if not name:
+            return None
+        try:
+            get_cloud_fs(repo.config, name=name)
+        except ImportError as error:
+            return str(error)
+    return None

@@ -1,0 +1,83 @@
+"""A file of labelled texts that somebody brings along, read and cleaned as the pipeline will do it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from ftzard.composition import validate
+from ftzard.config import DataConfig
+from ftzard.core.cleaning import clean
+from ftzard.core.reading import BATCH_SUFFIXES, is_passed_over, read_batch
+from ftzard.errors import FtzardError, MalformedBatchError, MissingColumnError, NoExamplesError, StorageError
+
+_ELSE = "; or make the project without --data, put the file into its data/raw/ and say in conf/data/ how to read it"
+
+
+@dataclass(frozen=True)
+class LabelledFile:
+    """Labelled texts that can be trained on.
+
+    Attributes:
+        path: The file.
+        num_rows: Its rows, before cleaning.
+        examples: `EXAMPLE_SCHEMA`, of what is left after cleaning.
+        labels: Those of the examples, sorted.
+    """
+
+    path: Path
+    num_rows: int
+    examples: pl.DataFrame
+    labels: tuple[str, ...]
+
+    def label_counts(self) -> dict[str, int]:
+        """The number of examples of each label, in the order of `labels`."""
+        counts = dict(self.examples["label"].value_counts().iter_rows())
+        return {label: counts[label] for label in self.labels}
+
+
+def read_labelled_file(path: Path, text_column: str, label_column: str) -> LabelledFile:
+    """Read a file of labelled texts, and see that there is something to learn from it.
+
+    Raises:
+        StorageError: There is no such file, or it cannot be read.
+        MalformedBatchError: It is of a kind that is not read, or not what its name says.
+        MissingColumnError: It lacks a column; the message names those it has.
+        NoExamplesError: No row has a label, or none is left after cleaning.
+        SingleClassError: All rows carry the same label.
+        FtzardError: As `read_batch`.
+    """
+    path = path.expanduser().resolve()
+    _check_file(path)
+    config = validate({"data": {"text_column": text_column, "label_column": label_column}}).data
+    rows = _read(path, config)
+    if rows["label"].fill_null("").str.strip_chars().eq("").all():
+        raise NoExamplesError(
+            f"the column {label_column!r} of {path} is empty in all {rows.height} rows",
+            fix="name the column that holds the labels with --label",
+        )
+    examples = clean(rows, config).examples
+    return LabelledFile(path, rows.height, examples, tuple(sorted(examples["label"].unique().to_list())))
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+        raise StorageError(f"{path} {what}", fix="give the path of a file with labelled texts to --data")
+    if path.suffix.lower() not in BATCH_SUFFIXES or is_passed_over(path.name):
+        raise MalformedBatchError(
+            f"{path.name} is no name under which FTzard looks for data",
+            fix=f"name the file by what it is, with one of {', '.join(BATCH_SUFFIXES)} at its end and no '.' or '~' "
+            "at its beginning",
+        )
+
+
+def _read(path: Path, config: DataConfig) -> pl.DataFrame:
+    try:
+        return read_batch(path, str(path), config)[0]
+    except MissingColumnError as error:
+        raise MissingColumnError(
+            error.what, fix=f"name its columns with --text and --label; a file needs a first row with names{_ELSE}"
+        ) from error
+    except FtzardError as error:
+        raise type(error)(error.what, fix=error.fix + _ELSE) from error

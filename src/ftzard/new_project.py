@@ -1,0 +1,197 @@
+"""`ftzard init`: a project of one's own, with a file of labelled texts in it that is known to be usable.
+
+The project is made in a folder beside its place and moved there when it is complete, so that a failure leaves nothing.
+"""
+
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ftzard.composition import compose
+from ftzard.config import FtzardConfig
+from ftzard.core.base_source import find_base_model
+from ftzard.core.splitting import split
+from ftzard.errors import ConfigError, FtzardError, OutputExistsError, SecretExposedError
+from ftzard.labelled_file import LabelledFile, read_labelled_file
+from ftzard.project_files import conf_files, readme
+from ftzard.project_template import write_project
+from ftzard.resources.credentials import holds_secret
+from ftzard.resources.project_repository import missing_remote_package
+
+_NUM_SHOWN = 5
+# `git@host:path`, which DVC would take for a folder.
+_GIT_ADDRESS = re.compile(r"^[\w.-]+@[\w.-]+:|\.git/?$")
+
+
+@dataclass(frozen=True)
+class NewProject:
+    """A project that was made.
+
+    Attributes:
+        folder: Where it is.
+        data: The labelled texts in it; None where none were given.
+        notes: What the person should know before the first run, such as a package that is not installed.
+    """
+
+    folder: Path
+    data: LabelledFile | None
+    notes: tuple[str, ...]
+
+
+def make_project(
+    folder: Path,
+    *,
+    data: Path | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    remote: str | None = None,
+) -> NewProject:
+    """Make a project: git, DVC, configuration, folders, and what Dagster needs to open it.
+
+    Args:
+        folder: Where; it does not exist yet, or is empty.
+        data: A file with labelled texts of a kind that FTzard reads; it is copied, and stays where it is.
+        text_column: Its column with the texts; None: `text`.
+        label_column: Its column with the labels; None: `label`.
+        remote: A folder or a URL to which DVC pushes the data; None for no remote.
+
+    Raises:
+        OutputExistsError: The folder holds something.
+        SecretExposedError: The remote's URL holds a password or a token.
+        ConfigError: The two columns are one, or the remote is none that data can be pushed to.
+        FtzardError: The data cannot be used: as `read_labelled_file`.
+    """
+    folder = folder.expanduser().resolve()
+    columns = (text_column or "text", label_column or "label")
+    if columns[0] == columns[1]:
+        raise ConfigError(
+            f"The texts and the labels are both to be read from the column {columns[0]!r}",
+            fix="name two columns, with --text and --label",
+        )
+    _check_place(folder)
+    place = _remote_place(remote, folder)
+    labelled = read_labelled_file(data, *columns) if data else None
+    with _made_beside(folder) as unfinished:
+        files = {
+            **conf_files(folder.name, columns, labelled),
+            "README.md": readme(folder.name, has_data=data is not None),
+        }
+        write_project(unfinished, files, "Configure the project", remote=place)
+        config = compose(project_dir=unfinished)
+        _check_composed(config, columns, labelled)
+        for name in (config.data.raw_dir, config.data.labelled_dir, config.data.incoming_dir):
+            (unfinished / name).mkdir(parents=True, exist_ok=True)
+        if labelled:
+            shutil.copyfile(labelled.path, unfinished / config.data.raw_dir / labelled.path.name)
+        notes = _notes(unfinished, config, labelled)
+    return NewProject(folder, labelled, notes)
+
+
+def _check_place(folder: Path) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise OutputExistsError(f"{folder} is not a folder", fix="give a folder that does not exist yet, or is empty")
+    found = sorted(path.name for path in folder.iterdir())
+    if found:
+        is_project = (folder / "conf" / "config.yaml").is_file() or (folder / ".dvc").is_dir()
+        more = f" and {len(found) - _NUM_SHOWN} more" if len(found) > _NUM_SHOWN else ""
+        raise OutputExistsError(
+            f"{folder} {'holds a project already' if is_project else 'is not empty'}; in it: "
+            f"{', '.join(found[:_NUM_SHOWN])}{more}",
+            fix="give a folder that does not exist yet, or is empty",
+        )
+
+
+def _remote_place(remote: str | None, folder: Path) -> Path | str | None:
+    """The remote as DVC is to have it: a URL as it is, a folder by its absolute path."""
+    if remote is None:
+        return None
+    if holds_secret(remote):
+        raise SecretExposedError(
+            "the URL of the remote holds a password or a token, and everybody who has the project could read it",
+            fix="give the URL without it, and the secret by the environment or, in the project, by "
+            "`dvc remote modify --local store OPTION VALUE`; then make the one that was typed here invalid",
+        )
+    if _GIT_ADDRESS.search(remote):
+        raise ConfigError(
+            f"--remote is where DVC pushes the data, and {remote!r} looks like a git repository",
+            fix="give a folder or a URL such as s3://bucket/path; `git remote add origin URL` adds the other one later",
+        )
+    if "://" in remote:
+        return remote
+    place = Path(remote).expanduser().resolve()
+    if place.is_relative_to(folder.resolve()) or (place.exists() and not place.is_dir()):
+        raise ConfigError(
+            f"the remote {place} is {'a file' if place.is_file() else 'inside the project that it is to keep safe'}",
+            fix="give a folder outside of the project, at best on another disk",
+        )
+    return place
+
+
+@contextmanager
+def _made_beside(folder: Path) -> Iterator[Path]:
+    """A folder to make the project in; it becomes `folder` at the end of the block, and is removed if that fails."""
+    parent = folder
+    while not parent.is_dir():
+        parent = parent.parent
+    unfinished = parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp"
+    unfinished.mkdir()
+    try:
+        yield unfinished
+        if parent == folder:
+            _move_content(unfinished, folder)
+        else:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _move_content(source: Path, folder: Path) -> None:
+    """Move what is in a folder up into the one that it lies in, which a shell may stand in; all of it or nothing."""
+    moved: list[Path] = []
+    try:
+        for path in sorted(source.iterdir()):
+            path.rename(folder / path.name)
+            moved.append(folder / path.name)
+    except BaseException:
+        for path in moved:
+            path.rename(source / path.name)
+        raise
+
+
+def _check_composed(config: FtzardConfig, columns: tuple[str, str], labelled: LabelledFile | None) -> None:
+    """Names from a file go through YAML and Hydra, which give some characters a meaning of their own."""
+    wanted = (*columns, labelled.labels if labelled else ())
+    if (config.data.text_column, config.data.label_column, config.data.labels) != wanted:
+        raise ConfigError(
+            "The names of the columns or of the labels cannot be written into a configuration",
+            fix="use plain names for them in the file",
+        )
+
+
+def _notes(folder: Path, config: FtzardConfig, labelled: LabelledFile | None) -> tuple[str, ...]:
+    """What would stop the first run, or makes it another one than the person may think."""
+    notes = []
+    try:
+        find_base_model(config.model)
+    except FtzardError as error:
+        notes.append(f"{error.what}. To fix it: {error.fix}.")
+    if missing := missing_remote_package(folder):
+        notes.append(f"DVC cannot push yet: {missing}.")
+    if labelled:
+        if config.data.sample_fraction < 1:
+            notes.append(
+                f"The first experiment uses about {config.data.sample_fraction:.2%} of the {labelled.examples.height} "
+                "examples, for a training of minutes; conf/experiment/first.yaml says how to take all."
+            )
+        try:
+            split(labelled.examples, config.data)
+        except FtzardError as error:
+            notes.append(f"These are too few for a training: {error.what}. To fix it: {error.fix}.")
+    return tuple(notes)

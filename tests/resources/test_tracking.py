@@ -125,7 +125,7 @@ def test_a_parameter_may_be_named_by_any_file_or_label_and_two_stay_two(run: Tra
     run.log_params({"batch": {key: number for number, key in enumerate(keys)}})
     params = client.get_run(run.run_id).data.params
     assert sorted(params.values()) == [str(number) for number in range(len(keys))]
-    assert params["batch.plain: a/b c-d"] == "6"
+    assert params["batch.plain: a/b c-d.e"] == "6"
     assert [name for name in params if name.startswith("batch.My reviews _2024_.csv")]
 
 

@@ -164,12 +164,12 @@ def test_too_few_examples_and_a_missing_package_are_said_and_do_not_refuse(tmp_p
     _table(6).write_csv(tmp_path / "few.csv")
     result = _init(
         tmp_path / "made",
-        *("--data", tmp_path / "few.csv", "--text", _TEXT, "--label", _LABEL, "--remote", "s3://bucket/path"),
+        *("--data", tmp_path / "few.csv", "--text", _TEXT, "--label", _LABEL, "--remote", "oss://bucket/path"),
     )
     assert result.exit_code == 0, result.output
     assert "too few" in result.stdout
-    assert "dvc-s3" in result.stdout
-    assert "url = s3://bucket/path" in (tmp_path / "made" / ".dvc" / "config").read_text()
+    assert "dvc-oss" in result.stdout
+    assert "url = oss://bucket/path" in (tmp_path / "made" / ".dvc" / "config").read_text()
 
 
 def test_a_label_that_no_configuration_can_hold_is_taken_as_any_other(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ _ROWS = [{"text": f"Number {n}", "label": str(n % 2), "one": "x", "none": " "} f
         (["--remote", "git@github.com:me/project.git"], ["git repository", "git remote add"]),
         (["--remote", "new/store"], ["inside the project"]),
         (["--remote", "rows.jsonl"], ["a file"]),
-        (["--remote", "gopher://store/x"], ["gopher"]),
+        (["--remote", "gopher://store/x"], ["gopher://", "s3://"]),
     ],
 )
 def test_what_cannot_work_is_refused_by_name_and_leaves_nothing(

@@ -20,7 +20,7 @@ from ftzard.labelled_file import LabelledFile, read_labelled_file
 from ftzard.project_files import conf_files, configured_labels, readme
 from ftzard.project_template import write_project
 from ftzard.resources.credentials import holds_secret
-from ftzard.resources.project_repository import missing_remote_package
+from ftzard.resources.project_repository import missing_remote_package, refuse_unknown_remote
 
 _NUM_SHOWN = 5
 # `git@host:path`, which DVC would take for a folder.
@@ -127,6 +127,7 @@ def _remote_place(remote: str | None, folder: Path) -> Path | str | None:
             fix="give a folder or a URL such as s3://bucket/path; `git remote add origin URL` adds the other one later",
         )
     if "://" in remote:
+        refuse_unknown_remote(remote)
         return remote
     place = Path(remote).expanduser().resolve()
     if place.is_relative_to(folder.resolve()) or (place.exists() and not place.is_dir()):

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from ftzard.errors import DataCommitError, NotAGitRepositoryError
+from ftzard.errors import ConfigError, DataCommitError, NotAGitRepositoryError
 from ftzard.resources.data_commit import Edit, commit_edits
 from ftzard.resources.dvc_session import open_dvc, quiet_dvc
 from ftzard.resources.git import Git, call_git
@@ -105,6 +105,23 @@ def _edits(git: Git, folder: Path) -> dict[str, Edit]:
 
 def _becomes(content: bytes) -> Edit:
     return lambda _: content
+
+
+def refuse_unknown_remote(url: str) -> None:
+    """Refuse a URL of a kind that DVC cannot push to.
+
+    Raises:
+        ConfigError: It is one; the message does not repeat what stands after the scheme.
+    """
+    from dvc.config_schema import REMOTE_SCHEMAS
+
+    scheme = url.partition("://")[0].lower()
+    known = sorted(REMOTE_SCHEMAS.keys() - {"", "remote"})
+    if scheme not in known:
+        raise ConfigError(
+            f"DVC cannot push to a URL that begins with {scheme}://",
+            fix=f"give a folder, or a URL that begins with one of {', '.join(f'{name}://' for name in known)}",
+        )
 
 
 def missing_remote_package(project_dir: Path) -> str | None:

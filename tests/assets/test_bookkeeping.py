@@ -26,7 +26,7 @@ from tests.project_scenario import (
 from ftzard.composition import compose, to_dict
 from ftzard.core.versions import content_version
 from ftzard.dagster_instance import project_instance
-from ftzard.errors import ModelNotFoundError
+from ftzard.errors import ModelNotFoundError, StorageError
 
 _STEPS = {
     "raw_data": "DATA_INGESTION",
@@ -263,3 +263,28 @@ def test_dagster_and_mlflow_link_to_each_others_pages_and_the_machines_use_is_in
     assert page in run.data.tags["mlflow.note.content"]
     assert 0 <= run.data.metrics["system/cpu_utilization_percentage"] <= 100
     assert run.data.metrics["system/system_memory_usage_megabytes"] > 0
+
+
+@pytest.mark.parametrize("damage", ["a flipped bit", "a missing byte"])
+@pytest.mark.parametrize("name", ["cleaned", "splits", "predictions"])
+def test_data_that_is_not_what_was_committed_is_not_read(
+    materialized_project: Path, tmp_path: Path, name: str, damage: str
+) -> None:
+    project = copy_of(materialized_project, tmp_path)
+    stored = project / "data" / "assets"
+    path = max((one for one in stored.rglob("*") if one.is_file() and name in one.as_posix()), key=_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged = bytes(content) if damage == "a flipped bit" else path.read_bytes()[:-1]
+    # DVC's cache may be linked to it: another file takes its place.
+    path.unlink()
+    path.write_bytes(damaged)
+    with pytest.raises(StorageError, match=r"is not what data\.dvc says was committed") as caught:
+        stored_value(project, name)
+    assert path.name in caught.value.what
+    assert "dvc checkout" in caught.value.fix
+    assert path.read_bytes() == damaged
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size

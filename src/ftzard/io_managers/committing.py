@@ -107,13 +107,16 @@ class CommittingIOManager(dg.UPathIOManager):
                 _replace(target, lambda temporary: self.write(obj, temporary))
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:
-        """Read, or say which asset has to be materialized first."""
+        """Read what was committed, or say which asset has to be materialized first."""
         del context
         if not Path(str(path)).exists():
             raise StorageError(
                 f"There is no {path}",
                 fix="materialize the asset it belongs to, or get the committed data with `dvc pull` or `dvc checkout`",
             )
+        if self.commits:
+            # Before anything reads it: a damaged Parquet file can end the whole process.
+            self._dvc.repository.require_committed(Path(str(path)))
         with _refusals_explained(Path(str(path))):
             return self.read(Path(str(path)))
 

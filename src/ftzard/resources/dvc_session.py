@@ -130,3 +130,17 @@ def _without_analytics() -> Iterator[None]:
             os.environ.pop(_ANALYTICS, None)
         else:
             os.environ[_ANALYTICS] = before
+
+
+def cached_object(root: Path, name: str) -> Path:
+    """Where DVC's cache has an object, if it has it; the repository is not opened for it.
+
+    Args:
+        root: The folder that holds `.dvc`.
+        name: The object's MD5, of a folder with `.dir` at its end.
+    """
+    from dvc.config import Config
+
+    configured = Config(os.fspath(root / ".dvc")).get("cache", {}).get("dir")
+    cache = Path(configured) if configured else root / ".dvc" / "cache"
+    return cache / "files" / "md5" / name[:2] / name[2:]

@@ -14,12 +14,13 @@ import yaml
 
 from ftzard.config import VersioningConfig
 from ftzard.core.disk_failures import disk_failures_explained
-from ftzard.errors import DataCommitError, FtzardError, NotADvcRepositoryError, PushError
+from ftzard.errors import DataCommitError, FtzardError, NotADvcRepositoryError, PushError, StorageError
 from ftzard.resources.credentials import refuse_secret_in_dvc_remote, refuse_secret_in_git_remote
 from ftzard.resources.data_commit import DataCommit, Edit, branch_tip, commit_edits, push_branch
 from ftzard.resources.data_push import push_data
-from ftzard.resources.dvc_session import open_dvc, remove_broken_listing, retry_while_locked
+from ftzard.resources.dvc_session import cached_object, open_dvc, remove_broken_listing, retry_while_locked
 from ftzard.resources.git import Git, redact
+from ftzard.resources.stored_files import changed_files
 
 _LOGGER = logging.getLogger(__name__)
 _LOCK_NOTICE_S = 10.0
@@ -82,6 +83,26 @@ class DvcRepository:
             DataCommitError: The file is not one that `dvc add` wrote.
         """
         return _read_hash(self._find())
+
+    def require_committed(self, path: Path) -> None:
+        """Refuse files that are not what the `.dvc` file in the work tree stands for; new ones are let through.
+
+        Args:
+            path: A file or folder in the data folder.
+
+        Raises:
+            StorageError: A file was damaged or changed, or the data is that of another commit.
+        """
+        data = self.project_dir / self.config.data_dir
+        if not data.with_name(f"{data.name}.dvc").is_file():
+            return
+        project = self._find()
+        listing = cached_object(project.dvc_root, _read_hash(project) or "")
+        if changed := changed_files(path.resolve(), project.on_disk(project.data).resolve(), listing):
+            raise StorageError(
+                f"{changed[0]} is not what {project.pointer} says was committed",
+                fix="bring the committed data back with `dvc checkout`, or materialize the asset that it belongs to",
+            )
 
     def commit(self, message: str) -> DataCommit:
         """Hash and cache the data folder, push it, and commit its hash; other files stay as the person has them.

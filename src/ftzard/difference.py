@@ -1,0 +1,184 @@
+"""Two states of a project beside each other: their rows, their training's configuration and their test scores."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import polars as pl
+
+from ftzard.composition import compose
+from ftzard.config import EvaluationConfig, FtzardConfig
+from ftzard.core.adapter import read_manifest
+from ftzard.core.comparison import Comparison, compare
+from ftzard.core.records import ASSETS_DIR
+from ftzard.core.row_difference import RowDifference, difference_lines, row_difference
+from ftzard.data_checkout import checkout_data
+from ftzard.errors import LabelSetChangedError, PredictionsMismatchError, RegistryVersionError, TooFewExamplesError
+from ftzard.history import read_history
+from ftzard.resources.git import Git
+from ftzard.resources.registry import AdapterRegistry
+from ftzard.resources.tracking import Tracking
+
+# Fewer could be a version's number.
+_MIN_RUN_DIGITS = 6
+_TABLES = {"cleaned": "cleaned/examples", **{name: f"splits/{name}" for name in ("train", "validation", "test")}}
+
+
+@dataclass(frozen=True)
+class ProjectState:
+    """What one side of a comparison holds.
+
+    Attributes:
+        name: What the person called it.
+        commit_id: Its data commit, in full.
+        tables: The labelled rows that the commit holds, by name.
+        config: Keys with dots, and values, of the configuration its adapter was trained with; empty without adapter.
+        predictions: Its adapter's, on the test rows; None where it has none.
+    """
+
+    name: str
+    commit_id: str
+    tables: Mapping[str, pl.DataFrame]
+    config: Mapping[str, Any]
+    predictions: pl.DataFrame | None
+
+
+@dataclass(frozen=True)
+class ProjectDifference:
+    """What differs between two states.
+
+    Attributes:
+        names: What the person called the two.
+        commits: Their data commits.
+        rows: By table; those that both have.
+        config: Key -> the two values, where they differ; None for a key that one lacks.
+        scores: The second adapter beside the first, on the same test rows; None where they cannot be compared.
+        why_not: Why they cannot be compared; empty where they can.
+    """
+
+    names: tuple[str, str]
+    commits: tuple[str, str]
+    rows: Mapping[str, RowDifference]
+    config: Mapping[str, tuple[Any, Any]]
+    scores: Comparison | None
+    why_not: str
+
+    def to_dict(self, num_examples: int) -> dict[str, Any]:
+        """The difference as JSON types, with at most so many rows of each kind."""
+        scores = self.scores
+        return {
+            "names": self.names,
+            "commits": self.commits,
+            "rows": {name: one.to_dict(num_examples) for name, one in self.rows.items()},
+            "config": self.config,
+            "macro_f1": [scores.other_macro_f1, scores.macro_f1] if scores else None,
+            "difference": [scores.difference.value, scores.difference.low, scores.difference.high] if scores else None,
+            "not_comparable": self.why_not or None,
+        }
+
+
+def diff_project(project_dir: Path, first: str, second: str, overrides: Sequence[str] = ()) -> ProjectDifference:
+    """Compare two states of a project; nothing in it changes.
+
+    Args:
+        project_dir: The project folder.
+        first: A registered version, `champion`, an MLflow run that made data, or a git commit.
+        second: Likewise.
+        overrides: In Hydra's grammar.
+
+    Raises:
+        RegistryVersionError: A name is none of these, or more than one.
+        FtzardError: As `checkout_data` and `AdapterRegistry.evidence`.
+    """
+    config = compose(overrides, project_dir=project_dir)
+    before, after = (_state(project_dir, config, which, overrides) for which in (first, second))
+    scores, why_not = _scores(before, after, config.evaluation)
+    both = [name for name in before.tables if name in after.tables]
+    keys = sorted({*before.config, *after.config})
+    values = {key: (before.config.get(key), after.config.get(key)) for key in keys}
+    return ProjectDifference(
+        (first, second),
+        (before.commit_id, after.commit_id),
+        {name: row_difference(before.tables[name], after.tables[name]) for name in both},
+        {key: pair for key, pair in values.items() if pair[0] != pair[1]},
+        scores,
+        why_not,
+    )
+
+
+def diff_lines(difference: ProjectDifference, num_examples: int) -> Iterator[str]:
+    """The difference for a person."""
+    for name, commit in zip(difference.names, difference.commits, strict=True):
+        yield f"{name}: data commit {commit[:12]}"
+    for name, rows in difference.rows.items():
+        yield from difference_lines(name, rows, num_examples)
+    yield "configuration: the same" if not difference.config else "configuration:"
+    for key, (before, after) in difference.config.items():
+        yield f"  {key}: {json.dumps(before)} -> {json.dumps(after)}"
+    scores = difference.scores
+    if scores is None:
+        yield f"test scores: not comparable: {difference.why_not}"
+        return
+    gain = scores.difference
+    yield "test scores, on the same rows:"
+    yield f"  macro-F1: {scores.other_macro_f1:.3f} -> {scores.macro_f1:.3f}"
+    yield f"  paired difference: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+
+
+def _state(project_dir: Path, config: FtzardConfig, which: str, overrides: Sequence[str]) -> ProjectState:
+    registry = AdapterRegistry(Tracking(config.tracking, project_dir))
+    champion = registry.champion() if which == "champion" else None
+    version = champion or next((one for one in registry.versions() if one.version == which), None)
+    manifest = read_manifest(registry.load(version).path) if version else None
+    revision = manifest.provenance.get("data_commit", "") if manifest else _find_commit(project_dir, registry, which)
+    with TemporaryDirectory(prefix="ftzard-diff-") as folder:
+        done = checkout_data(project_dir, revision, overrides, to=Path(folder) / "data")
+        assets = done.folder / ASSETS_DIR
+        if manifest is None and (assets / "lora_adapter").is_dir():
+            manifest = read_manifest(assets / "lora_adapter")
+        files = {name: assets / f"{file}.parquet" for name, file in _TABLES.items()}
+        tables = {name: pl.read_parquet(file, memory_map=False) for name, file in files.items() if file.exists()}
+        stored = assets / "predictions.parquet"
+        predictions = pl.read_parquet(stored, memory_map=False) if stored.exists() and version is None else None
+    judged = registry.evidence(version).predictions if version else predictions
+    return ProjectState(which, done.commit_id, tables, dict(_flat(manifest.config)) if manifest else {}, judged)
+
+
+def _find_commit(project_dir: Path, registry: AdapterRegistry, which: str) -> str:
+    """The commit that git knows by this name, or that the MLflow run made."""
+    commit = None if which.startswith("-") else Git.find(project_dir).commit_at(which)
+    made = {entry.mlflow_run_id or "": entry.commit_id for entry in read_history(project_dir)}
+    runs = [run for run in made if len(which) >= _MIN_RUN_DIGITS and run.startswith(which)]
+    found = [commit] * bool(commit) + [made[run] for run in runs]
+    if len(found) != 1:
+        raise RegistryVersionError(
+            f"{which!r} names {len(found) or 'nothing'}: tried versions of {registry.name}, the alias `champion`, git "
+            "commits and MLflow runs in the history",
+            fix="name a version, or more digits of a commit or a run: `ftzard history` lists them",
+        )
+    if found[0] is None:
+        raise RegistryVersionError(f"the MLflow run {runs[0]} made no data commit", fix="name a run that made data")
+    return found[0]
+
+
+def _scores(before: ProjectState, after: ProjectState, config: EvaluationConfig) -> tuple[Comparison | None, str]:
+    if before.predictions is None or after.predictions is None:
+        lacking = before if before.predictions is None else after
+        return None, f"{lacking.name} has no test predictions"
+    try:
+        return compare(after.predictions, before.predictions, before.name, config), ""
+    except PredictionsMismatchError:
+        return None, "they were scored on other test rows"
+    except (LabelSetChangedError, TooFewExamplesError) as error:
+        return None, error.what
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -380,6 +380,8 @@ class VersioningConfig:
     push_data: bool = True
     # The git remote to push the branch to; None pushes nothing, because a push publishes the person's commits too.
     git_remote: Name | None = None
+    # How often a push is tried, with pauses of 0.5, 1, 2 ... seconds, before it is left for the next data commit.
+    push_attempts: Annotated[int, Field(gt=0, le=5)] = 3
 
 
 @dataclass(frozen=True, config=_STRICT)

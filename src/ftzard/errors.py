@@ -109,7 +109,15 @@ class SecretExposedError(FtzardError):
 
 
 class PushError(FtzardError):
-    """A configured remote did not take what was pushed; the local commit stands."""
+    """Nothing can be pushed to a remote before the person has changed its configuration."""
+
+
+class PushPendingError(PushError):
+    """A remote did not take what was pushed; the local commit stands, and what is not pushed is remembered."""
+
+
+class RemoteUnavailableError(PushPendingError):
+    """A remote did not take what was pushed, and may take it a little later."""
 
 
 class TrackingError(FtzardError):

@@ -15,6 +15,7 @@ from ftzard.cli.history import history
 from ftzard.cli.init import init
 from ftzard.cli.labels import labels
 from ftzard.cli.options import OVERRIDES, PROJECT
+from ftzard.cli.push import push
 from ftzard.cli.reproduce import reproduce
 from ftzard.errors import FtzardError
 
@@ -106,4 +107,5 @@ main.add_command(champion)
 main.add_command(checkout)
 main.add_command(diff)
 main.add_command(history)
+main.add_command(push)
 main.add_command(reproduce)

@@ -96,6 +96,8 @@ class CommittingIOManager(dg.UPathIOManager):
         asset = context.asset_key.to_user_string()
         run.record_commit(commit.commit_id, {"asset": asset, "data_hash": commit.data_hash})
         run.log_datasets([TrackedDataset(asset, commit.data_hash, "written", commit.commit_id)])
+        if commit.pending is not None:
+            context.log.warning("The data commit %s is not pushed: %s", commit.commit_id, commit.pending)
         return _commit_metadata(commit)
 
     def dump_to_path(self, context: dg.OutputContext, obj: Any, path: UPath) -> None:
@@ -203,4 +205,5 @@ def _commit_metadata(commit: DataCommit) -> dict[str, Any]:
         "dvc_hash": commit.data_hash,
         "pushed_data": commit.pushed_data,
         "pushed_git": commit.pushed_git,
+        **({} if commit.pending is None else {"not_pushed": commit.pending}),
     }

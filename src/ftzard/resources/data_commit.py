@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ftzard.errors import DataCommitError, PushError
-from ftzard.resources.git import Git, GitResult
+from ftzard.errors import DataCommitError
+from ftzard.resources.git import Git
 
 # From a file's content (None: there is no such file) to its new content; None means that it stays as it is.
 Edit = Callable[[bytes | None], bytes | None]
 
 _ATTEMPTS = 8
 _FIRST_PAUSE_S = 0.05
-_PUSH_TIMEOUT_S = 600.0
 _REGULAR_FILE = "100644"
 
 
@@ -34,6 +33,7 @@ class DataCommit:
         created: Whether a commit was made; False when the branch already held the same data.
         pushed_data: Whether the DVC remote holds the data; False where there is no remote or pushing is turned off.
         pushed_git: Whether the git remote holds the commit; False where no remote is configured.
+        pending: Why something that should have been pushed was not, and what to do; None where nothing is waiting.
     """
 
     commit_id: str
@@ -41,6 +41,7 @@ class DataCommit:
     created: bool
     pushed_data: bool
     pushed_git: bool
+    pending: str | None = None
 
 
 @dataclass(frozen=True)
@@ -117,46 +118,6 @@ def commit_edits(git: Git, branch: str | None, edits: Mapping[str, Edit], messag
     raise DataCommitError(
         f"{target.ref} could not be moved in {_ATTEMPTS} attempts: {refusal}",
         fix="wait until no other process commits to it, then run again",
-    )
-
-
-def push_branch(git: Git, remote: str, commit: BranchCommit) -> None:
-    """Push a commit to its branch in a git remote, never forced.
-
-    Raises:
-        PushError: The remote is not known, did not answer or did not accept the commit; the local commit stands.
-    """
-    if remote not in git.run("remote").splitlines():
-        raise PushError(
-            f"versioning.git_remote names {remote!r}, which is not a remote of {git.top_level}",
-            fix=f"add it with `git remote add {remote} URL`, or set versioning.git_remote to one of `git remote`",
-        )
-    if not commit.ref.startswith("refs/heads/"):
-        raise PushError(
-            f"the data commit {commit.commit_id} is on no branch (HEAD is detached), so {remote} cannot take it",
-            fix="run `git switch -c NAME`, or name a branch in versioning.branch, then run again",
-        )
-    # The one commit and its ancestors: tags and other branches are the person's to publish.
-    result = git.attempt(
-        "push", "--quiet", "--no-follow-tags", remote, f"{commit.commit_id}:{commit.ref}", timeout_s=_PUSH_TIMEOUT_S
-    )
-    if result.code != 0:
-        raise _push_failure(remote, commit, result)
-
-
-def _push_failure(remote: str, commit: BranchCommit, result: GitResult) -> PushError:
-    branch = commit.ref.removeprefix("refs/heads/")
-    if "non-fast-forward" in result.stderr or "fetch first" in result.stderr:
-        switch = "" if commit.is_checked_out else f"`git switch {branch}`, "
-        # A merge and not a rebase: MLflow runs already name the commit by its id.
-        return PushError(
-            f"{remote} has commits on {branch} that are not here, so it refused {commit.commit_id}: {result.stderr}",
-            fix=f"run {switch}`git pull --no-rebase {remote} {branch}`, `dvc checkout`, "
-            f"then `git push {remote} {branch}`; the local commit stands",
-        )
-    return PushError(
-        f"git could not push {commit.commit_id} to {branch} on {remote}: {result.stderr}",
-        fix=f"resolve what git says until `git push {remote} {branch}` works; the local commit stands",
     )
 
 

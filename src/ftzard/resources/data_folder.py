@@ -1,0 +1,125 @@
+"""The project's data folder: where it is, what must hold before it is committed, and what a commit changes."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import yaml
+
+from ftzard.errors import DataCommitError
+from ftzard.resources.data_commit import Edit
+from ftzard.resources.git import Git
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """Where things are.
+
+    Attributes:
+        git: The git repository.
+        dvc_root: The folder that holds `.dvc`.
+        data: The data folder, relative to git's top level.
+    """
+
+    git: Git
+    dvc_root: Path
+    data: PurePosixPath
+
+    @property
+    def pointer(self) -> str:
+        """The `.dvc` file that stands for the data folder in git."""
+        return str(self.data.with_name(f"{self.data.name}.dvc"))
+
+    @property
+    def ignore_file(self) -> str:
+        """The `.gitignore` in which DVC keeps the data folder out of git."""
+        return str(self.data.with_name(".gitignore"))
+
+    @property
+    def private(self) -> Path:
+        """DVC's folder for what git ignores, where FTzard keeps its lock and its notes."""
+        return self.dvc_root / ".dvc" / "tmp"
+
+    def on_disk(self, path: str | PurePosixPath) -> Path:
+        """A path from the top level as a path on disk."""
+        return self.git.top_level / path
+
+
+def require_data(folder: DataFolder) -> None:
+    """Refuse a data folder that holds no file.
+
+    Raises:
+        DataCommitError: It is missing or empty.
+    """
+    path = folder.on_disk(folder.data)
+    if not path.is_dir():
+        raise DataCommitError(f"the data folder {path} does not exist", fix="put data there, or set its name right")
+    if not any(files for _, _, files in os.walk(path)):
+        raise DataCommitError(f"the data folder {path} holds no files", fix="put data there, then run again")
+
+
+def require_unambiguous(folder: DataFolder) -> None:
+    """Refuse what only the person can resolve.
+
+    Raises:
+        DataCommitError: FTzard's files are in a merge conflict, or `.gitignore` is a link.
+    """
+    unmerged = folder.git.run("ls-files", "--unmerged", "--", folder.pointer, folder.ignore_file)
+    if unmerged:
+        raise DataCommitError(
+            f"a merge left {folder.pointer} or {folder.ignore_file} in conflict",
+            fix="resolve it (`git status` shows how), `git add` the result, then run again",
+        )
+    if folder.on_disk(folder.ignore_file).is_symlink():
+        raise DataCommitError(
+            f"{folder.ignore_file} is a symbolic link, which git does not read and DVC would write through",
+            fix="replace it by a file of its own",
+        )
+
+
+def read_hash(folder: DataFolder) -> str | None:
+    """DVC's MD5 of the data folder, as its `.dvc` file in the work tree has it; None where there is no such file.
+
+    Raises:
+        DataCommitError: The file is not one that `dvc add` wrote.
+    """
+    path = folder.on_disk(folder.pointer)
+    if not path.is_file():
+        return None
+    try:
+        return str(yaml.safe_load(path.read_bytes())["outs"][0]["md5"])
+    except (OSError, yaml.YAMLError, LookupError, TypeError) as error:
+        raise DataCommitError(
+            f"{path} is not a file that `dvc add` wrote: {type(error).__name__}: {error}",
+            fix=f"restore it (`git checkout -- {folder.pointer}`) or delete it, then run again",
+        ) from error
+
+
+def commit_changes(folder: DataFolder) -> dict[str, Edit]:
+    """What a data commit changes, by path: the `.dvc` file, and `.gitignore` where it needs the folder's line."""
+    pointer = folder.on_disk(folder.pointer).read_bytes()
+    edits: dict[str, Edit] = {folder.pointer: lambda _: pointer}
+    ignore = _ignore_edit(folder)
+    return edits if ignore is None else {**edits, folder.ignore_file: ignore}
+
+
+def _ignore_edit(folder: DataFolder) -> Edit | None:
+    """Add the data folder to a version of `.gitignore` that lacks it; None where another file ignores it.
+
+    The work tree's file says by now what ignores the folder: DVC's line, which may be new, or a pattern of the person,
+    which may be uncommitted. A version with either is left as it is.
+    """
+    source, pattern = folder.git.ignoring_pattern(str(folder.data))
+    if source != folder.ignore_file or pattern.startswith(b"!"):
+        return None
+    line = os.fsencode("/" + re.sub(r"[\[\]!*#?]", r"\\\g<0>", folder.data.name))
+
+    def add_line(content: bytes | None) -> bytes | None:
+        content = content or b""
+        if not {line, pattern}.isdisjoint(content.splitlines()):
+            return None
+        separator = b"" if not content or content.endswith(b"\n") else b"\n"
+        return content + separator + line + b"\n"
+
+    return add_line

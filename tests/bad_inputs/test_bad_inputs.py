@@ -13,6 +13,7 @@ import pytest
 from tests.core.model_scenario import LABELS, save_tiny_model, train
 from tests.project_scenario import NAMES, copy_of, data_versions, failure_of, file_bytes, git, run
 
+from ftzard.config import VersioningConfig
 from ftzard.core.adapter import read_labels
 from ftzard.errors import (
     AdapterMismatchError,
@@ -30,9 +31,10 @@ from ftzard.errors import (
     SingleClassError,
     StorageError,
     TooFewExamplesError,
-    TrackingError,
+    TrackingUnavailableError,
     UnknownLabelError,
 )
+from ftzard.resources.versioning import DvcRepository
 
 _BATCH = "data/raw/opinions.csv"
 # Makes `metrics` alone stale: the shortest way into a run.
@@ -102,6 +104,8 @@ def _with_an_adapter_for_another_base(project: Path) -> list[str]:
     shutil.rmtree(stored)
     assert read_labels(train(stored, {"base_model": str(model)}).adapter.path).labels == LABELS
     (project / "data" / "assets" / "predictions.parquet").unlink()
+    # Files that are not what was committed are refused before anybody looks whose adapter they are.
+    DvcRepository(project, VersioningConfig()).commit("data: an adapter of another base model")
     return []
 
 
@@ -210,7 +214,7 @@ _CASES = (
     BadInput(
         "MLflow not reachable",
         _overrides(_STALE_METRICS, "tracking.tracking_uri=http://127.0.0.1:9", "tracking.request_timeout_s=2"),
-        TrackingError,
+        TrackingUnavailableError,
         ("http://127.0.0.1:9", "tracking.tracking_uri"),
         ("start the server", "tracking.tracking_uri"),
     ),

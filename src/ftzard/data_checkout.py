@@ -13,8 +13,8 @@ from ftzard.composition import compose
 from ftzard.core.disk_failures import disk_failures_explained
 from ftzard.errors import StorageError
 from ftzard.resources.committed_data import fetch_committed
+from ftzard.resources.data_folder import find_dvc_root
 from ftzard.resources.git import Git
-from ftzard.resources.versioning import find_dvc_root
 
 _CHECKOUTS = ".ftzard/checkouts"
 _DIGITS = 12

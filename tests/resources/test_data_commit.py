@@ -433,7 +433,7 @@ def test_a_branch_switched_meanwhile_gets_the_commit(project: Path, monkeypatch:
 
 def test_an_index_left_behind_by_a_killed_process_is_repaired(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as killed:
-        killed.setattr(data_commit, "_refresh_index", lambda *_: None)
+        killed.setattr(data_commit, "refresh_index", lambda *_: None)
         commit(project)
     assert status(project) == ["MM .gitignore", "D  data.dvc", "?? data.dvc"]
     assert not commit(project).created

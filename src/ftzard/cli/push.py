@@ -17,6 +17,8 @@ def push(project_dir: Path, overrides: tuple[str, ...]) -> None:
 
     config = compose(overrides, project_dir=project_dir.resolve())
     pushed = DvcRepository(project_dir.resolve(), config.versioning).push_pending()
+    if pushed.recovered is not None:
+        click.echo(f"Put in order: {pushed.recovered}")
     if not pushed.num_data and not pushed.branches:
         click.echo("Nothing is waiting to be pushed.")
     if pushed.num_data:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # The project's own folder, which git ignores.
 PRIVATE_DIR = ".ftzard"
+RECOVERED_TAG = "ftzard.recovered"
 
 
 class CommittingIOManager(dg.UPathIOManager):
@@ -92,10 +93,17 @@ class CommittingIOManager(dg.UPathIOManager):
         return [(path, obj[key]) for key, path in sorted(paths.items())]
 
     def _commit(self, context: dg.OutputContext, run: TrackedRun) -> dict[str, Any]:
-        commit = self._dvc.repository.commit(_message(context, run))
         asset = context.asset_key.to_user_string()
-        run.record_commit(commit.commit_id, {"asset": asset, "data_hash": commit.data_hash})
-        run.log_datasets([TrackedDataset(asset, commit.data_hash, "written", commit.commit_id)])
+
+        def record(commit: DataCommit) -> None:
+            run.record_commit(commit.commit_id, {"asset": asset, "data_hash": commit.data_hash})
+            run.log_datasets([TrackedDataset(asset, commit.data_hash, "written", commit.commit_id)])
+            if commit.recovered is not None:
+                run.set_tags({RECOVERED_TAG: commit.recovered})
+
+        commit = self._dvc.repository.commit(_message(context, run), record)
+        if commit.recovered is not None:
+            context.log.warning("%s", commit.recovered)
         if commit.pending is not None:
             context.log.warning("The data commit %s is not pushed: %s", commit.commit_id, commit.pending)
         return _commit_metadata(commit)
@@ -206,4 +214,5 @@ def _commit_metadata(commit: DataCommit) -> dict[str, Any]:
         "pushed_data": commit.pushed_data,
         "pushed_git": commit.pushed_git,
         **({} if commit.pending is None else {"not_pushed": commit.pending}),
+        **({} if commit.recovered is None else {"recovered": commit.recovered}),
     }

@@ -6,7 +6,7 @@ from ftzard.resources.git import Git, GitResult
 from ftzard.resources.push_queue import QueuedBranch
 
 _PUSH_TIMEOUT_S = 600.0
-_BRANCHES = "refs/heads/"
+BRANCHES = "refs/heads/"
 
 
 def require_git_remote(git: Git, remote: str) -> None:
@@ -30,7 +30,7 @@ def require_branch(ref: str, commit_id: str, remote: str) -> None:
     Raises:
         PushPendingError: HEAD is detached.
     """
-    if not ref.startswith(_BRANCHES):
+    if not ref.startswith(BRANCHES):
         raise PushPendingError(
             f"the data commit {commit_id} is on no branch (HEAD is detached), so {remote} cannot take it",
             fix=f"run `git branch NAME {commit_id}`, then `git push {remote} NAME`, or name a branch in "
@@ -63,9 +63,10 @@ def holds_commit(git: Git, branch: QueuedBranch) -> bool:
 
 def _push(git: Git, branch: QueuedBranch, commit_id: str) -> GitResult:
     # The one commit and its ancestors: tags and other branches are the person's to publish.
-    arguments = ("push", "--quiet", "--no-follow-tags", branch.remote, f"{commit_id}:{branch.ref}")
+    # Not signed, because that would be in the person's name, and their key may ask for its password.
+    arguments = ("push", "--quiet", "--no-signed", "--no-follow-tags", branch.remote, f"{commit_id}:{branch.ref}")
     try:
-        return git.attempt(*arguments, timeout_s=_PUSH_TIMEOUT_S)
+        return git.attempt(*arguments, timeout_s=_PUSH_TIMEOUT_S, runs_hooks=True)
     except DataCommitError as error:
         # Once more would wait as long again.
         raise PushPendingError(error.what, fix=_keeps_trying(branch)) from None
@@ -76,7 +77,7 @@ def _is_behind(result: GitResult) -> bool:
 
 
 def _failure(git: Git, branch: QueuedBranch, result: GitResult) -> PushPendingError:
-    name = branch.ref.removeprefix(_BRANCHES)
+    name = branch.ref.removeprefix(BRANCHES)
     if _is_behind(result):
         switch = "" if git.current_branch() == branch.ref else f"`git switch {name}`, "
         # A merge and not a rebase: MLflow runs already name the commit by its id.
@@ -93,7 +94,7 @@ def _failure(git: Git, branch: QueuedBranch, result: GitResult) -> PushPendingEr
 
 
 def _keeps_trying(branch: QueuedBranch) -> str:
-    name = branch.ref.removeprefix(_BRANCHES)
+    name = branch.ref.removeprefix(BRANCHES)
     return (
         f"the next data commit, or `ftzard push`, tries again; until then the local commit stands, and "
         f"`git push {branch.remote} {name}` shows what git says"

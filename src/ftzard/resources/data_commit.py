@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ftzard.errors import DataCommitError
+from ftzard.resources.branch_target import find_target, move_target
 from ftzard.resources.git import Git
 
 # From a file's content (None: there is no such file) to its new content; None means that it stays as it is.
@@ -34,6 +35,8 @@ class DataCommit:
         pushed_data: Whether the DVC remote holds the data; False where there is no remote or pushing is turned off.
         pushed_git: Whether the git remote holds the commit; False where no remote is configured.
         pending: Why something that should have been pushed was not, and what to do; None where nothing is waiting.
+        recovered: What an earlier data commit that was killed, or failed, had left, and what was done about it; None
+            where it had left nothing.
     """
 
     commit_id: str
@@ -42,6 +45,7 @@ class DataCommit:
     pushed_data: bool
     pushed_git: bool
     pending: str | None = None
+    recovered: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class BranchCommit:
 
     Attributes:
         commit_id: The branch's tip.
-        ref: The branch's full name, or `HEAD` when no branch is checked out.
+        ref: The branch's full name, `HEAD` when no branch is checked out, or FTzard's own while the person bisects.
         is_checked_out: Whether the person's work tree stands on it.
         created: Whether the commit is new.
     """
@@ -62,30 +66,19 @@ class BranchCommit:
 
 
 @dataclass(frozen=True)
-class _Target:
-    ref: str
-    tip: str | None
-    base: str | None
-    is_checked_out: bool
-
-
-@dataclass(frozen=True)
 class _Entry:
     mode: str
     blob: str
 
 
-def branch_tip(git: Git, branch: str | None) -> str | None:
-    """The commit that the next data commit is built on; None before the first commit.
-
-    Args:
-        git: The repository.
-        branch: A branch's short name, or None for what is checked out. A branch that does not exist yet begins at HEAD.
-    """
-    return _find_target(git, branch).base
-
-
-def commit_edits(git: Git, branch: str | None, edits: Mapping[str, Edit], message: str) -> BranchCommit:
+def commit_edits(
+    git: Git,
+    branch: str | None,
+    edits: Mapping[str, Edit],
+    message: str,
+    *,
+    announce: Callable[[str, str], None] | None = None,
+) -> BranchCommit:
     """Commit edits of a few files, and bring the index entries of these files along.
 
     Args:
@@ -93,6 +86,7 @@ def commit_edits(git: Git, branch: str | None, edits: Mapping[str, Edit], messag
         branch: A branch's short name, made at HEAD if missing; None for what is checked out, also a detached HEAD.
         edits: For each path (relative to the top level) how its content changes.
         message: The commit message.
+        announce: Called with a branch and the commit that it is moved to, before each attempt to do so.
 
     Returns:
         The new commit, or the branch's tip when the edits change nothing there.
@@ -101,17 +95,19 @@ def commit_edits(git: Git, branch: str | None, edits: Mapping[str, Edit], messag
         DataCommitError: git refused, the branch is checked out in another work tree, or it kept moving.
     """
     for attempt in range(_ATTEMPTS):
-        target = _find_target(git, branch)
+        target = find_target(git, branch)
         entries = _edited_entries(git, target.base, edits)
         commit_id = _write_commit(git, target.base, entries, message) if entries else target.base
         if commit_id is None:
             raise DataCommitError(
                 f"there is nothing to commit to {target.ref}", fix="make a first commit: `git commit --allow-empty`"
             )
-        refusal = _move_branch(git, target, commit_id)
+        if entries and announce is not None:
+            announce(target.ref, commit_id)
+        refusal = move_target(git, target, commit_id)
         if refusal is None:
             commit = BranchCommit(commit_id, target.ref, target.is_checked_out, created=bool(entries))
-            _refresh_index(git, commit, edits)
+            refresh_index(git, commit, edits)
             return commit
         # Somebody committed, or holds the branch's lock for a moment: build on what is there then.
         time.sleep(_FIRST_PAUSE_S * 2**attempt)
@@ -119,25 +115,6 @@ def commit_edits(git: Git, branch: str | None, edits: Mapping[str, Edit], messag
         f"{target.ref} could not be moved in {_ATTEMPTS} attempts: {refusal}",
         fix="wait until no other process commits to it, then run again",
     )
-
-
-def _find_target(git: Git, branch: str | None) -> _Target:
-    current = git.current_branch()
-    head = git.commit_at("HEAD")
-    if branch is None or f"refs/heads/{branch}" == current:
-        return _Target(current or "HEAD", tip=head, base=head, is_checked_out=True)
-    ref = f"refs/heads/{branch}"
-    if git.attempt("check-ref-format", ref).code != 0 or branch.startswith("-"):
-        raise DataCommitError(
-            f"versioning.branch: {branch!r} is not a valid name of a branch", fix="choose one such as `ftzard/data`"
-        )
-    if f"branch {ref}" in git.run("worktree", "list", "--porcelain").splitlines():
-        raise DataCommitError(
-            f"versioning.branch: {branch!r} is checked out in another work tree, which a commit would pull away from",
-            fix="run FTzard in that work tree, or choose another branch",
-        )
-    tip = git.commit_at(ref)
-    return _Target(ref, tip=tip, base=tip or head, is_checked_out=False)
 
 
 def _edited_entries(git: Git, base: str | None, edits: Mapping[str, Edit]) -> dict[str, _Entry]:
@@ -167,10 +144,12 @@ def _entry_in_commit(git: Git, commit: str, path: str) -> _Entry | None:
 def _write_commit(git: Git, base: str | None, entries: Mapping[str, _Entry], message: str) -> str:
     with TemporaryDirectory(prefix="ftzard-index-") as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
-        git.run("read-tree", base or "--empty", variables=index)
+        # Split, it would leave a part of itself in the repository.
+        git.run("-c", "core.splitIndex=false", "read-tree", base or "--empty", variables=index)
         _put(git, entries, index)
         tree = git.run("write-tree", variables=index)
     parents = ["-p", base] if base else []
+    # Without `-S` it is not signed, whatever commit.gpgSign says: a machine does not sign in the person's name.
     return git.run(
         "-c",
         "i18n.commitEncoding=UTF-8",
@@ -184,22 +163,18 @@ def _write_commit(git: Git, base: str | None, entries: Mapping[str, _Entry], mes
 
 def _put(git: Git, entries: Mapping[str, _Entry], index: Mapping[str, str] | None = None) -> None:
     lines = [f"{entry.mode} {entry.blob}\t{path}\0" for path, entry in entries.items()]
+    single = ("-c", "core.splitIndex=false") if index else ()
     git.run(
-        "update-index", "-z", "--index-info", stdin="".join(lines).encode(errors="surrogateescape"), variables=index
+        *single,
+        "update-index",
+        "-z",
+        "--index-info",
+        stdin="".join(lines).encode(errors="surrogateescape"),
+        variables=index,
     )
 
 
-def _move_branch(git: Git, target: _Target, commit_id: str) -> str | None:
-    """Compare and swap; None when the branch is there, otherwise why git did not move it."""
-    if commit_id == target.tip:
-        return None
-    # As many zeros as an id has digits: there must be no such branch yet.
-    expected = target.tip or "0" * len(commit_id)
-    result = git.attempt("update-ref", "-m", "commit: ftzard", target.ref, commit_id, expected)
-    return None if result.code == 0 else result.stderr
-
-
-def _refresh_index(git: Git, commit: BranchCommit, edits: Mapping[str, Edit]) -> None:
+def refresh_index(git: Git, commit: BranchCommit, edits: Mapping[str, Edit]) -> None:
     """Apply the edits to the person's index too, or `git status` would show our commit as staged for reversal.
 
     It runs after every commit, also where nothing was new, and so repairs an index that a killed process left behind.

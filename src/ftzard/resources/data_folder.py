@@ -5,9 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import yaml
-
-from ftzard.errors import DataCommitError
+from ftzard.errors import DataCommitError, NotADvcRepositoryError
 from ftzard.resources.data_commit import Edit
 from ftzard.resources.git import Git
 
@@ -46,6 +44,23 @@ class DataFolder:
         return self.git.top_level / path
 
 
+def find_dvc_root(folder: Path, top_level: Path) -> Path:
+    """The folder that holds `.dvc`: the project folder or one above it, up to git's top level.
+
+    Raises:
+        NotADvcRepositoryError: There is none.
+    """
+    for candidate in (folder, *folder.parents):
+        if (candidate / ".dvc").is_dir():
+            return candidate
+        if candidate == top_level:
+            break
+    option = "" if folder == top_level else " --subdir"
+    raise NotADvcRepositoryError(
+        f"the project folder {folder} is not a DVC repository", fix=f"run `dvc init{option}` in {folder}"
+    )
+
+
 def require_data(folder: DataFolder) -> None:
     """Refuse a data folder that holds no file.
 
@@ -78,30 +93,17 @@ def require_unambiguous(folder: DataFolder) -> None:
         )
 
 
-def read_hash(folder: DataFolder) -> str | None:
-    """DVC's MD5 of the data folder, as its `.dvc` file in the work tree has it; None where there is no such file.
-
-    Raises:
-        DataCommitError: The file is not one that `dvc add` wrote.
-    """
-    path = folder.on_disk(folder.pointer)
-    if not path.is_file():
-        return None
-    try:
-        return str(yaml.safe_load(path.read_bytes())["outs"][0]["md5"])
-    except (OSError, yaml.YAMLError, LookupError, TypeError) as error:
-        raise DataCommitError(
-            f"{path} is not a file that `dvc add` wrote: {type(error).__name__}: {error}",
-            fix=f"restore it (`git checkout -- {folder.pointer}`) or delete it, then run again",
-        ) from error
-
-
 def commit_changes(folder: DataFolder) -> dict[str, Edit]:
     """What a data commit changes, by path: the `.dvc` file, and `.gitignore` where it needs the folder's line."""
     pointer = folder.on_disk(folder.pointer).read_bytes()
     edits: dict[str, Edit] = {folder.pointer: lambda _: pointer}
     ignore = _ignore_edit(folder)
     return edits if ignore is None else {**edits, folder.ignore_file: ignore}
+
+
+def ignore_line(folder: DataFolder) -> bytes:
+    """The line that DVC writes to `.gitignore`."""
+    return os.fsencode("/" + re.sub(r"[\[\]!*#?]", r"\\\g<0>", folder.data.name))
 
 
 def _ignore_edit(folder: DataFolder) -> Edit | None:
@@ -113,7 +115,7 @@ def _ignore_edit(folder: DataFolder) -> Edit | None:
     source, pattern = folder.git.ignoring_pattern(str(folder.data))
     if source != folder.ignore_file or pattern.startswith(b"!"):
         return None
-    line = os.fsencode("/" + re.sub(r"[\[\]!*#?]", r"\\\g<0>", folder.data.name))
+    line = ignore_line(folder)
 
     def add_line(content: bytes | None) -> bytes | None:
         content = content or b""

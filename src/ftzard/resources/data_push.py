@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import re
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,9 @@ def default_remote(repo: Any) -> str | None:
     refuse_secret_in_dvc_remote(name, repo.config["remote"][name], committed)
     try:
         repo.cloud.get_remote(name)
+    except sqlite3.DatabaseError:
+        # DVC's own, which can be made again.
+        raise
     # Nothing is asked of the remote yet. The chain is cut, here and below: DVC's text may show a URL with a password.
     except Exception as error:  # noqa: BLE001 - each kind of remote has its own way to refuse a configuration
         raise PushError(
@@ -99,7 +103,7 @@ def _push(repo: Any, remote: str, data_hash: str, push: Callable[[], object], co
     try:
         with _repaired(repo, remote, data_hash):
             push()
-    except LockError:
+    except (LockError, sqlite3.DatabaseError):
         raise
     # A remote fails in the ways of its driver: boto's, paramiko's, the system's.
     except Exception as error:  # noqa: BLE001 - see above

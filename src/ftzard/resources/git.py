@@ -1,7 +1,8 @@
 """The git executable in one repository: lists of arguments, a known environment, a time limit on each call.
 
 The executable and not a git library, because it honours the person's whole configuration (identity, credentials,
-filters, alternates), and its plumbing commands neither run hooks nor touch what is staged.
+filters, alternates), and its plumbing commands do not touch what is staged. Hooks are the person's, for what the person
+does: only a push runs them, because `pre-push` says what may leave the machine.
 """
 
 import os
@@ -44,6 +45,8 @@ _FIXED_VARIABLES = {
     # Paths come from data folders: a `*` or `[` in one is a character, never a pattern.
     "GIT_LITERAL_PATHSPECS": "1",
 }
+# No hook can be in there.
+_NO_HOOKS = ("-c", "core.hooksPath=/dev/null")
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s'\"]*@")
 # What `git check-ignore` exits with when no pattern matches; above it are failures.
 _NO_MATCH = 1
@@ -112,9 +115,12 @@ class Git:
         stdin: bytes = b"",
         variables: Mapping[str, str] | None = None,
         timeout_s: float = _LOCAL_TIMEOUT_S,
+        runs_hooks: bool = False,
     ) -> GitResult:
         """Run git and return what it said, also when it failed; arguments as in `call_git`."""
-        return call_git(self.top_level, *arguments, stdin=stdin, variables=variables, timeout_s=timeout_s)
+        return call_git(
+            self.top_level, *arguments, stdin=stdin, variables=variables, timeout_s=timeout_s, runs_hooks=runs_hooks
+        )
 
     def run(self, *arguments: str, stdin: bytes = b"", variables: Mapping[str, str] | None = None) -> str:
         """Run git and return its output as text.
@@ -179,6 +185,7 @@ def call_git(
     stdin: bytes = b"",
     variables: Mapping[str, str] | None = None,
     timeout_s: float = _LOCAL_TIMEOUT_S,
+    runs_hooks: bool = False,
 ) -> GitResult:
     """Run git once, without a shell and without a terminal.
 
@@ -188,6 +195,8 @@ def call_git(
         stdin: What git reads.
         variables: Environment variables on top of the cleaned environment.
         timeout_s: Seconds after which git and all it started are killed.
+        runs_hooks: Whether git runs the person's hooks, of which a few, such as `reference-transaction` and
+            `post-index-change`, belong to plumbing commands too.
 
     Raises:
         NotAGitRepositoryError: git is not installed.
@@ -196,7 +205,7 @@ def call_git(
     environment = {name: value for name, value in os.environ.items() if name not in _STRIPPED_VARIABLES}
     try:
         process = subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
-            ["git", *arguments],  # noqa: S607 - the git that the person uses, found on their PATH
+            ["git", *([] if runs_hooks else _NO_HOOKS), *arguments],  # noqa: S607 - the git that the person uses, found on their PATH
             cwd=directory,
             env={**environment, **_FIXED_VARIABLES, **(variables or {})},
             stdin=subprocess.PIPE,

@@ -3,34 +3,35 @@
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
 from ftzard.config import VersioningConfig
 from ftzard.core.disk_failures import disk_failures_explained
 from ftzard.errors import (
     DataCommitError,
-    FtzardError,
-    NotADvcRepositoryError,
     PushError,
     PushPendingError,
     StorageError,
 )
-from ftzard.resources.branch_push import require_branch, require_git_remote
-from ftzard.resources.data_commit import DataCommit, branch_tip, commit_edits
-from ftzard.resources.data_folder import DataFolder, commit_changes, read_hash, require_data, require_unambiguous
+from ftzard.resources.branch_push import BRANCHES, require_branch, require_git_remote
+from ftzard.resources.branch_target import branch_tip
+from ftzard.resources.commit_journal import JournalEntry
+from ftzard.resources.data_commit import BranchCommit, DataCommit, commit_edits
+from ftzard.resources.data_folder import DataFolder, commit_changes, find_dvc_root, require_data, require_unambiguous
+from ftzard.resources.data_pointer import read_hash, read_pointer
 from ftzard.resources.data_push import default_remote
-from ftzard.resources.dvc_session import cached_object, open_dvc, remove_broken_listing, retry_while_locked
-from ftzard.resources.git import Git, redact
+from ftzard.resources.dvc_operation import with_dvc
+from ftzard.resources.dvc_session import cached_object, remove_broken_listing
+from ftzard.resources.git import Git
+from ftzard.resources.interrupted_commit import journalled, mend_pointer, settle
 from ftzard.resources.pending_pushes import PendingPushes
 from ftzard.resources.project_lock import only_process
 from ftzard.resources.push_queue import PushQueue, QueuedBranch
 from ftzard.resources.stored_files import changed_files
 
 _LOGGER = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,12 @@ class PushedPending:
     Attributes:
         num_data: How many commits' data.
         branches: The branches, each with its remote and newest commit.
+        recovered: As in `DataCommit`.
     """
 
     num_data: int
     branches: tuple[QueuedBranch, ...]
+    recovered: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class DvcRepository:
         Raises:
             DataCommitError: The file is not one that `dvc add` wrote.
         """
-        return read_hash(self._find())
+        return self._read_hash(self._find())
 
     def require_committed(self, path: Path) -> None:
         """Refuse files that are not what the `.dvc` file in the work tree stands for; new ones are let through.
@@ -94,14 +97,14 @@ class DvcRepository:
         if not data.with_name(f"{data.name}.dvc").is_file():
             return
         folder = self._find()
-        listing = cached_object(folder.dvc_root, read_hash(folder) or "")
+        listing = cached_object(folder.dvc_root, self._read_hash(folder) or "")
         if changed := changed_files(path.resolve(), folder.on_disk(folder.data).resolve(), listing):
             raise StorageError(
                 f"{changed[0]} is not what {folder.pointer} says was committed",
                 fix="bring the committed data back with `dvc checkout`, or materialize the asset that it belongs to",
             )
 
-    def commit(self, message: str) -> DataCommit:
+    def commit(self, message: str, record: Callable[[DataCommit], object] | None = None) -> DataCommit:
         """Hash and cache the data folder, push it, and commit its hash; other files stay as the person has them.
 
         Processes that commit at the same time wait for each other. The order is cache, push, commit, so a commit that
@@ -109,8 +112,12 @@ class DvcRepository:
         left undone (pushes, index entries) is done. A remote that is down does not stop a commit: what it did not take
         is queued, told in `DataCommit.pending`, and pushed by the next commit or `push_pending`.
 
+        A journal is kept from before the first change until the commit is recorded. What a killed call left is finished
+        or undone by the next, and told in `DataCommit.recovered`.
+
         Args:
             message: The commit message.
+            record: Writes down elsewhere that the commit was made; until it returns the commit counts as under way.
 
         Raises:
             NotAGitRepositoryError, NotADvcRepositoryError: As in `check`.
@@ -119,21 +126,34 @@ class DvcRepository:
             PushError: A remote that is configured does not exist, or DVC cannot use it; nothing was committed.
         """
         folder = self._find()
-        remote = self.config.git_remote
-        if remote is not None:
-            require_git_remote(folder.git, remote)
+        if self.config.git_remote is not None:
+            require_git_remote(folder.git, self.config.git_remote)
         with disk_failures_explained(), only_process(folder.private):
             require_data(folder)
             require_unambiguous(folder)
-            pushed_data, pending = self._add_and_push(folder)
-            data_hash = read_hash(folder)
-            if data_hash is None:
-                raise DataCommitError(f"DVC wrote no {folder.pointer}", fix=f"run `dvc add {folder.data}` and look")
-            commit = commit_edits(folder.git, self.config.branch, commit_changes(folder), message)
-            pushed_git = False
-            if remote is not None:
-                branch = QueuedBranch(remote, commit.ref, commit.commit_id)
-                pushed_git, pending = self._push_branch(folder, branch, pending)
+            recovered = settle(folder, branch_tip(folder.git, self.config.branch))
+            with journalled(folder, JournalEntry.of(folder, message, self.config.git_remote)) as note:
+                commit = replace(self._commit(folder, message, note), recovered=recovered)
+                if record is not None:
+                    record(commit)
+        return commit
+
+    def _commit(self, folder: DataFolder, message: str, note: Callable[..., None]) -> DataCommit:
+        before = read_pointer(folder)
+        pushed_data, pending = self._add_and_push(folder)
+        data_hash = read_hash(folder)
+        if data_hash is None:
+            raise DataCommitError(f"DVC wrote no {folder.pointer}", fix=f"run `dvc add {folder.data}` and look")
+        if read_pointer(folder) != before:
+            note(data_hash=data_hash)
+        commit = commit_edits(
+            folder.git,
+            self.config.branch,
+            commit_changes(folder),
+            message,
+            announce=lambda ref, commit_id: note(data_hash=data_hash, ref=ref, commit_id=commit_id),
+        )
+        pushed_git, pending = self._push_branch(folder, commit, pending)
         _LOGGER.info("data %s is %s on %s", data_hash, commit.commit_id[:12], commit.ref)
         if pending is not None:
             _LOGGER.warning("the data commit %s is not pushed: %s", commit.commit_id, pending)
@@ -141,6 +161,8 @@ class DvcRepository:
 
     def push_pending(self) -> PushedPending:
         """Push what earlier commits could not: their data in order, then their branches.
+
+        A commit that was killed is finished or undone first, as in `commit`.
 
         Raises:
             NotAGitRepositoryError, NotADvcRepositoryError, SecretExposedError: As in `commit`.
@@ -150,10 +172,11 @@ class DvcRepository:
         folder = self._find()
         pushes = self._pushes(folder)
         with disk_failures_explained(), only_process(folder.private):
+            recovered = settle(folder, branch_tip(folder.git, self.config.branch))
             num_data = 0
             if pushes.queue.data():
-                num_data = _with_dvc(folder, lambda repo, complaints: _push_queued(pushes, repo, complaints))
-            return PushedPending(num_data, tuple(pushes.push_branches(folder.git)))
+                num_data = with_dvc(folder, lambda repo, complaints: _push_queued(pushes, repo, complaints))
+            return PushedPending(num_data, tuple(pushes.push_branches(folder.git)), recovered)
 
     def _pushes(self, folder: DataFolder) -> PendingPushes:
         return PendingPushes(PushQueue(folder.private), self.config.push_attempts)
@@ -182,14 +205,17 @@ class DvcRepository:
                 return False, str(error)
             return True, None
 
-        return _with_dvc(folder, work)
+        return with_dvc(folder, work)
 
-    def _push_branch(self, folder: DataFolder, branch: QueuedBranch, pending: str | None) -> tuple[bool, str | None]:
-        """Queue a branch, and push it unless data is pending, which comes first.
+    def _push_branch(self, folder: DataFolder, commit: BranchCommit, pending: str | None) -> tuple[bool, str | None]:
+        """Queue a branch where it has a remote, and push it unless data is pending, which comes first.
 
         Returns:
             Whether the remote has the branch's commit, and what is pending by now.
         """
+        if self.config.git_remote is None:
+            return False, pending
+        branch = QueuedBranch(self.config.git_remote, commit.ref, commit.commit_id)
         pushes = self._pushes(folder)
         try:
             require_branch(branch.ref, branch.commit_id, branch.remote)
@@ -198,8 +224,18 @@ class DvcRepository:
                 pushes.push_branches(folder.git, branch.remote)
         except PushPendingError as error:
             pending = pending or str(error)
-            return branch.ref != "HEAD" and branch not in pushes.queue.branches(), pending
+            return branch.ref.startswith(BRANCHES) and branch not in pushes.queue.branches(), pending
         return pending is None, pending
+
+    def _read_hash(self, folder: DataFolder) -> str | None:
+        """The `.dvc` file's hash; one that is just being written is waited for, one that a kill cut short is mended."""
+        try:
+            return read_hash(folder)
+        except DataCommitError:
+            with disk_failures_explained(), only_process(folder.private):
+                if said := mend_pointer(folder, branch_tip(folder.git, self.config.branch)):
+                    _LOGGER.warning("%s", said)
+            return read_hash(folder)
 
     def _find(self) -> DataFolder:
         git = Git.find(self.project_dir)
@@ -213,23 +249,6 @@ class DvcRepository:
         return DataFolder(git, find_dvc_root(folder, git.top_level), data)
 
 
-def find_dvc_root(folder: Path, top_level: Path) -> Path:
-    """The folder that holds `.dvc`: the project folder or one above it, up to git's top level.
-
-    Raises:
-        NotADvcRepositoryError: There is none.
-    """
-    for candidate in (folder, *folder.parents):
-        if (candidate / ".dvc").is_dir():
-            return candidate
-        if candidate == top_level:
-            break
-    option = "" if folder == top_level else " --subdir"
-    raise NotADvcRepositoryError(
-        f"the project folder {folder} is not a DVC repository", fix=f"run `dvc init{option}` in {folder}"
-    )
-
-
 def _push_queued(pushes: PendingPushes, repo: Any, complaints: list[str]) -> int:
     remote = default_remote(repo)
     if remote is None:
@@ -238,22 +257,3 @@ def _push_queued(pushes: PendingPushes, repo: Any, complaints: list[str]) -> int
             fix="make one with `dvc remote add --default NAME URL`",
         )
     return pushes.push_data(repo, remote, complaints, present=None)
-
-
-def _with_dvc(folder: DataFolder, work: Callable[[Any, list[str]], T]) -> T:
-    complaints: list[str] = []
-
-    def open_and_work() -> T:
-        with open_dvc(folder.dvc_root, complaints) as repo:
-            return work(repo, complaints)
-
-    try:
-        return retry_while_locked(open_and_work)
-    except FtzardError:
-        raise
-    except Exception as error:
-        raise DataCommitError(
-            f"DVC could not record the data folder {folder.on_disk(folder.data)}: {type(error).__name__}: "
-            f"{redact(str(error))}",
-            fix=f"resolve what DVC says until `dvc add {folder.data}` works; the data on disk is untouched",
-        ) from error

@@ -27,22 +27,24 @@ def with_dvc(folder: DataFolder, work: Callable[[Any, list[str]], T]) -> T:
 
     def open_and_work() -> T:
         with open_dvc(folder.dvc_root, complaints) as repo:
-            try:
-                return work(repo, complaints)
-            except Exception as error:
-                if not repair(repo, error):
-                    raise
-        with open_dvc(folder.dvc_root, complaints) as repo:
             return work(repo, complaints)
 
+    def repaired() -> T:
+        try:
+            return open_and_work()
+        except Exception as error:
+            if not repair(folder.dvc_root, error):
+                raise
+        return open_and_work()
+
     try:
-        return retry_while_locked(open_and_work)
+        return retry_while_locked(repaired)
     except FtzardError:
         raise
     except Exception as error:
         raise DataCommitError(
-            f"DVC could not record the data folder {folder.on_disk(folder.data)}: {type(error).__name__}: "
-            f"{redact(str(error))}",
+            f"DVC could not record the data folder {folder.on_disk(folder.data)} in {folder.pointer}: "
+            f"{type(error).__name__}: {redact(str(error))}",
             fix=f"{_remedy(folder, error)}; the data on disk is untouched",
         ) from error
 

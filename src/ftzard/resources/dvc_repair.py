@@ -9,6 +9,7 @@ import logging
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,12 @@ def is_broken_database(error: BaseException) -> bool:
     return isinstance(error, sqlite3.DatabaseError) and getattr(error, "sqlite_errorcode", None) in _CORRUPT
 
 
-def repair(repo: "Repo", error: BaseException) -> bool:
-    """Remove what an operation of an open DVC repository failed on, if that is a broken note.
+def repair(root: Path, error: BaseException) -> bool:
+    """Remove what opening a DVC repository, or an operation of it, failed on, if that is a broken note.
+
+    Args:
+        root: The folder that holds `.dvc`.
+        error: How it failed.
 
     Returns:
         Whether it is worth to open the repository afresh and do the operation again.
@@ -35,9 +40,11 @@ def repair(repo: "Repo", error: BaseException) -> bool:
 
     for cause in _causes(error):
         if isinstance(cause, RWLockFileCorruptedError):
-            return _remove_rwlock(repo)
-        if is_broken_database(cause):
-            return _remove_databases(repo)
+            _remove_rwlock(_half_open(root))
+            return True
+        if isinstance(cause, sqlite3.DatabaseError) and getattr(cause, "sqlite_errorcode", None) in _CORRUPT:
+            _remove_databases(_half_open(root))
+            return True
     return False
 
 
@@ -47,27 +54,34 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _remove_rwlock(repo: "Repo") -> bool:
+def _half_open(root: Path) -> "Repo":
+    """The repository with its configuration and its lock; its databases are opened after those, and may be broken."""
+    from dvc.repo import Repo
+
+    repo = Repo.__new__(Repo)
+    with suppress(sqlite3.DatabaseError):
+        Repo.__init__(repo, str(root))
+        repo.close()
+    return repo
+
+
+def _remove_rwlock(repo: "Repo") -> None:
     from dvc.lock import make_lock
     from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
 
     path, folder = Path(str(repo.tmp_dir), RWLOCK_FILE), str(repo.tmp_dir)
     guard = make_lock(str(path.with_name(RWLOCK_LOCK)), folder, hardlink_lock=repo.config["core"]["hardlink_lock"])
     # Both: a process that holds either may be about to write it.
-    with repo.lock, guard:
+    with repo.lock, guard, suppress(FileNotFoundError):
         try:
             json.loads(path.read_bytes())
-        except FileNotFoundError:
-            pass
         except ValueError:
             path.unlink()
             _LOGGER.warning("%s was cut short, as a killed process leaves it, and was removed", path)
-    return True
 
 
-def _remove_databases(repo: "Repo") -> bool:
+def _remove_databases(repo: "Repo") -> None:
     with repo.lock:
         for name in _DATABASES:
             shutil.rmtree(Path(repo.site_cache_dir, name), ignore_errors=True)
     _LOGGER.warning("DVC's memory of hashes in %s was broken and was removed; DVC makes it again", repo.site_cache_dir)
-    return True

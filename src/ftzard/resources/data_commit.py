@@ -22,6 +22,8 @@ Edit = Callable[[bytes | None], bytes | None]
 _ATTEMPTS = 8
 _FIRST_PAUSE_S = 0.05
 _REGULAR_FILE = "100644"
+# Split, a temporary index would leave a part of itself in the repository.
+_IN_ONE_FILE = ("-c", "core.splitIndex=false")
 
 
 @dataclass(frozen=True)
@@ -144,10 +146,9 @@ def _entry_in_commit(git: Git, commit: str, path: str) -> _Entry | None:
 def _write_commit(git: Git, base: str | None, entries: Mapping[str, _Entry], message: str) -> str:
     with TemporaryDirectory(prefix="ftzard-index-") as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
-        # Split, it would leave a part of itself in the repository.
-        git.run("-c", "core.splitIndex=false", "read-tree", base or "--empty", variables=index)
+        git.run(*_IN_ONE_FILE, "read-tree", base or "--empty", variables=index)
         _put(git, entries, index)
-        tree = git.run("write-tree", variables=index)
+        tree = git.run(*_IN_ONE_FILE, "write-tree", variables=index)
     parents = ["-p", base] if base else []
     # Without `-S` it is not signed, whatever commit.gpgSign says: a machine does not sign in the person's name.
     return git.run(
@@ -163,9 +164,8 @@ def _write_commit(git: Git, base: str | None, entries: Mapping[str, _Entry], mes
 
 def _put(git: Git, entries: Mapping[str, _Entry], index: Mapping[str, str] | None = None) -> None:
     lines = [f"{entry.mode} {entry.blob}\t{path}\0" for path, entry in entries.items()]
-    single = ("-c", "core.splitIndex=false") if index else ()
     git.run(
-        *single,
+        *(_IN_ONE_FILE if index else ()),
         "update-index",
         "-z",
         "--index-info",

@@ -193,6 +193,7 @@ class DvcRepository:
 
         def work(repo: Any, complaints: list[str]) -> tuple[bool, str | None]:
             remote = default_remote(repo) if self.config.push_data else None
+            _let_git_say_what_is_tracked(repo, folder.git)
             repo.add(target)
             if remove_broken_listing(repo, read_hash(folder)):
                 repo.add(target)
@@ -247,6 +248,17 @@ class DvcRepository:
                 fix="name a folder below the project folder, such as `data`",
             )
         return DataFolder(git, find_dvc_root(folder, git.top_level), data)
+
+
+def _let_git_say_what_is_tracked(repo: Any, git: Git) -> None:
+    """DVC refuses what git tracks, and would look into an index that it cannot read where it is split or sparse."""
+
+    def is_tracked(path: str) -> bool:
+        # The folder itself may be a link to elsewhere.
+        place = Path(path).parent.resolve() / Path(path).name
+        return bool(git.run("ls-files", "--", os.path.relpath(place, git.top_level)))
+
+    repo.scm.is_tracked = is_tracked
 
 
 def _push_queued(pushes: PendingPushes, repo: Any, complaints: list[str]) -> int:

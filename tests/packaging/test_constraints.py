@@ -38,7 +38,7 @@ def requested() -> list[Requirement]:
     project = pyproject()
     texts = [
         *project["project"]["dependencies"],
-        *project["project"]["optional-dependencies"]["docker"],
+        *(text for texts in project["project"]["optional-dependencies"].values() for text in texts),
         *project["dependency-groups"]["dev"],
     ]
     return [Requirement(text) for text in texts]

@@ -91,8 +91,9 @@ def test_development_tools_are_those_of_the_dependency_group() -> None:
     assert pypi(FEATURES["dev"]) == specifiers(PYPROJECT["dependency-groups"]["dev"])
 
 
-def test_what_the_image_adds_are_the_optional_dependencies() -> None:
-    assert pypi(FEATURES["docker"]) == specifiers(PYPROJECT["project"]["optional-dependencies"]["docker"])
+@pytest.mark.parametrize("name", ["docker", "s3"])
+def test_what_is_optional_is_so_in_both(name: str) -> None:
+    assert pypi(FEATURES[name]) == specifiers(PYPROJECT["project"]["optional-dependencies"][name])
 
 
 def test_what_is_repeated_from_pyproject_is_the_same_there_and_the_rest_fits_the_tested_versions() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tests.resources.data_scenario import commit, dvc, git, isolate, status, write_data
+from tests.resources.data_scenario import commit, dvc, git, isolate, write_data
 from tests.s3_server import S3Server
 
 from ftzard.cli import main

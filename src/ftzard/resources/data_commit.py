@@ -37,8 +37,8 @@ class DataCommit:
         pushed_data: Whether the DVC remote holds the data; False where there is no remote or pushing is turned off.
         pushed_git: Whether the git remote holds the commit; False where no remote is configured.
         pending: Why something that should have been pushed was not, and what to do; None where nothing is waiting.
-        recovered: What an earlier data commit that was killed, or failed, had left, and what was done about it; None
-            where it had left nothing.
+        recovered: What an earlier data commit that was killed, or failed, had left, or an edit in place had broken in
+            DVC's cache, and what was done about it; None where there was nothing.
     """
 
     commit_id: str

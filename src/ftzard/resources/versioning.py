@@ -26,6 +26,7 @@ from ftzard.resources.dvc_operation import with_dvc
 from ftzard.resources.dvc_session import cached_object, remove_broken_listing
 from ftzard.resources.git import Git
 from ftzard.resources.interrupted_commit import journalled, mend_pointer, settle
+from ftzard.resources.linked_files import drop_edited_objects
 from ftzard.resources.pending_pushes import PendingPushes
 from ftzard.resources.project_lock import only_process
 from ftzard.resources.push_queue import PushQueue, QueuedBranch
@@ -133,14 +134,16 @@ class DvcRepository:
             require_unambiguous(folder)
             recovered = settle(folder, branch_tip(folder.git, self.config.branch))
             with journalled(folder, JournalEntry.of(folder, message, self.config.git_remote)) as note:
-                commit = replace(self._commit(folder, message, note), recovered=recovered)
+                commit = self._commit(folder, message, note)
+                found = [text for text in (recovered, commit.recovered) if text is not None]
+                commit = replace(commit, recovered="; ".join(found) or None)
                 if record is not None:
                     record(commit)
         return commit
 
     def _commit(self, folder: DataFolder, message: str, note: Callable[..., None]) -> DataCommit:
         before = read_pointer(folder)
-        pushed_data, pending = self._add_and_push(folder)
+        pushed_data, pending, edited = self._add_and_push(folder)
         data_hash = read_hash(folder)
         if data_hash is None:
             raise DataCommitError(f"DVC wrote no {folder.pointer}", fix=f"run `dvc add {folder.data}` and look")
@@ -157,7 +160,7 @@ class DvcRepository:
         _LOGGER.info("data %s is %s on %s", data_hash, commit.commit_id[:12], commit.ref)
         if pending is not None:
             _LOGGER.warning("the data commit %s is not pushed: %s", commit.commit_id, pending)
-        return DataCommit(commit.commit_id, data_hash, commit.created, pushed_data, pushed_git, pending)
+        return DataCommit(commit.commit_id, data_hash, commit.created, pushed_data, pushed_git, pending, edited)
 
     def push_pending(self) -> PushedPending:
         """Push what earlier commits could not: their data in order, then their branches.
@@ -181,22 +184,24 @@ class DvcRepository:
     def _pushes(self, folder: DataFolder) -> PendingPushes:
         return PendingPushes(PushQueue(folder.private), self.config.push_attempts)
 
-    def _add_and_push(self, folder: DataFolder) -> tuple[bool, str | None]:
+    def _add_and_push(self, folder: DataFolder) -> tuple[bool, str | None, str | None]:
         """Hash and cache the data folder and push it to DVC's default remote, where there is one and it is wanted.
 
         In one session, because opening DVC once more would be a fifth of the cost of a commit without a change.
 
         Returns:
-            Whether the remote holds the data, and why it does not though it should.
+            Whether the remote holds the data, why it does not though it should, and what edits in place had broken.
         """
-        target = os.fspath(folder.on_disk(folder.data))
+        data = folder.on_disk(folder.data)
+        edited: list[str] = []
 
         def work(repo: Any, complaints: list[str]) -> tuple[bool, str | None]:
             remote = default_remote(repo) if self.config.push_data else None
             _let_git_say_what_is_tracked(repo, folder.git)
-            repo.add(target)
+            edited.extend(drop_edited_objects(repo, data))
+            repo.add(os.fspath(data))
             if remove_broken_listing(repo, read_hash(folder)):
-                repo.add(target)
+                repo.add(os.fspath(data))
             if remote is None:
                 return False, None
             present = (read_hash(folder) or "", os.fspath(folder.on_disk(folder.pointer)))
@@ -206,7 +211,7 @@ class DvcRepository:
                 return False, str(error)
             return True, None
 
-        return with_dvc(folder, work)
+        return *with_dvc(folder, work), "; ".join(edited) or None
 
     def _push_branch(self, folder: DataFolder, commit: BranchCommit, pending: str | None) -> tuple[bool, str | None]:
         """Queue a branch where it has a remote, and push it unless data is pending, which comes first.

@@ -9,6 +9,7 @@ the one in the branch, to a newer one after a lost race, and to the one in the p
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -131,11 +132,17 @@ def _edited_entries(git: Git, base: str | None, edits: Mapping[str, Edit]) -> di
 
 
 def _edited(git: Git, path: str, old: _Entry | None, edit: Edit) -> _Entry | None:
-    content = edit(git.read_blob(old.blob) if old else None)
+    content = edit(_content(git, old.blob) if old else None)
     if content is None:
         return None
     new = _Entry(old.mode if old else _REGULAR_FILE, git.write_blob(content, path))
     return None if new == old else new
+
+
+@lru_cache(maxsize=16)
+def _content(git: Git, blob: str) -> bytes:
+    """A blob's bytes, which its id stands for: the branch and the index mostly have the same ones."""
+    return git.read_blob(blob)
 
 
 def _entry_in_commit(git: Git, commit: str, path: str) -> _Entry | None:
@@ -196,7 +203,7 @@ def _index_entry(git: Git, commit_id: str, path: str, edit: Edit) -> _Entry | No
     lines = [line for line in git.run("ls-files", "--stage", "-z", "--", path).split("\0") if line]
     if not lines:
         committed = _entry_in_commit(git, commit_id, path)
-        is_ours_alone = committed is not None and git.read_blob(committed.blob) == edit(None)
+        is_ours_alone = committed is not None and _content(git, committed.blob) == edit(None)
         # Otherwise the person has staged the deletion of a file that holds lines of theirs.
         return committed if is_ours_alone else None
     mode, blob, stage = lines[0].partition("\t")[0].split()

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from ftzard.resources.branch_push import BRANCHES
-from ftzard.resources.branch_target import DETACHED, is_held, keep_detached
+from ftzard.resources.branch_target import DETACHED, branch_tip, is_held, keep_detached
 from ftzard.resources.commit_journal import CommitJournal, JournalEntry
 from ftzard.resources.data_commit import BranchCommit, refresh_index
 from ftzard.resources.data_folder import DataFolder, commit_changes, ignore_line
@@ -23,20 +23,20 @@ from ftzard.resources.push_queue import PushQueue, QueuedBranch
 _LOGGER = logging.getLogger(__name__)
 
 
-def settle(folder: DataFolder, base: str | None) -> str | None:
+def settle(folder: DataFolder, branch: str | None) -> str | None:
     """Finish or undo what an earlier data commit left; whoever calls it holds the project's lock.
 
     What the person has done since is theirs: a `.dvc` file that is whole and not the killed commit's stays.
 
     Args:
         folder: The data folder.
-        base: The commit that the next data commit is built on.
+        branch: The branch that gets the data commits, as in `branch_tip`.
 
     Returns:
         What was found and what was done, which is logged too; None where nothing was left.
     """
     journal = CommitJournal(folder.private)
-    said = [_settle_entry(folder, journal) if journal.path.exists() else None, mend_pointer(folder, base)]
+    said = [_settle_entry(folder, journal) if journal.path.exists() else None, mend_pointer(folder, branch)]
     text = "; ".join(part for part in said if part) or None
     if text is not None:
         _LOGGER.warning("%s", text)
@@ -72,18 +72,20 @@ def journalled(folder: DataFolder, entry: JournalEntry) -> Iterator[Callable[...
     journal.remove()
 
 
-def mend_pointer(folder: DataFolder, base: str | None) -> str | None:
+def mend_pointer(folder: DataFolder, branch: str | None) -> str | None:
     """Replace a `.dvc` file that a kill has cut short by the one before, as the journal or a commit has it; says so.
 
     Args:
         folder: The data folder.
-        base: The commit that may have it. Where there was none the file is removed, and DVC makes it anew.
+        branch: The branch that may have it. Where there was none the file is removed, and DVC makes it anew.
     """
     content = read_pointer(folder)
     if content is None or is_whole(folder, content):
         return None
     entry = CommitJournal(folder.private).read()
-    whole = committed_pointer(folder.git, base, folder) if entry is None else entry.pointer_before
+    whole = (
+        committed_pointer(folder.git, branch_tip(folder.git, branch), folder) if entry is None else entry.pointer_before
+    )
     if not is_cut_short(folder, content, whole):
         return None
     write_pointer(folder, whole)

@@ -132,7 +132,7 @@ class DvcRepository:
         with disk_failures_explained(), only_process(folder.private):
             require_data(folder)
             require_unambiguous(folder)
-            recovered = settle(folder, branch_tip(folder.git, self.config.branch))
+            recovered = settle(folder, self.config.branch)
             with journalled(folder, JournalEntry.of(folder, message, self.config.git_remote)) as note:
                 commit = self._commit(folder, message, note)
                 found = [text for text in (recovered, commit.recovered) if text is not None]
@@ -175,7 +175,7 @@ class DvcRepository:
         folder = self._find()
         pushes = self._pushes(folder)
         with disk_failures_explained(), only_process(folder.private):
-            recovered = settle(folder, branch_tip(folder.git, self.config.branch))
+            recovered = settle(folder, self.config.branch)
             num_data = 0
             if pushes.queue.data():
                 num_data = with_dvc(folder, lambda repo, complaints: _push_queued(pushes, repo, complaints))
@@ -239,7 +239,7 @@ class DvcRepository:
             return read_hash(folder)
         except DataCommitError:
             with disk_failures_explained(), only_process(folder.private):
-                if said := mend_pointer(folder, branch_tip(folder.git, self.config.branch)):
+                if said := mend_pointer(folder, self.config.branch):
                     _LOGGER.warning("%s", said)
             return read_hash(folder)
 

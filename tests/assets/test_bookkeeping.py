@@ -24,9 +24,13 @@ from tests.project_scenario import (
 )
 
 from ftzard.composition import compose, to_dict
+from ftzard.config import VersioningConfig
 from ftzard.core.versions import content_version
 from ftzard.dagster_instance import project_instance
+from ftzard.definitions import build_definitions
 from ftzard.errors import ModelNotFoundError, StorageError
+from ftzard.resources.data_commit import DataCommit
+from ftzard.resources.versioning import DvcRepository
 
 _STEPS = {
     "raw_data": "DATA_INGESTION",
@@ -288,3 +292,30 @@ def test_data_that_is_not_what_was_committed_is_not_read(
 
 def _size(path: Path) -> int:
     return path.stat().st_size
+
+
+def test_a_commit_that_was_not_recorded_is_named_by_the_next_run(
+    materialized_project: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    project = copy_of(materialized_project, tmp_path)
+    batch = next((project / "data" / "raw").iterdir())
+    batch.write_bytes(batch.read_bytes() + batch.read_bytes().splitlines()[-1] + b"\n")
+
+    def refuse(_: DataCommit) -> None:
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        DvcRepository(project, VersioningConfig()).commit("data: by hand\n\nMLflow-Run: lost\n", refuse)
+    unrecorded = git(project, "rev-parse", "HEAD")
+    job = build_definitions(project_dir=project).resolve_job_def("ftzard_spine")
+    with project_instance(project) as instance:
+        job.execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey("raw_data")],
+            run_config={"resources": {"ftzard_configuration": {"config": {"overrides": list(TINY)}}}},
+        )
+    told = str(materializations(project, ["raw_data"])["raw_data"].metadata["recovered"].value)
+    assert f"{unrecorded} was made, and stands" in told
+    assert "MLflow-Run: lost" in told
+    assert _run(project, "raw_data").data.tags["ftzard.recovered"] == told
+    assert told in caplog.text

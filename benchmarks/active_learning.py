@@ -145,9 +145,8 @@ def _make_task(config: FtzardConfig, num_tweets: int) -> _Task:
         decoder = base.model.base_model
         prompts = encode_prompts(examples["text"].to_list(), template, base.tokenizer)
         hidden = compute_rows(
-            lambda ids, last: last_hidden_states(decoder, ids, last),
+            lambda sequences: last_hidden_states(decoder, sequences),
             int(decoder.config.get_text_config().hidden_size),
-            base.device,
             prompts,
             config.training.max_tokens_per_batch,
         ).astype(np.float64)

@@ -12,7 +12,6 @@ from tests.core.model_scenario import LABELS, TINY_MODEL, save_tiny_model
 
 from ftzard.config import LoraConfig, ModelConfig
 from ftzard.core.base_model import BaseModel, load_base_model
-from ftzard.core.batching import pad_right
 from ftzard.core.classifier import Classifier, lora_classifier
 from ftzard.core.inference import compute_logits
 from ftzard.core.label_head import LabelHead, make_label_head
@@ -31,9 +30,8 @@ def head(base: BaseModel) -> LabelHead:
 
 
 def _logits(classifier: Classifier, rows: list[list[int]]) -> torch.Tensor:
-    batch = pad_right([np.array(row, dtype=np.int32) for row in rows])
     with torch.inference_mode():
-        return classifier.logits(torch.from_numpy(batch.input_ids), torch.from_numpy(batch.last_token))
+        return classifier.logits([np.array(row, dtype=np.int32) for row in rows])
 
 
 def _disturb(classifier: Classifier) -> None:
@@ -181,7 +179,7 @@ def test_a_quantized_base_takes_an_adapter_and_gives_gradients(tmp_path: Path, q
     assert {"nf4": "Linear4bit", "int8": "Linear8bitLt"}[quantization] in quantized
     words_head = make_label_head(base, LABELS, ["bad", "good"], "label_words")
     with lora_classifier(base, words_head, LoraConfig(r=4)) as classifier:
-        classifier.logits(torch.tensor([[5, 6, 7]]), torch.tensor([2])).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves `backward` unannotated
+        classifier.logits([np.array([5, 6, 7], dtype=np.int32)]).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves `backward` unannotated
         assert all(parameter.grad is not None for parameter in classifier.trainable_parameters())
     assert not any("lora" in name for name in base.model.state_dict())
 

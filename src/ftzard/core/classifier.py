@@ -1,17 +1,23 @@
 """A causal language model as a classifier, with a LoRA adapter on it for the length of a step.
 
 The classifier is what transformers calls `AutoModelForSequenceClassification`, so that an adapter loads there with two
-lines of anyone's code. Here its decoder is the base model's own, not a second copy, and its forward pass is ours: right
-padding, no mask, and the hidden state at a position that is known instead of looked for.
+lines of anyone's code. Here its decoder is the base model's own, not a second copy, and how sequences are put to it is
+ours: packed in one row where the architecture allows it, else padded at the right, which needs no mask; and the hidden
+state at a position that is known instead of looked for.
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ftzard.core.batching import pad_right
 from ftzard.core.label_head import LabelHead
+from ftzard.core.lora_linear import fused_lora
+from ftzard.core.packed_attention import AttentionLayout, can_pack, packed_attention
+from ftzard.core.packing import pack
+from ftzard.core.prompts import Tokens
 from ftzard.errors import AdapterMismatchError, ConfigError, NotACausalLanguageModelError
 
 if TYPE_CHECKING:
@@ -44,25 +50,14 @@ class Classifier:
     num_labels: int
     device: str
 
-    def logits(self, input_ids: "torch.Tensor", last_token: "torch.Tensor") -> "torch.Tensor":
-        """Score right-padded sequences.
-
-        In a causal model no token sees a later one, so what pads a row at its right changes nothing at `last_token`
-        or before it, and no mask is needed.
-
-        Args:
-            input_ids: Shape (n, length), int64.
-            last_token: Shape (n,), int64; where each row's last real token is.
-
-        Returns:
-            Shape (n, k), float32.
-        """
-        logits: torch.Tensor = self.score(self.hidden_states(input_ids, last_token))
+    def logits(self, sequences: Sequence[Tokens]) -> "torch.Tensor":
+        """Score n sequences of token ids: shape (n, k), float32."""
+        logits: torch.Tensor = self.score(self.hidden_states(sequences))
         return logits
 
-    def hidden_states(self, input_ids: "torch.Tensor", last_token: "torch.Tensor") -> "torch.Tensor":
-        """What the head sees of each sequence: arguments as for `logits`, shape (n, hidden), float32."""
-        return last_hidden_states(self.decoder, input_ids, last_token)
+    def hidden_states(self, sequences: Sequence[Tokens]) -> "torch.Tensor":
+        """What the head sees of n sequences of token ids: shape (n, hidden), float32."""
+        return last_hidden_states(self.decoder, sequences)
 
     @property
     def hidden_size(self) -> int:
@@ -118,21 +113,49 @@ class Classifier:
         set_peft_model_state_dict(self.peft_model, dict(weights))
 
 
-def last_hidden_states(decoder: Any, input_ids: "torch.Tensor", last_token: "torch.Tensor") -> "torch.Tensor":
-    """The decoder's last hidden state at each row's last token.
+def last_hidden_states(decoder: Any, sequences: Sequence[Tokens]) -> "torch.Tensor":
+    """The decoder's last hidden state at each sequence's last token.
 
     Args:
         decoder: With or without an adapter in it.
-        input_ids: Shape (n, length), int64, padded at the right.
-        last_token: Shape (n,), int64; where each row's last real token is.
+        sequences: The token ids of n sequences.
 
     Returns:
-        Shape (n, hidden), float32.
+        Shape (n, hidden), float32, on the decoder's device.
     """
+    is_packable = can_pack(decoder, max(map(len, sequences)))
+    return _packed_states(decoder, sequences) if is_packable else _padded_states(decoder, sequences)
+
+
+def _packed_states(decoder: Any, sequences: Sequence[Tokens]) -> "torch.Tensor":
     import torch
 
-    hidden = decoder(input_ids=input_ids, use_cache=False).last_hidden_state
-    pooled: torch.Tensor = hidden[torch.arange(len(last_token), device=hidden.device), last_token]
+    packed = pack(sequences)
+    weight = decoder.get_input_embeddings().weight
+    ids, positions, last = (
+        torch.from_numpy(values).to(weight.device)
+        for values in (packed.input_ids, packed.position_ids, packed.last_token)
+    )
+    with packed_attention(decoder) as otherwise:
+        output = decoder(
+            input_ids=ids[None],
+            position_ids=positions[None],
+            use_cache=False,
+            packed_layout=AttentionLayout.of(packed, weight, is_fused=otherwise == "sdpa"),
+        )
+    pooled: torch.Tensor = output.last_hidden_state[0, last]
+    return pooled.float()
+
+
+def _padded_states(decoder: Any, sequences: Sequence[Tokens]) -> "torch.Tensor":
+    """In a causal model no token sees a later one, so what pads a row at its right changes nothing before it."""
+    import torch
+
+    padded = pad_right(sequences)
+    device = decoder.get_input_embeddings().weight.device
+    ids, last = (torch.from_numpy(values).to(device) for values in (padded.input_ids, padded.last_token))
+    hidden = decoder(input_ids=ids, use_cache=False).last_hidden_state
+    pooled: torch.Tensor = hidden[torch.arange(len(last), device=device), last]
     return pooled.float()
 
 
@@ -153,13 +176,14 @@ def lora_classifier(base: "BaseModel", head: LabelHead, lora: "LoraConfig") -> I
     peft_model = get_peft_model(shell, _peft_config(lora), autocast_adapter_dtype=False)
     _match_compute_dtype(base, peft_model)
     try:
-        yield Classifier(
-            peft_model,
-            decoder=getattr(shell, shell.base_model_prefix),
-            score=getattr(shell, _HEAD),
-            num_labels=len(head.weight),
-            device=base.device,
-        )
+        with fused_lora(peft_model):
+            yield Classifier(
+                peft_model,
+                decoder=getattr(shell, shell.base_model_prefix),
+                score=getattr(shell, _HEAD),
+                num_labels=len(head.weight),
+                device=base.device,
+            )
     finally:
         peft_model.base_model.unload()
         base.model.eval().requires_grad_(requires_grad=False)

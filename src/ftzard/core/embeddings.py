@@ -39,7 +39,6 @@ def embed(
         return compute_rows(
             loaded.classifier.hidden_states,
             loaded.classifier.hidden_size,
-            loaded.classifier.device,
             loaded.prompts,
             config.training.max_tokens_per_batch,
             on_progress=on_progress,

@@ -20,13 +20,13 @@ from ftzard.core.adapter import (
 )
 from ftzard.core.base_model import BaseModel, borrowed_base_model
 from ftzard.core.base_source import find_base_model
-from ftzard.core.batching import micro_batches, pad_right
+from ftzard.core.batching import micro_batches
 from ftzard.core.classifier import Classifier, lora_classifier
 from ftzard.core.devices import resolve_device
 from ftzard.core.label_head import LabelHead
 from ftzard.core.predictions import predictions_frame
 from ftzard.core.progress import Progress, ProgressReporter
-from ftzard.core.prompts import EncodedPrompts, PromptTemplate, encode_prompts
+from ftzard.core.prompts import EncodedPrompts, PromptTemplate, Tokens, encode_prompts
 from ftzard.core.seeding import torch_seeded
 from ftzard.errors import AdapterCorruptError
 
@@ -87,15 +87,12 @@ def compute_logits(
         max_tokens: Tokens in one forward pass, padding included.
         on_progress: Called after each batch, in examples.
     """
-    return compute_rows(
-        classifier.logits, classifier.num_labels, classifier.device, prompts, max_tokens, on_progress=on_progress
-    )
+    return compute_rows(classifier.logits, classifier.num_labels, prompts, max_tokens, on_progress=on_progress)
 
 
 def compute_rows(
-    compute: "Callable[[torch.Tensor, torch.Tensor], torch.Tensor]",
+    compute: "Callable[[Sequence[Tokens]], torch.Tensor]",
     width: int,
-    device: str,
     prompts: EncodedPrompts,
     max_tokens: int,
     *,
@@ -103,11 +100,11 @@ def compute_rows(
 ) -> npt.NDArray[np.float32]:
     """What a model says of encoded prompts, in their order; computed longest first, without gradients.
 
+    Prompts that occur several times are computed once.
+
     Args:
-        compute: Maps right-padded token ids of shape (n, length) and the places of the last tokens, shape (n,), to
-            shape (n, m), float32.
+        compute: Maps n sequences of token ids to shape (n, m), float32.
         width: m.
-        device: Where it computes.
         prompts: The n prompts.
         max_tokens: Tokens in one forward pass, padding included.
         on_progress: Called after each batch, in examples.
@@ -117,23 +114,26 @@ def compute_rows(
     """
     import torch
 
-    lengths = prompts.lengths
-    parts: list[npt.NDArray[np.float32]] = []
-    batches = micro_batches(np.arange(len(lengths)), lengths, max_tokens)
+    distinct, place = _distinct(prompts.input_ids)
+    lengths = np.array([len(ids) for ids in distinct], dtype=np.int64)
+    num_prompts = np.bincount(place, minlength=len(distinct))
+    rows = np.empty((len(distinct), width), dtype=np.float32)
     done = num_tokens = 0
-    with ProgressReporter("examples", len(lengths), _logger) as reporter, torch.inference_mode():
-        for batch in batches:
-            padded = pad_right([prompts.input_ids[index] for index in batch])
-            ids, last = (torch.from_numpy(part).to(device) for part in (padded.input_ids, padded.last_token))
-            parts.append(compute(ids, last).cpu().numpy())
-            done, num_tokens = done + len(batch), num_tokens + int(lengths[batch].sum())
+    with ProgressReporter("examples", len(place), _logger) as reporter, torch.inference_mode():
+        for batch in micro_batches(np.arange(len(distinct)), lengths, max_tokens):
+            rows[batch] = compute([distinct[index] for index in batch]).cpu().numpy()
+            done, num_tokens = done + int(num_prompts[batch].sum()), num_tokens + int(lengths[batch].sum())
             progress = reporter.update(done, num_tokens)
             if on_progress is not None:
                 on_progress(progress)
-    rows = np.empty((len(lengths), width), dtype=np.float32)
-    for batch, part in zip(batches, parts, strict=True):
-        rows[batch] = part
-    return rows
+    return rows[place]
+
+
+def _distinct(sequences: Sequence[Tokens]) -> tuple[list[Tokens], npt.NDArray[np.int64]]:
+    """The sequences that differ, in the order of their first occurrence, and where in them each one is."""
+    first: dict[bytes, int] = {}
+    place = np.array([first.setdefault(ids.tobytes(), len(first)) for ids in sequences], dtype=np.int64)
+    return [sequences[index] for index in np.unique(place, return_index=True)[1]], place
 
 
 @dataclass(frozen=True, eq=False)

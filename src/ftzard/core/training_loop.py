@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ftzard.core.batching import Indices, micro_batches, num_optimizer_steps, optimizer_steps, pad_right
+from ftzard.core.batching import Indices, micro_batches, num_optimizer_steps, optimizer_steps
 from ftzard.core.inference import compute_logits
 from ftzard.core.metrics import confusion_matrices, macro_f1
 from ftzard.core.optimization import AdapterOptimizer, balanced_class_weights, learning_rate_factor
@@ -226,12 +226,10 @@ def _accumulate_gradients(
 
     loss = 0.0
     for part in micro_batches(batch, train.prompts.lengths, max_tokens):
-        padded = pad_right([train.prompts.input_ids[index] for index in part])
-        ids, last, targets, weights = (
-            torch.from_numpy(values).to(classifier.device)
-            for values in (padded.input_ids, padded.last_token, train.targets[part], example_weights[part])
+        targets, weights = (
+            torch.from_numpy(values).to(classifier.device) for values in (train.targets[part], example_weights[part])
         )
-        logits = classifier.logits(ids, last)
+        logits = classifier.logits([train.prompts.input_ids[index] for index in part])
         losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
         part_loss = (losses * weights).sum() / len(batch)
         _backward(part_loss)

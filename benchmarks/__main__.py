@@ -13,6 +13,7 @@ from benchmarks import (
     data_commit,
     definitions_import,
     forgetting,
+    inference_throughput,
     orchestration,
     tracking,
     training_throughput,
@@ -27,6 +28,7 @@ BENCHMARKS: Mapping[str, Callable[[], Result]] = {
     "data_commit": data_commit.run,
     "tracking": tracking.run,
     "training_throughput": training_throughput.run,
+    "inference_throughput": inference_throughput.run,
     "active_learning": active_learning.run,
     "forgetting": forgetting.run,
 }

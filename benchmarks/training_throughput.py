@@ -15,66 +15,24 @@ that rate, in the same floating-point type, that a training turns into progress.
 
 import statistics
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import polars as pl
+from typing import Any
 
 from benchmarks.report import Result, at_least
+from benchmarks.tweet_task import GIGA, TweetTask, gemm_gflops, make_task, quiet_transformers, training_flop_per_token
 from ftzard.composition import compose
-from ftzard.config import FtzardConfig
-from ftzard.core.base_model import BaseModel, borrowed_base_model
-from ftzard.core.cleaning import clean, labels_of
-from ftzard.core.prompts import PromptTemplate, encode_prompts, label_words
-from ftzard.core.records import RAW_SCHEMA, Splits
+from ftzard.core.base_model import borrowed_base_model
+from ftzard.core.records import Splits
 from ftzard.core.training import train_adapter
-from ftzard.core.tweets import sample_tweets
-
-if TYPE_CHECKING:
-    import torch
 
 _RECIPE = ("experiment=demo", "training.device=cpu")
 _NUM_ROUNDS = 3
 _NUM_TWEETS = 48
-_SEED = 0
 _DTYPES = ("float32", "bfloat16")
-_FLOP_PER_PARAMETER_AND_TOKEN = 4
-_GIGA = 1e9
 # Far below what an otherwise idle machine shows.
 _MIN_RATIO = 1.5
-
-
-@dataclass(frozen=True, eq=False)
-class _Task:
-    """What is trained on what.
-
-    Attributes:
-        config: Model and training.
-        examples: `EXAMPLE_SCHEMA`.
-        labels: The label set.
-        rows: The same examples as the Trainer takes them: `input_ids` and `labels`.
-        folder: For what is written; `base` in it is the base model as safetensors.
-    """
-
-    config: FtzardConfig
-    examples: pl.DataFrame
-    labels: Sequence[str]
-    rows: list[dict[str, Any]]
-    folder: Path
-
-    @property
-    def num_tokens(self) -> int:
-        """Real tokens of one epoch."""
-        return sum(len(row["input_ids"]) for row in self.rows)
-
-    def warm_up(self) -> "_Task":
-        """The same task with one example of each label: enough for what libraries set up at their first step."""
-        chosen = [self.examples["label"].to_list().index(label) for label in self.labels]
-        return replace(self, examples=self.examples[chosen], rows=[self.rows[index] for index in chosen])
 
 
 @dataclass(frozen=True)
@@ -91,8 +49,8 @@ def run(overrides: Sequence[str] = _RECIPE, num_tweets: int = _NUM_TWEETS, num_r
     Raises:
         MissingPackageError: The model's or the tweets' package is not installed.
     """
-    with _quiet_transformers(), tempfile.TemporaryDirectory() as folder:
-        task = _make_task(compose(overrides), num_tweets, Path(folder))
+    with quiet_transformers(), tempfile.TemporaryDirectory() as folder:
+        task = make_task(compose(overrides), num_tweets, Path(folder))
         _measure_round(task.warm_up())
         rounds = [_measure_round(task) for _ in range(num_rounds)]
     figures = {name: statistics.median(measured[name] for measured in rounds) for name in rounds[0]}
@@ -105,52 +63,32 @@ def run(overrides: Sequence[str] = _RECIPE, num_tweets: int = _NUM_TWEETS, num_r
     return Result(figures | ratios, dict.fromkeys(ratios, at_least(_MIN_RATIO)))
 
 
-def _make_task(config: FtzardConfig, num_tweets: int, folder: Path) -> _Task:
-    raw = sample_tweets(num_tweets, seed=_SEED).with_columns(
-        batch=pl.lit("tweets.csv"), row=pl.int_range(1, pl.len() + 1)
-    )
-    examples = clean(raw.select(list(RAW_SCHEMA)), config.data).examples
-    labels = labels_of(examples, config.data)
-    template = PromptTemplate.from_parts(
-        config.model.prompt_template, label_words(labels, config.model), config.model.max_length
-    )
-    with borrowed_base_model(config.model, "cpu") as base:
-        base.model.save_pretrained(folder / "base")
-        base.tokenizer.save_pretrained(folder / "base")
-        prompts = encode_prompts(examples["text"].to_list(), template, base.tokenizer)
-    rows = [
-        {"input_ids": ids.tolist(), "labels": labels.index(label)}
-        for ids, label in zip(prompts.input_ids, examples["label"], strict=True)
-    ]
-    return _Task(config, examples, labels, rows, folder)
-
-
-def _measure_round(task: _Task) -> dict[str, float]:
+def _measure_round(task: TweetTask) -> dict[str, float]:
     """One training of each kind and the rate of matrix products, by figure."""
     num_tokens = task.config.training.max_tokens_per_batch
     with borrowed_base_model(task.config.model, "cpu") as base:
-        flop_per_token = _flop_per_token(base)
-        gemm_gflops = {dtype: _gemm_gflops(base, dtype, num_tokens) for dtype in _DTYPES}
+        flop_per_token = training_flop_per_token(base)
+        rates = {dtype: gemm_gflops(base, dtype, num_tokens) for dtype in _DTYPES}
     speeds = {"ftzard": _ftzard_speed(task)}
     speeds |= {f"trainer_{dtype}": _trainer_speed(task, dtype) for dtype in _DTYPES}
     return {
-        **{f"gemm_{dtype}_gflops": rate for dtype, rate in gemm_gflops.items()},
+        **{f"gemm_{dtype}_gflops": rate for dtype, rate in rates.items()},
         **{f"{name}_tokens_per_s": speed.tokens_per_s for name, speed in speeds.items()},
         **{
-            f"{name}_of_gemm": speed.tokens_per_s * flop_per_token / _GIGA / gemm_gflops[speed.dtype]
+            f"{name}_of_gemm": speed.tokens_per_s * flop_per_token / GIGA / rates[speed.dtype]
             for name, speed in speeds.items()
         },
     }
 
 
-def _ftzard_speed(task: _Task) -> _Speed:
+def _ftzard_speed(task: TweetTask) -> _Speed:
     nothing = task.examples.clear()
     with tempfile.TemporaryDirectory(dir=task.folder) as folder:
         result = train_adapter(Splits(task.examples, nothing, nothing), task.config, task.labels, Path(folder))
     return _Speed(result.tokens_per_s, result.dtype)
 
 
-def _trainer_speed(task: _Task, dtype: str) -> _Speed:
+def _trainer_speed(task: TweetTask, dtype: str) -> _Speed:
     from transformers import AutoTokenizer, DataCollatorWithPadding, Trainer, TrainingArguments
     from transformers.trainer_callback import PrinterCallback
 
@@ -181,7 +119,7 @@ def _trainer_speed(task: _Task, dtype: str) -> _Speed:
     return _Speed(task.num_tokens * training.num_train_epochs / seconds, dtype)
 
 
-def _peft_classifier(task: _Task, dtype: str, pad_token_id: int) -> Any:
+def _peft_classifier(task: TweetTask, dtype: str, pad_token_id: int) -> Any:
     """The base model with a new head and LoRA, as PEFT's documentation makes it."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForSequenceClassification
@@ -203,53 +141,3 @@ def _peft_classifier(task: _Task, dtype: str, pad_token_id: int) -> Any:
         target_modules="all-linear",
     )
     return get_peft_model(model, peft_config)
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Keep its notes on a new head and its bars from among the figures."""
-    from transformers.utils import logging
-
-    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if has_bars:
-            logging.enable_progress_bar()
-
-
-def _linear_weights(base: BaseModel) -> "list[torch.Tensor]":
-    """The weights of the decoder's linear layers, shape (out, in) each."""
-    import torch
-
-    modules = base.model.base_model.modules()
-    return [module.weight.detach() for module in modules if isinstance(module, torch.nn.Linear)]
-
-
-def _flop_per_token(base: BaseModel) -> int:
-    return _FLOP_PER_PARAMETER_AND_TOKEN * sum(weight.numel() for weight in _linear_weights(base))
-
-
-def _gemm_gflops(base: BaseModel, dtype: str, num_tokens: int) -> float:
-    """Rate of the decoder's matrix products, forward and input gradient, on `num_tokens` tokens at once."""
-    import torch
-
-    weights = [weight.to(getattr(torch, dtype)) for weight in _linear_weights(base)]
-    sizes = {size for weight in weights for size in weight.shape}
-    inputs = {size: torch.randn(num_tokens, size).to(weights[0].dtype) for size in sizes}
-    with torch.inference_mode():
-        _multiply(weights, inputs)
-        started = time.perf_counter()
-        _multiply(weights, inputs)
-        seconds = time.perf_counter() - started
-    return _flop_per_token(base) * num_tokens / seconds / _GIGA
-
-
-def _multiply(weights: "Sequence[torch.Tensor]", inputs: "Mapping[int, torch.Tensor]") -> None:
-    for weight in weights:
-        num_out, num_in = weight.shape
-        inputs[num_in].matmul(weight.T)
-        inputs[num_out].matmul(weight)

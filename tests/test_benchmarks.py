@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from benchmarks import active_learning, definitions_import, forgetting, training_throughput
+from benchmarks import active_learning, definitions_import, forgetting, inference_throughput, training_throughput
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.report import Bar, Result, at_least, at_most, document, lines, machine
 from hypothesis import given
@@ -77,7 +77,12 @@ def test_an_unknown_name_is_answered_with_the_list_and_exit_status_2() -> None:
 
 
 def test_every_benchmark_module_can_be_named_on_the_command_line() -> None:
-    modules = {path.stem for path in (_ROOT / "benchmarks").glob("*.py")} - {"__init__", "__main__", "report"}
+    modules = {path.stem for path in (_ROOT / "benchmarks").glob("*.py")} - {
+        "__init__",
+        "__main__",
+        "report",
+        "tweet_task",
+    }
     assert set(BENCHMARKS) == modules
 
 
@@ -148,6 +153,16 @@ def test_the_training_benchmark_trains_both_ways_on_the_same_tweets() -> None:
     # Both are over the same rate in float32, so their shares are as their speeds.
     assert figures["ftzard_of_gemm"] / figures["trainer_float32_of_gemm"] == pytest.approx(
         figures["ftzard_over_trainer_float32"]
+    )
+
+
+@pytest.mark.slow
+def test_the_inference_benchmark_predicts_both_ways_and_repeated_rows_too() -> None:
+    tiny = ("experiment=tiny", "data=tweets", "training.device=cpu", "model.dtype=float32", "model.max_length=300")
+    figures = inference_throughput.run(tiny, num_tweets=20, num_rounds=1).figures
+    assert all(value > 0 for value in figures.values())
+    assert figures["ftzard_over_pipeline_float32"] == pytest.approx(
+        figures["ftzard_texts_per_s"] / figures["pipeline_float32_texts_per_s"]
     )
 
 

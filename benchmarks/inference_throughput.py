@@ -3,9 +3,9 @@
 Both predict the same tweets with the same adapter on SmolLM2-135M. The pipeline is used as its documentation shows it,
 `batch_size=16`, over the model with the adapter merged into it, which is faster than with the adapter beside; once in
 float32 and once in bfloat16. FTzard computes as after a training, the adapter beside the base, in bfloat16. Loading is
-in neither; tokenising is in both. The three take turns, and the figures are medians. `ftzard_of_gemm` is the share of the
-rate of matrix products (2 N operations a token, see `benchmarks.tweet_task`) that becomes progress; prompts share their
-beginning, which counts as if each had computed it.
+in neither; tokenising is in both. The three take turns, and the figures are medians. `ftzard_of_gemm` is the share of
+the rate of matrix products (2 N operations a token, see `benchmarks.tweet_task`) that becomes progress; prompts share
+their beginning, which counts as if each had computed it.
 
 A file of which nine rows in ten repeat others is predicted by both as well.
 """

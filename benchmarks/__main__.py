@@ -15,6 +15,7 @@ from benchmarks import (
     forgetting,
     inference_throughput,
     orchestration,
+    quality,
     tracking,
     training_throughput,
 )
@@ -31,6 +32,7 @@ BENCHMARKS: Mapping[str, Callable[[], Result]] = {
     "inference_throughput": inference_throughput.run,
     "active_learning": active_learning.run,
     "forgetting": forgetting.run,
+    "quality": quality.run,
 }
 RESULTS_DIR = Path(__file__).parent / "results"
 

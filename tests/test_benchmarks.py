@@ -9,7 +9,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from benchmarks import active_learning, definitions_import, forgetting, inference_throughput, training_throughput
+from benchmarks import (
+    active_learning,
+    definitions_import,
+    forgetting,
+    inference_throughput,
+    quality,
+    training_throughput,
+)
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.report import Bar, Result, at_least, at_most, document, lines, machine
 from hypothesis import given
@@ -164,6 +171,21 @@ def test_the_inference_benchmark_predicts_both_ways_and_repeated_rows_too() -> N
     assert figures["ftzard_over_pipeline_float32"] == pytest.approx(
         figures["ftzard_texts_per_s"] / figures["pipeline_float32_texts_per_s"]
     )
+
+
+@pytest.mark.slow
+def test_the_quality_benchmark_scores_each_way_at_each_size_on_the_same_tweets() -> None:
+    tiny = ("experiment=tiny", "data=tweets", "training.device=cpu", "model.dtype=float32", "model.max_length=300")
+    result = quality.run(tiny, sizes=(12, 24), num_test=30)
+    assert result.table is not None
+    assert result.table.shape == (2, 4)
+    for way in ("tfidf", "random", "label_words"):
+        for size in (12, 24):
+            low, value, high = (result.figures[f"{way}_macro_f1_at_{size}{part}"] for part in ("_low", "", "_high"))
+            assert 0 <= low <= value <= high <= 1
+    gain = result.figures["label_words_over_tfidf_at_24"]
+    scores = (result.figures[f"{way}_macro_f1_at_24"] for way in ("label_words", "tfidf"))
+    assert gain == pytest.approx(next(scores) - next(scores))
 
 
 @pytest.mark.slow

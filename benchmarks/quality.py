@@ -1,9 +1,10 @@
 """What labels buy: macro-F1 against the number of labelled tweets, for TF-IDF and for adapters with two heads.
 
 Nested draws of tweets are trained on, and all are scored on the same 1,000 other tweets: TF-IDF with logistic
-regression as the project's baseline has it (C chosen by cross-validation), an adapter whose head starts from random weights, and
-one whose head starts from the label words; the recipe is the demo's. Intervals are from resampling the test tweets,
-95 %, and differences are paired, tweet by tweet. One seed: they do not say how much another draw of labels would differ.
+regression as the project's baseline has it (C chosen by cross-validation), an adapter whose head starts from random
+weights, and one whose head starts from the label words; the recipe is the demo's. Intervals are from resampling the
+test tweets, 95 %, and differences are paired, tweet by tweet. One seed: they do not say how much another draw of
+labels would differ.
 """
 
 import tempfile

@@ -200,6 +200,8 @@ class TrainingConfig:
     train_batch_size: PositiveInt = 16
     class_weights: Literal["balanced", "none"] = "balanced"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    # Seconds between two checkpoints, from which a killed training goes on; None makes none.
+    checkpoint_interval_s: NonNegativeFloat | None = 60.0
     retraining: RetrainingConfig = field(default_factory=RetrainingConfig)
     seed: NonNegativeInt = 0
 

@@ -3,15 +3,19 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from ftzard.assets.gpu import GPU_POOL, GPU_TAGS
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
+from ftzard.core.checkpoints import checkpoints_dir
 from ftzard.core.cleaning import labels_of
 from ftzard.core.hyperparameters import TunedHyperparameters, with_values
 from ftzard.core.records import AdapterDirectory, Splits
 
 if TYPE_CHECKING:
     from ftzard.core.progress import Progress
+    from ftzard.core.training import TrainingResult
 
 
 def _num_new_labels(splits: Splits, step: Step) -> int:
@@ -27,6 +31,12 @@ def _num_new_labels(splits: Splits, step: Step) -> int:
 def _training_or_retraining(inputs: Mapping[str, Any], step: Step) -> str:
     """A training after labels were added to those of the champion is a RETRAINING."""
     return "RETRAINING" if _num_new_labels(inputs["splits"], step) else "TRAINING"
+
+
+def _report_what_was_before(result: "TrainingResult", step: Step) -> None:
+    """The part of the learning curve that a killed run had reported to an MLflow run of its own."""
+    for row in result.curve.filter(pl.col("step") <= result.resumed_from).iter_rows(named=True):
+        step.report({"loss": row["loss"]}, row["step"])
 
 
 def followed_champion(step: Step) -> str:
@@ -78,13 +88,16 @@ def lora_adapter(
         on_progress=report,
         provenance={**step.provenance, **followed},
         initial=start.initial,
+        checkpoint_dir=checkpoints_dir(step.project_dir),
     )
+    _report_what_was_before(result, step)
     return StepResult(
         value=result.adapter,
         metadata={
             "trained": start.plan.sentence,
             "validation": result.validation,
             "head_reason": result.head_reason or "as configured",
+            **({"resumed_from_step": result.resumed_from} if result.resumed_from else {}),
         },
         metrics={
             "seconds": result.seconds,

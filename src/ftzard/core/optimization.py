@@ -7,11 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import torch
 
     from ftzard.config import TrainingConfig
+
+# AdamW's names for the running means of a gradient and of its square.
+_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def learning_rate_factor(step: int, num_steps: int, warmup_fraction: float) -> float:
@@ -59,6 +62,10 @@ class AdapterOptimizer:
     Args:
         parameters: What is trained; gradients are read from them.
         config: Peak learning rate, weight decay and the norm that gradients are clipped to.
+
+    Attributes:
+        num_steps: Updates that were applied.
+        is_whole: Whether none is being applied.
     """
 
     def __init__(self, parameters: "Sequence[torch.nn.Parameter]", config: "TrainingConfig") -> None:
@@ -71,6 +78,9 @@ class AdapterOptimizer:
         self._peak = config.learning_rate
         self._max_grad_norm = config.max_grad_norm
         self._adamw = torch.optim.AdamW(self._masters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.num_steps = 0
+        # Not while an update is being applied, which an interruption may cut in two.
+        self.is_whole = True
 
     def step(self, factor: float) -> tuple[float, float]:
         """Apply the accumulated gradients and clear them.
@@ -90,10 +100,40 @@ class AdapterOptimizer:
         norm = float(torch.nn.utils.clip_grad_norm_(self._masters, self._max_grad_norm))
         learning_rate = self._peak * factor
         if math.isfinite(norm):
+            self.is_whole = False
             for group in self._adamw.param_groups:
                 group["lr"] = learning_rate
             self._adamw.step()
-            with torch.no_grad():
-                for master, parameter in zip(self._masters, self._parameters, strict=True):
-                    parameter.copy_(master)
+            self._hand_over()
+            self.num_steps += 1
+            self.is_whole = True
         return learning_rate, norm
+
+    def state(self) -> "dict[str, torch.Tensor]":
+        """All that the next step depends on, besides the gradients: float32 weights and the moments of each."""
+        kinds = {"weight": self._masters} | {
+            kind: [self._adamw.state[master][kind] for master in self._masters if master in self._adamw.state]
+            for kind in _MOMENTS
+        }
+        return {
+            f"{kind}.{number:04d}": tensor for kind, all_of in kinds.items() for number, tensor in enumerate(all_of)
+        }
+
+    def restore(self, state: "Mapping[str, torch.Tensor]", num_steps: int) -> None:
+        """Become what `state` was taken of, after so many steps, and hand the weights to the model."""
+        import torch
+
+        for number, master in enumerate(self._masters):
+            master.detach().copy_(state[f"weight.{number:04d}"])
+            if num_steps:
+                moments = {kind: state[f"{kind}.{number:04d}"].to(master.device, copy=True) for kind in _MOMENTS}
+                self._adamw.state[master] = {"step": torch.tensor(float(num_steps)), **moments}
+        self._hand_over()
+        self.num_steps = num_steps
+
+    def _hand_over(self) -> None:
+        import torch
+
+        with torch.no_grad():
+            for master, parameter in zip(self._masters, self._parameters, strict=True):
+                parameter.copy_(master)

@@ -4,20 +4,22 @@ One loop of our own instead of a general trainer: batches by length under a toke
 that is more than it has to be, eager attention. `benchmarks/training_throughput.py` measures it beside the general one.
 """
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from ftzard.core.adapter import AdapterLabels, manifest_fields, write_adapter
+from ftzard.core.adapter import AdapterLabels, current_versions, manifest_fields, write_adapter
 from ftzard.core.base_model import BaseModel, borrowed_base_model
+from ftzard.core.checkpoints import kept_checkpoints
 from ftzard.core.classifier import Classifier, lora_classifier
 from ftzard.core.devices import resolve_device
 from ftzard.core.label_head import LabelHead, make_label_head
 from ftzard.core.prompts import PromptTemplate, label_words
 from ftzard.core.seeding import torch_seeded
-from ftzard.core.training_loop import TrainingRecord, ValidationWatch, encode_examples, run_training
+from ftzard.core.training_loop import EncodedExamples, TrainingRecord, ValidationWatch, encode_examples, run_training
 from ftzard.core.warm_start import read_warm_start
 from ftzard.errors import SingleClassError, TooFewExamplesError
 
@@ -54,6 +56,8 @@ class TrainingResult:
         dtype: In which floating-point type.
         seconds: Wall-clock time of the loop, validation included.
         tokens_per_s: Real training tokens over the time of the loop without validation.
+        resumed_from: The optimizer step of the checkpoint that it went on from; 0 where it began anew. What is told of
+            times and tokens covers the whole training either way.
     """
 
     adapter: "AdapterDirectory"
@@ -68,9 +72,10 @@ class TrainingResult:
     dtype: str
     seconds: float
     tokens_per_s: float
+    resumed_from: int
 
 
-def train_adapter(
+def train_adapter(  # noqa: PLR0913 - what is trained on what, from where, and who is told
     splits: "Splits",
     config: "FtzardConfig",
     labels: Sequence[str],
@@ -79,10 +84,12 @@ def train_adapter(
     on_progress: "Callable[[Progress], None] | None" = None,
     provenance: Mapping[str, str] | None = None,
     initial: "AdapterDirectory | None" = None,
+    checkpoint_dir: "Path | None" = None,
 ) -> TrainingResult:
     """Train an adapter on `splits.train` and write its directory.
 
-    On one CPU, the same examples, configuration, versions and number of threads make the same bytes.
+    On one CPU, the same examples, configuration, versions and number of threads make the same bytes, however often the
+    training was interrupted and gone on with.
 
     Args:
         splits: Each `EXAMPLE_SCHEMA`. `validation` may be empty; `test` is not looked at.
@@ -92,6 +99,8 @@ def train_adapter(
         on_progress: Called after each optimizer step.
         provenance: What is to stand in the manifest about the data, such as its commit.
         initial: The adapter whose weights to go on from; None: a fresh one.
+        checkpoint_dir: Where trainings keep their checkpoints, each in a folder of its own; None keeps none. What is
+            left there at the end is for `ftzard.core.checkpoints.remove_finished`.
 
     Raises:
         SingleClassError: There is only one label to tell apart, or only one occurs in `train`.
@@ -106,7 +115,9 @@ def train_adapter(
     device = resolve_device(config.training.device)
     with (
         borrowed_base_model(config.model, device) as base,
-        fitted_classifier(base, splits, config, labels, on_progress=on_progress, initial=initial) as fit,
+        fitted_classifier(
+            base, splits, config, labels, on_progress=on_progress, initial=initial, checkpoint_dir=checkpoint_dir
+        ) as fit,
     ):
         compute = {"device": device, "dtype": fit.classifier.compute_dtype}
         adapter = write_adapter(
@@ -132,6 +143,7 @@ def train_adapter(
             num_truncated=fit.num_truncated,
             seconds=fit.record.seconds,
             tokens_per_s=fit.record.tokens_per_s,
+            resumed_from=fit.resumed_from,
             **compute,
         )
 
@@ -146,6 +158,7 @@ class FittedClassifier:
         head: What the head started from.
         words: The labels' words, in their order.
         num_truncated: Training texts that lost their end.
+        resumed_from: As in `TrainingResult`.
     """
 
     classifier: Classifier
@@ -153,10 +166,11 @@ class FittedClassifier:
     head: LabelHead
     words: tuple[str, ...]
     num_truncated: int
+    resumed_from: int
 
 
 @contextmanager
-def fitted_classifier(
+def fitted_classifier(  # noqa: PLR0913 - as `train_adapter`
     base: BaseModel,
     splits: "Splits",
     config: "FtzardConfig",
@@ -165,6 +179,7 @@ def fitted_classifier(
     on_progress: "Callable[[Progress], None] | None" = None,
     watch: ValidationWatch | None = None,
     initial: "AdapterDirectory | None" = None,
+    checkpoint_dir: "Path | None" = None,
 ) -> Iterator[FittedClassifier]:
     """Train an adapter on `splits.train`, from a fresh one or on from `initial`.
 
@@ -187,8 +202,36 @@ def fitted_classifier(
             if start is not None:
                 start.put_into(classifier)
                 head = replace(head, kind=start.head, reason=None)
-            record = run_training(classifier, train, validation, config.training, on_progress, watch)
-            yield FittedClassifier(classifier, record, head, words, train.prompts.num_truncated)
+            identity = _identity(base, classifier, config, labels, train, validation, initial)
+            interval_s = config.training.checkpoint_interval_s
+            with kept_checkpoints(checkpoint_dir, identity, interval_s) as checkpoints:
+                record = run_training(classifier, train, validation, config.training, on_progress, watch, checkpoints)
+            yield FittedClassifier(
+                classifier, record, head, words, train.prompts.num_truncated, checkpoints.resumed_from
+            )
+
+
+def _identity(
+    base: BaseModel,
+    classifier: Classifier,
+    config: "FtzardConfig",
+    labels: Sequence[str],
+    train: EncodedExamples,
+    validation: EncodedExamples,
+    initial: "AdapterDirectory | None",
+) -> dict[str, str]:
+    """All that decides what a training comes to, by name."""
+    import torch
+
+    values = {"model": asdict(config.model), "training": asdict(config.training)}
+    # When a checkpoint is made decides nothing.
+    del values["training"]["checkpoint_interval_s"]
+    settings = {f"{section}.{key}": value for section, keys in values.items() for key, value in keys.items()}
+    compute = {"device": base.device, "dtype": classifier.compute_dtype, "num_threads": torch.get_num_threads()}
+    data = {"labels": labels, "training examples": train.checksum, "validation examples": validation.checksum}
+    start = {"base model": asdict(base.identity), "initial adapter": initial.checksum if initial else None}
+    known = settings | compute | data | start | {f"{name} version": text for name, text in current_versions().items()}
+    return {name: json.dumps(value, sort_keys=True) for name, value in known.items()}
 
 
 def check_training_labels(train: "pl.DataFrame", labels: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """The loop of a training: epochs, optimizer steps, micro-batches, and what is written down of them."""
 
+import hashlib
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from ftzard.core.batching import Indices, micro_batches, num_optimizer_steps, optimizer_steps
+from ftzard.core.checkpoints import Checkpoints
 from ftzard.core.inference import compute_logits
 from ftzard.core.metrics import confusion_matrices, macro_f1
 from ftzard.core.optimization import AdapterOptimizer, balanced_class_weights, learning_rate_factor
@@ -62,6 +64,14 @@ class EncodedExamples:
         """Number of examples."""
         return len(self.targets)
 
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the token ids and the targets, in their order."""
+        digest = hashlib.sha256(self.targets.tobytes())
+        for ids in self.prompts.input_ids:
+            digest.update(len(ids).to_bytes(8, "little") + ids.tobytes())
+        return digest.hexdigest()
+
 
 @dataclass
 class TrainingRecord:
@@ -87,6 +97,31 @@ class TrainingRecord:
     def add_validation(self, **row: float) -> None:
         """Add a row of `VALIDATION_SCHEMA`."""
         self._validation.append(row)
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps so far."""
+        return len(self._curve)
+
+    def is_validated(self, step: int) -> bool:
+        """Whether there was a validation after an optimizer step."""
+        return any(row["step"] == step for row in self._validation)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as JSON types."""
+        return {
+            "seconds": self.seconds,
+            "validation_seconds": self.validation_seconds,
+            "num_tokens": self.num_tokens,
+            "curve": self._curve,
+            "validation": self._validation,
+        }
+
+    def restore(self, values: Mapping[str, Any]) -> None:
+        """Become what `to_dict` gave."""
+        self.seconds, self.validation_seconds = float(values["seconds"]), float(values["validation_seconds"])
+        self.num_tokens = int(values["num_tokens"])
+        self._curve, self._validation = list(values["curve"]), list(values["validation"])
 
     def curve(self) -> pl.DataFrame:
         """A row for each optimizer step."""
@@ -151,10 +186,12 @@ def run_training(
     config: "TrainingConfig",
     on_progress: Callable[[Progress], None] | None,
     watch: ValidationWatch | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainingRecord:
     """Train a classifier in place; its dropout draws from torch's global generator, which the caller has seeded.
 
     Validation happens after each epoch, and where somebody watches also in between; it changes nothing in the training.
+    Where there is a checkpoint of this very training it goes on from there, and ends as if it had not been stopped.
 
     Raises:
         TrainingDivergedError: The loss or a gradient is not finite.
@@ -165,34 +202,44 @@ def run_training(
     steps_per_epoch = num_optimizer_steps(len(train), config.train_batch_size)
     num_steps = steps_per_epoch * config.num_train_epochs
     points = watch.points(num_steps) if watch else {}
+    checkpoints = checkpoints or Checkpoints(None, {}, 0.0)
+    num_done = checkpoints.restore(optimizer, record)
+    seconds_before = record.seconds
     with ProgressReporter("step", num_steps, _logger) as reporter:
-        for step, (epoch, batch) in enumerate(_all_steps(train, config)):
-            classifier.peft_model.train()
-            loss = _accumulate_gradients(classifier, train, batch, example_weights, config.max_tokens_per_batch)
-            factor = learning_rate_factor(step, num_steps, config.warmup_fraction)
-            learning_rate, norm = optimizer.step(factor)
-            if not math.isfinite(loss) or not math.isfinite(norm):
-                raise _diverged(step + 1, loss, norm, train, batch)
-            record.add_step(
-                step=step + 1,
-                epoch=epoch,
-                loss=loss,
-                learning_rate=learning_rate,
-                num_tokens=int(train.prompts.lengths[batch].sum()),
-                seconds=reporter.seconds,
-            )
-            progress = reporter.update(step + 1, record.num_tokens, loss)
-            if on_progress is not None:
-                on_progress(progress)
-            if len(validation) and ((step + 1) % steps_per_epoch == 0 or step + 1 in points):
-                started = reporter.seconds
-                scores = _validate(classifier, validation, config, epoch)
-                record.add_validation(epoch=epoch, step=step + 1, **scores)
-                record.validation_seconds += reporter.seconds - started
-                if watch and step + 1 in points:
-                    watch.on_point(points[step + 1], step + 1, scores)
-        record.seconds = reporter.seconds
+        for step, (epoch, batch) in enumerate(_all_steps(train, config), start=1):
+            if step < num_done:
+                continue
+            with checkpoints.step(optimizer, record):
+                # The step of the checkpoint itself may lack its validation.
+                if step > num_done:
+                    factor = learning_rate_factor(step - 1, num_steps, config.warmup_fraction)
+                    classifier.peft_model.train()
+                    loss = _accumulate_gradients(classifier, train, batch, example_weights, config.max_tokens_per_batch)
+                    learning_rate, norm = optimizer.step(factor)
+                    if not math.isfinite(loss) or not math.isfinite(norm):
+                        raise _diverged(step, loss, norm, train, batch)
+                    record.add_step(
+                        step=step,
+                        epoch=epoch,
+                        loss=loss,
+                        learning_rate=learning_rate,
+                        num_tokens=int(train.prompts.lengths[batch].sum()),
+                        seconds=seconds_before + reporter.seconds,
+                    )
+                    progress = reporter.update(step, record.num_tokens, loss)
+                    if on_progress is not None:
+                        on_progress(progress)
+                is_due = step % steps_per_epoch == 0 or step in points
+                if len(validation) and is_due and not record.is_validated(step):
+                    started = reporter.seconds
+                    scores = _validate(classifier, validation, config, epoch)
+                    record.add_validation(epoch=epoch, step=step, **scores)
+                    record.validation_seconds += reporter.seconds - started
+                    if watch and step in points:
+                        watch.on_point(points[step], step, scores)
+                record.seconds = seconds_before + reporter.seconds
     _check_weights(classifier, num_steps)
+    checkpoints.finish(optimizer, record)
     classifier.peft_model.eval()
     return record
 

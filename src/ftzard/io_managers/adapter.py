@@ -4,7 +4,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import dagster as dg
+
 from ftzard.core.adapter import read_manifest, verify_adapter
+from ftzard.core.checkpoints import checkpoints_dir, remove_finished
 from ftzard.core.records import AdapterDirectory
 from ftzard.errors import AdapterCorruptError
 from ftzard.io_managers.committing import CommittingIOManager
@@ -20,6 +23,11 @@ class AdapterIOManager(CommittingIOManager):
         """Move the verified directory."""
         verify_adapter(value.path)
         value.path.rename(path)
+
+    def handle_output(self, context: dg.OutputContext, obj: AdapterDirectory) -> None:
+        """As for every value; the training's checkpoints have served their purpose once the adapter is committed."""
+        super().handle_output(context, obj)
+        remove_finished(checkpoints_dir(self._dvc.repository.project_dir))
 
     def keep_stored(self, value: AdapterDirectory, path: Path) -> bool:
         """Keep the stored adapter where the new one differs in its provenance at most.

@@ -1,0 +1,269 @@
+"""Where a training was, so that a killed one goes on and ends with the same bytes as one that was not.
+
+    checkpoint.json             position, learning curve, the other file's SHA-256, and what is trained on what
+    step-000123.safetensors     float32 weights, AdamW's moments, states of the random generators
+
+The JSON file is written last, beside its place, and moved there: whenever a process dies, it names a whole file or is
+not there. A checkpoint of another training, or a damaged one, is told and not used.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import filelock
+
+if TYPE_CHECKING:
+    import torch
+
+    from ftzard.core.optimization import AdapterOptimizer
+
+_logger = logging.getLogger(__name__)
+
+_FORMAT_VERSION = 1
+_NAME = "checkpoint.json"
+_STATE_PATTERN = "step-*.safetensors"
+_LOCK = "lock"
+_RANDOM = "random"
+_OPTIMIZER = "optimizer"
+# A training that nobody has taken up again for so long is not taken up any more.
+_KEPT_S = 14 * 86_400.0
+
+
+def checkpoints_dir(project_dir: Path) -> Path:
+    """Where the trainings of a project keep their checkpoints."""
+    return project_dir / ".ftzard" / "checkpoints"
+
+
+class Record(Protocol):
+    """What is written down during a training; see `ftzard.core.training_loop.TrainingRecord`."""
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps that are in it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as JSON types."""
+
+    def restore(self, values: Mapping[str, Any]) -> None:
+        """Become what `to_dict` gave."""
+
+
+@dataclass
+class Checkpoints:
+    """The checkpoints of one training, the newest of which is kept.
+
+    Attributes:
+        folder: Of this training alone; None keeps none.
+        identity: All that decides the weights, by name: a checkpoint is taken up only where all of it is the same.
+        interval_s: Seconds between two of them, at least.
+        resumed_from: The optimizer step that was gone on from; 0 where it began anew.
+    """
+
+    folder: Path | None
+    identity: Mapping[str, str]
+    interval_s: float
+    resumed_from: int = 0
+    _saved_s: float = field(default_factory=time.monotonic)
+
+    def restore(self, optimizer: "AdapterOptimizer", record: Record) -> int:
+        """Put the newest checkpoint into an optimizer, a record and the random generators.
+
+        Returns:
+            Optimizer steps that are done; 0 where there is no checkpoint that fits.
+        """
+        found = self._read()
+        if found is None:
+            return 0
+        step, tensors, values = found
+        optimizer.restore(_part(tensors, _OPTIMIZER), step)
+        record.restore(values)
+        _set_random_states(_part(tensors, _RANDOM))
+        self.resumed_from = step
+        _logger.info("going on after optimizer step %d, from the checkpoint in %s", step, self.folder)
+        return step
+
+    @contextmanager
+    def step(self, optimizer: "AdapterOptimizer", record: Record) -> Iterator[None]:
+        """One optimizer step and what belongs to it; afterwards a checkpoint is made if it is time.
+
+        Interrupted (by Ctrl-C, SIGTERM or a cancelled run) it saves where it was and is interrupted on. An error is no
+        interruption: what led to it is not kept.
+        """
+        if self.folder is None:
+            yield
+            return
+        before, random = optimizer.num_steps, _random_states()
+        try:
+            yield
+        except Exception:
+            raise
+        except BaseException:
+            if optimizer.is_whole and record.num_steps == optimizer.num_steps:
+                is_new = optimizer.num_steps > before
+                self._save(optimizer, record, _random_states() if is_new else random)
+            raise
+        if time.monotonic() - self._saved_s >= self.interval_s:
+            self._save(optimizer, record, _random_states())
+
+    def finish(self, optimizer: "AdapterOptimizer", record: Record) -> None:
+        """Keep the end of the training until `remove_finished`, once its adapter is stored."""
+        if self.folder is not None:
+            self._save(optimizer, record, _random_states(), is_finished=True)
+
+    def _save(
+        self,
+        optimizer: "AdapterOptimizer",
+        record: Record,
+        random: "Mapping[str, torch.Tensor]",
+        *,
+        is_finished: bool = False,
+    ) -> None:
+        """A checkpoint that cannot be written is told, and costs the training nothing but the checkpoint."""
+        from safetensors.torch import save_file
+
+        if self.folder is None:
+            return
+        step = optimizer.num_steps
+        path = self.folder / f"step-{step:06d}.safetensors"
+        tensors = {f"{_OPTIMIZER}.{name}": tensor.cpu().contiguous() for name, tensor in optimizer.state().items()}
+        tensors |= {f"{_RANDOM}.{name}": tensor for name, tensor in random.items()}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(".tmp")
+            save_file(tensors, temporary)
+            _move(temporary, path)
+            document = {
+                "format_version": _FORMAT_VERSION,
+                "step": step,
+                "is_finished": is_finished,
+                "state": {"file": path.name, "sha256": _sha256(path)},
+                "record": record.to_dict(),
+                "identity": dict(self.identity),
+            }
+            temporary = self.folder / f"{_NAME}.tmp"
+            temporary.write_text(json.dumps(document, indent=2), encoding="utf-8")
+            _move(temporary, self.folder / _NAME)
+            for old in self.folder.glob(_STATE_PATTERN):
+                if old != path:
+                    old.unlink()
+        except OSError as error:
+            _logger.warning("no checkpoint after step %d: %s cannot be written: %s", step, self.folder, error)
+        self._saved_s = time.monotonic()
+
+    def _read(self) -> "tuple[int, dict[str, torch.Tensor], dict[str, Any]] | None":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        if self.folder is None or not (self.folder / _NAME).is_file():
+            return None
+        try:
+            document = json.loads((self.folder / _NAME).read_text(encoding="utf-8"))
+            others = [
+                name
+                for name in sorted({*document["identity"], *self.identity})
+                if document["identity"].get(name) != self.identity.get(name)
+            ]
+            path = self.folder / Path(document["state"]["file"]).name
+            if others or document["format_version"] != _FORMAT_VERSION:
+                _logger.warning("training begins anew: the checkpoint in %s has another %s", self.folder, others)
+                return None
+            if _sha256(path) != document["state"]["sha256"]:
+                _logger.warning("training begins anew: the checkpoint %s is damaged", path)
+                return None
+            return int(document["step"]), load_file(path), document["record"]
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
+            _logger.warning("training begins anew: the checkpoint in %s cannot be read: %s", self.folder, error)
+            return None
+
+
+@contextmanager
+def kept_checkpoints(root: Path | None, identity: Mapping[str, str], interval_s: float | None) -> Iterator[Checkpoints]:
+    """The checkpoints of a training; no other process has them meanwhile.
+
+    Args:
+        root: Where the folders of all trainings are; None keeps no checkpoints.
+        identity: As in `Checkpoints`; it names the folder.
+        interval_s: As there; None keeps none.
+
+    Yields:
+        Checkpoints that keep nothing where another process is at this very training.
+    """
+    if root is None or interval_s is None:
+        yield Checkpoints(None, identity, 0.0)
+        return
+    _remove_old(root)
+    name = hashlib.sha256(json.dumps(dict(identity), sort_keys=True).encode()).hexdigest()[:16]
+    lock = filelock.FileLock(root / f"{name}.{_LOCK}")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        _logger.warning("another process is at this very training: this one keeps no checkpoints")
+    except OSError as error:
+        _logger.warning("no checkpoints: %s cannot be written: %s", root, error)
+    try:
+        yield Checkpoints(root / name if lock.is_locked else None, identity, interval_s)
+    finally:
+        lock.release()
+
+
+def remove_finished(root: Path) -> None:
+    """Remove what is left of trainings that came to their end."""
+    for document in root.glob(f"*/{_NAME}"):
+        try:
+            is_finished = json.loads(document.read_text(encoding="utf-8")).get("is_finished", False)
+        except (OSError, ValueError, AttributeError):
+            # A training of that name will tell.
+            is_finished = False
+        if is_finished:
+            shutil.rmtree(document.parent, ignore_errors=True)
+
+
+def _remove_old(root: Path) -> None:
+    for document in root.glob(f"*/{_NAME}"):
+        if time.time() - document.stat().st_mtime > _KEPT_S:
+            shutil.rmtree(document.parent, ignore_errors=True)
+
+
+def _part(tensors: "Mapping[str, torch.Tensor]", name: str) -> "dict[str, torch.Tensor]":
+    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+
+
+def _random_states() -> "dict[str, torch.Tensor]":
+    """What dropout draws from."""
+    import torch
+
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states |= {f"cuda.{number}": state for number, state in enumerate(torch.cuda.get_rng_state_all())}
+    return states
+
+
+def _set_random_states(states: "Mapping[str, torch.Tensor]") -> None:
+    import torch
+
+    torch.set_rng_state(states["cpu"])
+    for name, state in states.items():
+        if name != "cpu":
+            torch.cuda.set_rng_state(state, int(name.partition(".")[2]))
+
+
+def _move(temporary: Path, path: Path) -> None:
+    """Put a file in its place, once its content is on the disk."""
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

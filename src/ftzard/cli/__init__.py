@@ -19,6 +19,9 @@ from ftzard.cli.push import push
 from ftzard.cli.reproduce import reproduce
 from ftzard.errors import FtzardError
 
+# As a shell tells of a program that Ctrl-C ended.
+_INTERRUPTED = 130
+
 
 class _Group(click.Group):
     """Prints FTzard's own errors without a traceback: they say what is wrong and what to do about it."""
@@ -29,6 +32,12 @@ class _Group(click.Group):
         except FtzardError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(1)
+        except BaseException as error:
+            # Dagster's own name for Ctrl-C and SIGTERM in a step; importing Dagster for it would take seconds.
+            if type(error).__name__ != "DagsterExecutionInterruptedError":
+                raise
+            click.echo("Interrupted. What was finished is stored, and a training goes on where it was.", err=True)
+            ctx.exit(_INTERRUPTED)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -210,10 +210,13 @@ def kept_checkpoints(root: Path | None, identity: Mapping[str, str], interval_s:
         _logger.warning("another process is at this very training: this one keeps no checkpoints")
     except OSError as error:
         _logger.warning("no checkpoints: %s cannot be written: %s", root, error)
+    is_ours = lock.is_locked
     try:
-        yield Checkpoints(root / name if lock.is_locked else None, identity, interval_s)
+        yield Checkpoints(root / name if is_ours else None, identity, interval_s)
     finally:
         lock.release()
+        if is_ours:
+            Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def remove_finished(root: Path) -> None:

@@ -331,6 +331,8 @@ class AutomationConfig:
     min_live_accuracy: Fraction | None = None
     # New labels without which no other reason counts.
     min_labels_for_any_reason: PositiveInt = 10
+    # Labels that the champion was trained on and that were taken out since, as reason enough of its own.
+    min_forgotten_labels: PositiveInt = 1
     # Wait, whatever the reasons, when training would take longer; None: however long.
     max_training_minutes: PositiveFloat | None = None
 

@@ -14,7 +14,7 @@ from ftzard.config import FtzardConfig
 from ftzard.core.adapter import AdapterManifest, read_labels, read_manifest, verify_adapter
 from ftzard.core.records import ASSETS_DIR, AdapterDirectory, Splits
 from ftzard.core.reproduction import ReproductionReport, adapter_differences, version_differences
-from ftzard.core.retraining import PREDECESSOR_KEY, RetrainingPlan, retraining_plan
+from ftzard.core.retraining import FORGOTTEN_KEY, PREDECESSOR_KEY, RetrainingPlan, retraining_plan
 from ftzard.core.versions import content_version
 from ftzard.errors import RegistryVersionError, StorageError
 from ftzard.io_managers.parquet import read_splits
@@ -143,7 +143,8 @@ def _start(
             f"the adapter follows {checksum}, which is not registered any more", fix="reproduce another version"
         )
     seen = registry.evidence(before).train_hashes
-    plan = retraining_plan(splits.train, seen, training.retraining, training.seed)
+    num_forgotten = int(manifest.provenance.get(FORGOTTEN_KEY, "0"))
+    plan = retraining_plan(splits.train, seen, training.retraining, training.seed, num_forgotten)
     return plan, registry.load(before) if plan.continues else None
 
 

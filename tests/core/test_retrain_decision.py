@@ -41,6 +41,18 @@ _TABLE = {
     "shown to be inaccurate": (_evidence(12, live_accuracy=_interval(0.7)), "live accuracy of 0.70"),
     "as long as allowed": (_evidence(60, estimated_minutes=60.0), "60 new label"),
     "unknown time": (_evidence(60, estimated_minutes=None), "60 new label"),
+    "a label that the champion was trained on was taken out": (
+        _evidence(0, num_forgotten=1, num_forgotten_since_last_training=1),
+        "1 label(s) that the champion was trained on were taken out since",
+    ),
+    "labels were taken out and next to nothing has come": (
+        _evidence(3, num_forgotten=7, num_forgotten_since_last_training=7),
+        "7 label(s) that the champion was trained on were taken out since",
+    ),
+    "no champion, and labels of the refused adapter were taken out": (
+        _evidence(72, days_since_champion=None, num_new_since_last_training=0, num_forgotten_since_last_training=2),
+        "no champion",
+    ),
 }
 _TABLE_OF_WAITING = {
     "nothing new at all": (_evidence(0, days_since_champion=400.0), "nothing new since the last training"),
@@ -65,8 +77,19 @@ _TABLE_OF_WAITING = {
         _evidence(72, days_since_champion=None, num_new_since_last_training=0),
         "nothing new since the last training",
     ),
+    "labels were taken out, and the last challenger was trained without them": (
+        _evidence(0, num_forgotten=7, num_forgotten_since_last_training=0),
+        "nothing new since the last training",
+    ),
     "every reason and too long": (
-        _evidence(60, days_since_champion=400.0, drift=_interval(-0.9), estimated_minutes=61.0),
+        _evidence(
+            60,
+            days_since_champion=400.0,
+            drift=_interval(-0.9),
+            estimated_minutes=61.0,
+            num_forgotten=7,
+            num_forgotten_since_last_training=7,
+        ),
         "about 61 minutes, over the 60 allowed",
     ),
 }
@@ -103,6 +126,14 @@ def test_what_is_not_known_is_said() -> None:
     assert any("live accuracy is not known" in sentence for sentence in sentences)
 
 
+def test_how_many_labels_must_have_been_taken_out_is_configured() -> None:
+    decision = decide(
+        _evidence(0, num_forgotten=4, num_forgotten_since_last_training=4), replace(_CONFIG, min_forgotten_labels=5)
+    )
+    assert decision.verdict == "wait"
+    assert any("4 label(s)" in reason and "under 5" in reason for reason in decision.reasons_to_wait)
+
+
 def test_live_accuracy_without_a_minimum_is_only_reported() -> None:
     config = replace(_CONFIG, min_live_accuracy=None)
     decision = decide(_evidence(12, live_accuracy=_interval(0.1)), config)
@@ -127,6 +158,8 @@ def _anything(draw: st.DrawFn) -> RetrainEvidence:
         draw(st.none() | _intervals),
         draw(st.none() | _intervals),
         draw(st.none() | st.floats(0, 1000)),
+        draw(st.integers(0, 20)),
+        draw(st.none() | st.integers(0, 20)),
     )
 
 
@@ -151,8 +184,9 @@ def test_time_that_passes_never_turns_retrain_into_wait(evidence: RetrainEvidenc
 
 
 @given(_anything())
-def test_without_anything_new_since_the_last_training_it_always_waits(evidence: RetrainEvidence) -> None:
-    assert decide(replace(evidence, num_new_since_last_training=0), _CONFIG).verdict == "wait"
+def test_without_anything_new_or_taken_out_since_the_last_training_it_always_waits(evidence: RetrainEvidence) -> None:
+    nothing = replace(evidence, num_new_since_last_training=0, num_forgotten_since_last_training=0)
+    assert decide(nothing, _CONFIG).verdict == "wait"
 
 
 @given(_anything(), st.floats(60.1, 1e6))

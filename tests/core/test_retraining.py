@@ -1,7 +1,7 @@
 """What a retraining is trained on, which champion it follows, and that it goes on from that champion's weights."""
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,17 @@ from tests.core.model_scenario import LABELS, config, examples, file_bytes, spli
 from ftzard.config import FtzardConfig, RetrainingConfig
 from ftzard.core.adapter import WEIGHTS_NAME, read_labels, read_manifest
 from ftzard.core.champion_records import AdapterEvidence, RegisteredAdapter
+from ftzard.core.forgetting import Forgetting, ForgottenLabels
 from ftzard.core.records import EXAMPLE_SCHEMA, AdapterDirectory
 from ftzard.core.retraining import (
+    FORGOTTEN_KEY,
     PREDECESSOR_KEY,
     estimated_minutes,
     find_predecessor,
     predecessor_version,
     retraining_plan,
     trained_hashes,
+    training_start,
 )
 from ftzard.core.training import TrainingResult, train_adapter
 from ftzard.errors import AdapterCorruptError, AdapterMismatchError, RegistryVersionError
@@ -68,6 +71,19 @@ def test_from_the_champion_what_is_new_is_trained_on_and_a_share_of_the_old_ones
         assert replayed.filter(label=label).height == -(-count // 4)
     assert plan.num_old == replayed.height
     assert plan.examples.schema == EXAMPLE_SCHEMA
+
+
+@pytest.mark.parametrize("train", [_TRAIN, _TRAIN.sort("text_hash").head(70)], ids=["with new ones", "without"])
+def test_weights_that_have_seen_what_was_taken_out_are_not_gone_on_from(train: pl.DataFrame) -> None:
+    plan = retraining_plan(train, _SEEN, RetrainingConfig(**_FROM_CHAMPION, replay_fraction=0.0), 0, 3)
+    assert not plan.continues
+    assert plan.examples.equals(train.sort("text_hash"))
+    assert plan.sentence.startswith(
+        "from the base model (the champion's weights have seen 3 label(s) that were taken out since) on "
+    )
+    from_the_base = retraining_plan(train, _SEEN, RetrainingConfig(), 0, 3)
+    assert from_the_base.examples.equals(plan.examples)
+    assert from_the_base.sentence.startswith("from the base model on ")
 
 
 @pytest.mark.parametrize(("fraction", "num_old"), [(0.0, 0), (1.0, 72)])
@@ -192,6 +208,38 @@ def test_the_same_examples_have_the_same_predecessor_also_after_what_they_gave_b
     newer = find_predecessor(pl.concat([_MORE, examples(5, 9)]), lineage)
     assert newer is not None
     assert newer.adapter.checksum == predecessor_version("s3", lineage) == second.adapter.checksum
+
+
+def test_of_a_champion_whose_labels_were_taken_out_a_training_follows_but_does_not_go_on(
+    first: AdapterDirectory, second: TrainingResult
+) -> None:
+    lineage, start_from = _Lineage(), _config().training
+    lineage.add(first, _hashes(_SOME))
+    version = lineage.add(second.adapter, _hashes(_MORE))
+    now = datetime.now(UTC) + timedelta(hours=1)
+    gone = tuple(sorted(_MORE["text_hash"].tail(5)))
+    forgotten = ForgottenLabels(
+        (Forgetting(now, "batch", "data/raw/a.csv", 5, gone, "Ada", ""),), _hashes(_MORE.head(91))
+    )
+    # Nothing is new to it, and yet it is not as if it had been trained on these examples.
+    start = training_start(_MORE.head(91), start_from, lineage, forgotten)
+    assert start.predecessor is not None
+    assert (start.predecessor.adapter, start.initial) == (version, None)
+    assert start.predecessor.provenance == {PREDECESSOR_KEY: version.checksum, FORGOTTEN_KEY: "5"}
+    assert "have seen 5 label(s)" in start.plan.sentence
+    unconcerned = training_start(_MORE, start_from, lineage, replace(forgotten, forgettings=()))
+    assert unconcerned.initial == first
+    assert unconcerned.predecessor is not None
+    assert unconcerned.predecessor.provenance == {PREDECESSOR_KEY: first.checksum}
+
+
+def test_one_that_did_not_go_on_has_seen_its_own_examples_alone(first: AdapterDirectory, tmp_path: Path) -> None:
+    lineage = _Lineage()
+    lineage.add(first, _hashes(examples(7, 8)))
+    provenance = {PREDECESSOR_KEY: first.checksum, FORGOTTEN_KEY: "5"}
+    parts = replace(splits(), train=_SOME)
+    result = train_adapter(parts, _config(), LABELS, tmp_path / "adapter", provenance=provenance)
+    assert trained_hashes(result.adapter, _SOME, lineage).equals(_hashes(_SOME))
 
 
 def test_the_first_training_has_no_predecessor_also_after_what_it_gave_became_champion(first: AdapterDirectory) -> None:

@@ -8,6 +8,7 @@ import polars as pl
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
 from ftzard.core.champion_records import RegisteredAdapter
+from ftzard.core.forgetting import forgettings_version
 from ftzard.core.records import Splits
 from ftzard.core.retrain_decision import RetrainDecision, RetrainEvidence, decide
 from ftzard.core.versions import content_version, fingerprint
@@ -18,12 +19,18 @@ _SECONDS_PER_DAY = 86_400
 _TRAINING_STEPS = ("TRAINING", "RETRAINING")
 
 
+def _taken_out(step: Step) -> str:
+    """What was taken out since is a reason to train, also where no other label has changed."""
+    return forgettings_version(step.forgettings)
+
+
 @tracked_asset(
     "RETRAIN_DECISION",
     group="automation",
     kinds={"polars", "json"},
     io="decision",
     sections=("automation", "tracking", "tuning"),
+    outside_version=_taken_out,
 )
 def retrain_decision(splits: Splits, step: Step) -> StepResult[RetrainDecision]:
     """Whether the labels that came since the champion are worth a training now, and the reasons for and against it.
@@ -39,6 +46,7 @@ def retrain_decision(splits: Splits, step: Step) -> StepResult[RetrainDecision]:
     known = value.evidence
     numbers = {
         "num_new_labels": known.num_new_labels,
+        "num_forgotten": known.num_forgotten,
         "days_since_champion": known.days_since_champion,
         "drift": known.drift.value if known.drift else None,
         "live_accuracy": known.live_accuracy.value if known.live_accuracy else None,
@@ -61,7 +69,7 @@ def _evidence(splits: Splits, champion: RegisteredAdapter | None, step: Step) ->
     registry, serving, training = step.registry, step.serving, step.config.training
     if registry is None:
         return RetrainEvidence(splits.train.height)
-    versions = registry.versions()
+    forgotten, versions = step.forgotten_labels(splits), registry.versions()
     last = registry.evidence(versions[-1]).train_hashes if versions else None
     judged = registry.evidence(champion) if champion else None
     seen = judged.train_hashes if judged else None
@@ -71,7 +79,9 @@ def _evidence(splits: Splits, champion: RegisteredAdapter | None, step: Step) ->
     age = datetime.now(UTC) - champion.created_at if champion else None
     # Each trial of a study is a training too, if it is not given up.
     num_trainings = 1 if step.config.tuning.method == "none" else 1 + step.config.tuning.num_trials
-    planned = retraining_plan(splits.train, seen, training.retraining, training.seed).examples.height
+    num_forgotten = forgotten.num_seen_by(champion, seen) if champion and seen is not None else 0
+    plan = retraining_plan(splits.train, seen, training.retraining, training.seed, num_forgotten)
+    planned = plan.examples.height
     return RetrainEvidence(
         num_new_labels=num_new_examples(splits.train, seen),
         num_new_since_last_training=None if last is None else num_new_examples(splits.train, last),
@@ -79,6 +89,8 @@ def _evidence(splits: Splits, champion: RegisteredAdapter | None, step: Step) ->
         drift=confidence_drift(judged.predictions, predicted) if judged and predicted is not None else None,
         live_accuracy=live.accuracy if live else None,
         estimated_minutes=estimated_minutes(registry.tracking.last_metrics(_TRAINING_STEPS), planned * num_trainings),
+        num_forgotten=num_forgotten,
+        num_forgotten_since_last_training=None if last is None else forgotten.num_seen_by(versions[-1], last),
     )
 
 

@@ -6,9 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+import polars as pl
+
 from ftzard.config import FtzardConfig
 from ftzard.core.child_run import OpenChild, untracked
+from ftzard.core.forgetting import Forgetting, ForgottenLabels, forgotten_folder, read_forgettings
 from ftzard.core.intake import STAGING_DIR
+from ftzard.core.records import Splits
 from ftzard.core.versions import AssetValue
 from ftzard.resources.serving_records import ServingRecords
 
@@ -62,6 +66,20 @@ class Step:
     def staging_dir(self) -> Path:
         """Where the copies of incoming files lie until they are done with."""
         return self.project_dir / STAGING_DIR
+
+    @property
+    def forgettings(self) -> tuple[Forgetting, ...]:
+        """What was ever taken out of the project's labels, oldest first.
+
+        Raises:
+            StorageError: A record of it cannot be read.
+        """
+        return read_forgettings(forgotten_folder(self.project_dir, self.config.versioning))
+
+    def forgotten_labels(self, splits: Splits) -> ForgottenLabels:
+        """The same beside what is labelled now."""
+        parts = [splits.train["text_hash"], splits.validation["text_hash"], splits.test["text_hash"]]
+        return ForgottenLabels(self.forgettings, pl.concat(parts))
 
     def new_directory(self) -> Path:
         """A path for a new folder on the project's file system, which an IO manager will move into place.

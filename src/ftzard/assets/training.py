@@ -10,6 +10,7 @@ from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
 from ftzard.core.checkpoints import checkpoints_dir
 from ftzard.core.cleaning import labels_of
+from ftzard.core.forgetting import forgettings_version
 from ftzard.core.hyperparameters import TunedHyperparameters, with_values
 from ftzard.core.records import AdapterDirectory, Splits
 
@@ -40,10 +41,11 @@ def _report_what_was_before(result: "TrainingResult", step: Step) -> None:
 
 
 def followed_champion(step: Step) -> str:
-    """The champion is an input where training goes on from it, or repeats what is new to it."""
+    """The champion is an input where training goes on from it, or repeats what is new to it; so is what it must not."""
     from ftzard.core.retraining import followed_version
 
-    return followed_version(step.config.training.retraining, step.provenance.get("read.splits", ""), step.registry)
+    version = followed_version(step.config.training.retraining, step.provenance.get("read.splits", ""), step.registry)
+    return version and version + forgettings_version(step.forgettings)
 
 
 @tracked_asset(
@@ -67,7 +69,7 @@ def lora_adapter(
     `manifest.json` with the base model, the data commit, the configuration and the checksum of each file.
     """
     from ftzard.core.figures import loss_curve
-    from ftzard.core.retraining import PREDECESSOR_KEY, training_start
+    from ftzard.core.retraining import training_start
     from ftzard.core.training import train_adapter
 
     def report(progress: "Progress") -> None:
@@ -78,8 +80,8 @@ def lora_adapter(
     labels = labels_of(splits.train, config.data)
     # Asked before the work: a server that dies meanwhile does not cost the training.
     num_new_labels = _num_new_labels(splits, step)
-    start = training_start(splits.train, config.training, step.registry)
-    followed = {PREDECESSOR_KEY: start.predecessor.checksum} if start.predecessor else {}
+    start = training_start(splits.train, config.training, step.registry, step.forgotten_labels(splits))
+    followed = start.predecessor.provenance if start.predecessor else {}
     result = train_adapter(
         Splits(start.plan.examples, splits.validation, splits.test),
         config,

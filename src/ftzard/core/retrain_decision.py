@@ -35,6 +35,9 @@ class RetrainEvidence:
         live_accuracy: Of the champion, on randomly drawn rows that people labelled since, with its interval; None where
             there are none.
         estimated_minutes: How long training would take; None where it is not known.
+        num_forgotten: Examples that the champion was trained on with a label that was taken out since.
+        num_forgotten_since_last_training: Likewise for the adapter trained last, champion or not; None where none was
+            trained yet.
     """
 
     num_new_labels: NonNegativeInt
@@ -43,6 +46,8 @@ class RetrainEvidence:
     drift: Interval | None = None
     live_accuracy: Interval | None = None
     estimated_minutes: FiniteFloat | None = Field(default=None, ge=0)
+    num_forgotten: NonNegativeInt = 0
+    num_forgotten_since_last_training: NonNegativeInt | None = None
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -78,7 +83,8 @@ def decide(evidence: RetrainEvidence, config: "AutomationConfig") -> RetrainDeci
     """Decide whether to train again.
 
     A reason to train counts only where nothing forbids it: too few examples that no training has seen (so that a
-    challenger that the gate refused does not come back at every look), or a training that would take too long.
+    challenger that the gate refused does not come back at every look), or a training that would take too long. Labels
+    that were taken out are something that no training has seen, until one was made without them.
 
     Args:
         evidence: What is known.
@@ -96,6 +102,8 @@ def _reasons(evidence: RetrainEvidence, config: "AutomationConfig") -> Iterator[
     if days is None:
         yield "there is no champion"
         return
+    if evidence.num_forgotten >= config.min_forgotten_labels:
+        yield f"{evidence.num_forgotten} label(s) that the champion was trained on were taken out since"
     if num_new >= config.min_new_labels:
         yield f"{num_new} new label(s), {config.min_new_labels} are enough"
     if num_new < config.min_labels_for_any_reason:
@@ -114,9 +122,10 @@ def _reasons(evidence: RetrainEvidence, config: "AutomationConfig") -> Iterator[
 def _vetoes(evidence: RetrainEvidence, config: "AutomationConfig") -> Iterator[str]:
     unseen, minutes = evidence.num_new_since_last_training, evidence.estimated_minutes
     needed = min(config.min_new_labels, config.min_labels_for_any_reason)
-    if unseen == 0:
+    is_trained_without = (evidence.num_forgotten_since_last_training or 0) < config.min_forgotten_labels
+    if unseen == 0 and is_trained_without:
         yield "nothing new since the last training"
-    elif unseen is not None and unseen < needed:
+    elif unseen is not None and unseen < needed and is_trained_without:
         yield f"only {unseen} new label(s) since the last training, under {needed}"
     if config.max_training_minutes is not None and minutes is not None and minutes > config.max_training_minutes:
         yield f"training would take about {minutes:.0f} minutes, over the {config.max_training_minutes:g} allowed"
@@ -124,13 +133,10 @@ def _vetoes(evidence: RetrainEvidence, config: "AutomationConfig") -> Iterator[s
 
 def _non_reasons(evidence: RetrainEvidence, config: "AutomationConfig") -> Iterator[str]:
     """What was looked at and is no reason to train."""
-    num_new, days = evidence.num_new_labels, evidence.days_since_champion
+    days = evidence.days_since_champion
     if days is None:
         return
-    if num_new < config.min_new_labels:
-        yield f"{num_new} new label(s), under {config.min_new_labels}"
-    if num_new < config.min_labels_for_any_reason:
-        yield f"no other reason counts under {config.min_labels_for_any_reason} new label(s)"
+    yield from _too_few(evidence, config)
     if days <= config.max_days:
         yield f"the champion is {days:.1f} days old, not over {config.max_days:g}"
     if evidence.drift is None:
@@ -145,6 +151,17 @@ def _non_reasons(evidence: RetrainEvidence, config: "AutomationConfig") -> Itera
         yield (
             f"live accuracy of {_told(evidence.live_accuracy)} is not shown to be below {config.min_live_accuracy:g}"
         )
+
+
+def _too_few(evidence: RetrainEvidence, config: "AutomationConfig") -> Iterator[str]:
+    num_new, num_forgotten = evidence.num_new_labels, evidence.num_forgotten
+    if 0 < num_forgotten < config.min_forgotten_labels:
+        told = f"{num_forgotten} label(s) that the champion was trained on were taken out since"
+        yield f"{told}, under {config.min_forgotten_labels}"
+    if num_new < config.min_new_labels:
+        yield f"{num_new} new label(s), under {config.min_new_labels}"
+    if num_new < config.min_labels_for_any_reason:
+        yield f"no other reason counts under {config.min_labels_for_any_reason} new label(s)"
 
 
 def _has_drifted(evidence: RetrainEvidence, config: "AutomationConfig") -> bool:

@@ -2,7 +2,8 @@
 
 Which examples are new is a question about a champion, the *predecessor*. It is the current one, unless that was trained
 on all of these examples already: then it is the one that it followed. So the same examples always give the same
-adapter, also after that adapter has become champion itself.
+adapter, also after that adapter has become champion itself. Weights that have seen labels that were taken out since are
+never gone on from.
 """
 
 import hashlib
@@ -19,10 +20,13 @@ from ftzard.errors import RegistryVersionError
 
 if TYPE_CHECKING:
     from ftzard.config import RetrainingConfig, TrainingConfig
+    from ftzard.core.forgetting import ForgottenLabels
     from ftzard.core.records import AdapterDirectory
 
 # Where an adapter's manifest names the checksum of its predecessor, among its provenance.
 PREDECESSOR_KEY: Final = "predecessor"
+# Where it says how many labels, taken out since, that predecessor was trained on; absent where none.
+FORGOTTEN_KEY: Final = "predecessor.forgotten"
 # Where it names the version of the splits it was trained on.
 _SPLITS_KEY: Final = "read.splits"
 
@@ -50,10 +54,18 @@ class Predecessor:
     Attributes:
         adapter: The version.
         train_hashes: Of every example that its weights have seen.
+        num_forgotten: How many of them it saw with a label that was taken out since.
     """
 
     adapter: RegisteredAdapter
     train_hashes: pl.Series
+    num_forgotten: int = 0
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """What the manifest of an adapter that follows it says of it."""
+        forgotten = {FORGOTTEN_KEY: str(self.num_forgotten)} if self.num_forgotten else {}
+        return {PREDECESSOR_KEY: self.adapter.checksum, **forgotten}
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,17 +77,22 @@ class RetrainingPlan:
         num_new: Examples that the predecessor was not trained on; 0 where there is none.
         num_old: The other examples that are in it.
         continues: Whether it goes on from the predecessor's weights.
+        num_forgotten: Labels for whose sake it does not, although it is configured to: the predecessor was trained on
+            them, and they were taken out since.
     """
 
     examples: pl.DataFrame
     num_new: int
     num_old: int
     continues: bool
+    num_forgotten: int = 0
 
     @property
     def sentence(self) -> str:
         """What is trained on, in words."""
         start = "the champion's weights" if self.continues else "the base model"
+        if self.num_forgotten:
+            start += f" (the champion's weights have seen {self.num_forgotten} label(s) that were taken out since)"
         times = (self.examples.height - self.num_old) // self.num_new if self.num_new else 1
         repeated = f", each {times} times" if times > 1 else ""
         return f"from {start} on {self.num_new} new example(s){repeated} and {self.num_old} old one(s)"
@@ -92,41 +109,53 @@ class TrainingStart:
     """
 
     plan: RetrainingPlan
-    predecessor: RegisteredAdapter | None
+    predecessor: Predecessor | None
     initial: "AdapterDirectory | None"
 
 
-def training_start(train: pl.DataFrame, config: "TrainingConfig", lineage: Lineage | None) -> TrainingStart:
+def training_start(
+    train: pl.DataFrame,
+    config: "TrainingConfig",
+    lineage: Lineage | None,
+    forgotten: "ForgottenLabels | None" = None,
+) -> TrainingStart:
     """Decide what a training is to see, and from which weights it starts.
 
     Args:
         train: `EXAMPLE_SCHEMA`, distinct texts.
         config: Its `retraining` and its seed.
         lineage: The model registry; None where there is none.
+        forgotten: What was taken out; None: nothing.
     """
-    before = find_predecessor(train, lineage) if lineage else None
-    plan = retraining_plan(train, before.train_hashes if before else None, config.retraining, config.seed)
+    before = find_predecessor(train, lineage, forgotten) if lineage else None
+    seen, num_forgotten = (before.train_hashes, before.num_forgotten) if before else (None, 0)
+    plan = retraining_plan(train, seen, config.retraining, config.seed, num_forgotten)
     initial = lineage.load(before.adapter) if lineage and before and plan.continues else None
-    return TrainingStart(plan, before.adapter if before else None, initial)
+    return TrainingStart(plan, before, initial)
 
 
-def find_predecessor(train: pl.DataFrame, lineage: Lineage) -> Predecessor | None:
-    """Find the champion to which some of the examples are new.
+def find_predecessor(
+    train: pl.DataFrame, lineage: Lineage, forgotten: "ForgottenLabels | None" = None
+) -> Predecessor | None:
+    """Find the champion to which some of the examples are new, or some of whose own were taken out.
 
     Args:
         train: `EXAMPLE_SCHEMA`.
         lineage: The model registry.
+        forgotten: What was taken out; None: nothing.
 
     Returns:
-        The champion, or the nearest one before it that was not trained on all of `train`; None where there is none.
+        The champion, or the nearest one before it that was not trained on all of `train`, or on more; None where there
+        is none.
     """
     versions = {version.checksum: version for version in lineage.versions()}
     current = lineage.champion()
     visited: set[str] = set()
     while current is not None and current.checksum not in visited:
         seen = lineage.evidence(current).train_hashes
-        if not _is_new(train, seen).is_empty():
-            return Predecessor(current, seen)
+        num_forgotten = forgotten.num_seen_by(current, seen) if forgotten else 0
+        if num_forgotten or not _is_new(train, seen).is_empty():
+            return Predecessor(current, seen, num_forgotten)
         visited.add(current.checksum)
         current = versions.get(_provenance(current, lineage).get(PREDECESSOR_KEY, ""))
     return None
@@ -157,7 +186,7 @@ def followed_version(config: "RetrainingConfig", splits_version: str, lineage: L
 
 
 def retraining_plan(
-    train: pl.DataFrame, seen: pl.Series | None, config: "RetrainingConfig", seed: int
+    train: pl.DataFrame, seen: pl.Series | None, config: "RetrainingConfig", seed: int, num_forgotten: int = 0
 ) -> RetrainingPlan:
     """Choose the examples of a training.
 
@@ -167,21 +196,24 @@ def retraining_plan(
         config: Where it starts from, the share of old examples that is replayed, and how often new ones occur.
         seed: Of the replay, which is drawn by hash within each label: an example that is drawn for one share is drawn
             for every larger one.
+        num_forgotten: Examples that the predecessor saw with a label that was taken out since.
 
     Returns:
-        All examples once, from the base, where there is no predecessor or nothing is new to it.
+        All examples once, from the base, where there is no predecessor or nothing is new to it; all of them, from the
+        base, where it has seen what was taken out.
     """
     ordered = train.sort("text_hash")
     new = ordered.clear() if seen is None else _is_new(ordered, seen)
+    obstacle = num_forgotten if config.start_from == "champion" else 0
     if new.is_empty():
-        return RetrainingPlan(ordered, 0, ordered.height, continues=False)
-    continues = config.start_from == "champion"
+        return RetrainingPlan(ordered, 0, ordered.height, continues=False, num_forgotten=obstacle)
+    continues = config.start_from == "champion" and not num_forgotten
     old = ordered.join(new, on="text_hash", how="anti", maintain_order="left")
     if continues:
         old = _replayed(old, config.replay_fraction, seed)
     # Whole examples are repeated, so that class weights and the number of steps see them as often as the loss does.
     examples = pl.concat([old, *[new] * config.new_example_factor]).sort("text_hash", maintain_order=True)
-    return RetrainingPlan(examples, new.height, old.height, continues)
+    return RetrainingPlan(examples, new.height, old.height, continues, obstacle)
 
 
 def trained_hashes(adapter: "AdapterDirectory", train: pl.DataFrame, lineage: Lineage) -> pl.Series:
@@ -203,7 +235,7 @@ def trained_hashes(adapter: "AdapterDirectory", train: pl.DataFrame, lineage: Li
     manifest = read_manifest(adapter.path)
     predecessor = manifest.provenance.get(PREDECESSOR_KEY)
     how = manifest.config.get("training", {}).get("retraining", {})
-    if predecessor is None or how.get("start_from") != "champion":
+    if predecessor is None or how.get("start_from") != "champion" or FORGOTTEN_KEY in manifest.provenance:
         return own.unique().sort()
     before = next((version for version in lineage.versions() if version.checksum == predecessor), None)
     if before is None:

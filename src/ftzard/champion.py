@@ -1,6 +1,5 @@
 """What a person asks of the champion: which one serves, since when and why; and to have the one before it back."""
 
-import getpass
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from ftzard.core.champion_records import AliasMove, RegisteredAdapter
 from ftzard.core.metrics import accuracy, confusion_matrices, macro_f1
 from ftzard.core.predictions import labels_of_predictions
 from ftzard.errors import ConfigError
-from ftzard.resources.git import call_git, redact
+from ftzard.resources.git import person, redact
 from ftzard.resources.registry import AdapterRegistry
 from ftzard.resources.tracking import Tracking
 
@@ -67,7 +66,7 @@ def rollback_champion(
     """
     if not why.strip():
         raise ConfigError("a rollback needs a reason", fix='say why: --why "it fails on questions"')
-    name = by if by is not None and by.strip() else _person(project_dir)
+    name = by if by is not None and by.strip() else person(project_dir)
     return _registry(project_dir, overrides).rollback(to=to, by=_plain(name), why=_plain(why))
 
 
@@ -109,11 +108,6 @@ def _line(move: AliasMove) -> str:
     before = move.from_version or "-"
     who, why = _plain(move.by), _plain(move.why)
     return f"  {move.at:%Y-%m-%d %H:%M:%S}  {move.kind:<9}  {before:>3} -> {move.to_version:<3}  {who}: {why}"
-
-
-def _person(project_dir: Path) -> str:
-    configured = call_git(project_dir, "config", "user.name")
-    return configured.text.strip() or getpass.getuser()
 
 
 def _plain(text: str) -> str:

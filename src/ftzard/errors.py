@@ -148,6 +148,10 @@ class AnnotatorNameError(FtzardError):
     """An annotator's name cannot be part of a file's name."""
 
 
+class UnknownSourceError(FtzardError):
+    """No label of the project is from the annotator or the file that was named."""
+
+
 class OutputExistsError(FtzardError):
     """A file that would be written exists already, and somebody may have worked in it."""
 

@@ -6,14 +6,12 @@ other labelled batch. A filled-in queue that somebody puts into `data/labelled/`
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
 import polars as pl
-from filelock import FileLock
 
 from ftzard.config import FtzardConfig
 from ftzard.core.annotation_store import append_annotations, check_annotator, read_annotations, write_whole
@@ -26,6 +24,7 @@ from ftzard.core.annotations import (
     resolve,
 )
 from ftzard.core.evaluation_report import Interval
+from ftzard.core.forgetting import Forgetting, forgotten_folder, read_forgettings
 from ftzard.core.label_answers import answers
 from ftzard.core.label_files import (
     label_csv,
@@ -43,12 +42,11 @@ from ftzard.errors import (
     OutputExistsError,
     StorageError,
 )
+from ftzard.label_store import annotations_folder, labels_locked, resolved_data, resolved_name
 
 ExportFormat = Literal["csv", "label-studio"]
 
 _QUEUES_DIR: Final = "label_queue"
-_ANNOTATIONS_DIR: Final = "annotations"
-_RESOLVED_NAME: Final = "annotations.csv"
 
 
 @dataclass(frozen=True)
@@ -63,6 +61,7 @@ class LabelStatus:
         contradicted: Text hashes of rows to which files in the folder for labelled data give several labels.
         live: Champion version -> how good it is on what comes in; only those with labelled control rows.
         agreements: For each two people who labelled the same rows.
+        forgettings: What was taken out, oldest first; those rows are open again unless somebody else labelled them.
     """
 
     num_queues: int
@@ -72,6 +71,7 @@ class LabelStatus:
     contradicted: tuple[str, ...]
     live: Mapping[str, LiveAccuracy]
     agreements: tuple[Agreement, ...]
+    forgettings: tuple[Forgetting, ...]
 
     def lines(self) -> Iterator[str]:
         """The same for a person to read; nothing says which row is in which arm."""
@@ -94,6 +94,8 @@ class LabelStatus:
             yield f"tie, stays open: {text_hash} ({' / '.join(labels)})"
         for text_hash in self.contradicted:
             yield f"label files contradict each other, stays open: {text_hash}"
+        for forgetting in self.forgettings:
+            yield forgetting.sentence
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def label_status(project_dir: Path, config: FtzardConfig) -> LabelStatus:
     """
     queues = _queues(project_dir, config)
     queued = queued_rows(queues)
-    annotations = read_annotations(_annotations_dir(project_dir, config))
+    annotations = read_annotations(annotations_folder(project_dir, config))
     labels, contradicted = _known_labels(project_dir, config)
     is_labelled = pl.col("text_hash").is_in(labels["text_hash"].implode())
     rows = queued.group_by("strategy").agg(queued=pl.len(), labelled=is_labelled.sum(), open=(~is_labelled).sum())
@@ -139,6 +141,7 @@ def label_status(project_dir: Path, config: FtzardConfig) -> LabelStatus:
         contradicted=contradicted,
         live={version: measured for version, measured in live.items() if measured is not None},
         agreements=agreements(annotations),
+        forgettings=read_forgettings(forgotten_folder(project_dir, config.versioning)),
     )
 
 
@@ -205,8 +208,8 @@ def import_labels(
     queued = queued_rows(queues)
     returned = _read_file(path, config, dict(queued.select("text_hash", "text").iter_rows()))
     said = answers(returned, path.name, _label_set(queues.values(), config), config.data.label_mapping)
-    with _locked(project_dir):
-        folder = _annotations_dir(project_dir, config)
+    with labels_locked(project_dir, config):
+        folder = annotations_folder(project_dir, config)
         before = read_annotations(folder)
         changed = _changed(said, before, annotator)
         at = now or datetime.now(UTC)
@@ -227,10 +230,6 @@ def import_labels(
 
 def _told(interval: Interval) -> str:
     return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
-
-
-def _annotations_dir(project_dir: Path, config: FtzardConfig) -> Path:
-    return project_dir / config.versioning.data_dir / _ANNOTATIONS_DIR
 
 
 def _queues(project_dir: Path, config: FtzardConfig) -> dict[str, LabelQueue]:
@@ -287,20 +286,9 @@ def _known_labels(project_dir: Path, config: FtzardConfig) -> tuple[pl.DataFrame
 
 def _write_resolved(resolution: Resolution, project_dir: Path, config: FtzardConfig) -> None:
     """Bring the file that `raw_data` reads along, also after an import that was killed half-way."""
-    path = project_dir / config.data.labelled_dir / _RESOLVED_NAME
-    if resolution.labels.is_empty():
+    path, data = project_dir / resolved_name(config), resolved_data(resolution)
+    if data is None:
         path.unlink(missing_ok=True)
-        return
-    data = label_csv(resolution.labels)
     # An unchanged file is not touched, so that nobody takes it for news.
-    if not path.exists() or path.read_bytes() != data:
+    elif not path.exists() or path.read_bytes() != data:
         write_whole(path, data, replace=True)
-
-
-@contextmanager
-def _locked(project_dir: Path) -> Iterator[None]:
-    """One import at a time: each writes the majority of all."""
-    folder = project_dir / ".ftzard"
-    folder.mkdir(exist_ok=True)
-    with FileLock(folder / "labels.lock"):
-        yield

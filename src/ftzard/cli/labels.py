@@ -1,11 +1,15 @@
 """`ftzard labels ...`."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from ftzard.cli.options import OVERRIDES, PROJECT
+
+if TYPE_CHECKING:
+    from ftzard.forgetting import ForgottenSource
 
 
 @click.group()
@@ -84,3 +88,49 @@ def import_(project_dir: Path, file: Path, annotator: str, overrides: tuple[str,
     click.echo(f"The project has {done.resolution.labels.height} label(s) by majority.")
     if done.resolution.ties.height:
         click.echo(f"{done.resolution.ties.height} row(s) stay open: their annotators disagree without a majority.")
+
+
+@labels.command()
+@PROJECT
+@click.option("--annotator", metavar="NAME", help="Take out all that this person said.")
+@click.option("--batch", metavar="FILE", help="Take out this file of labelled rows; its name is enough.")
+@click.option("--why", default="", metavar="TEXT", help="The reason, which is kept.")
+@OVERRIDES
+def forget(project_dir: Path, annotator: str | None, batch: str | None, why: str, overrides: tuple[str, ...]) -> None:
+    """Take out the labels of a person, or a file of labelled rows, by one data commit.
+
+    Where others labelled the same rows, they decide. A champion that was trained on what is gone is a reason to train
+    again, from the base model. Overrides are in Hydra's grammar.
+
+    As in: ftzard labels forget --annotator anna --why "she guessed"
+    """
+    from ftzard.composition import compose
+    from ftzard.forgetting import forget_labels
+
+    if (annotator is None) == (batch is None):
+        message = "give either --annotator or --batch"
+        raise click.UsageError(message)
+    project = project_dir.resolve()
+    config = compose(overrides, project_dir=project)
+    kind: Literal["annotator", "batch"] = "batch" if annotator is None else "annotator"
+    done = forget_labels(project, config, kind, annotator or batch or "", why=why)
+    click.echo("\n".join(_told(done)))
+
+
+def _told(done: "ForgottenSource") -> Iterator[str]:
+    record, (before, after) = done.record, done.num_examples
+    yield f"Took out {record.num_labels} label(s) of the {record.kind} {record.name}: {', '.join(done.files)}."
+    num_changed = len(record.text_hashes)
+    yield f"{num_changed} example(s) have no label now, or another one; there are {after}, and were {before}."
+    if done.shortage is not None:
+        yield f"What is left cannot be trained on before labels are added: {done.shortage}"
+    yield f"The data commit is {done.commit.commit_id}."
+    yield (
+        "raw_data, cleaned and splits hold the labels until `ftzard materialize` makes them again; `retrain_decision` "
+        "then says whether the champion was trained on them."
+    )
+    yield (
+        "Not erased: earlier data commits hold the labels, in DVC's cache and in every remote and clone, and adapters "
+        "keep what they learned. To erase them: rewrite git's history (git filter-repo), then `dvc gc --cloud "
+        "--all-commits`, and delete versions and runs in MLflow."
+    )

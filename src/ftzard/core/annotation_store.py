@@ -1,6 +1,7 @@
 """Annotations as files: one for each import, which is never changed again.
 
-What one person said is thus in the data's history as they said it, whatever is made of it later.
+What one person said is thus in the data's history as they said it, whatever is made of it later. `ftzard labels forget`
+removes files as a whole.
 """
 
 import csv
@@ -48,8 +49,13 @@ def read_annotations(folder: Path) -> pl.DataFrame:
     Raises:
         StorageError: A file is not as `append_annotations` wrote it.
     """
+    return pl.concat([ANNOTATION_SCHEMA.to_frame(), *read_annotation_files(folder).values()])
+
+
+def read_annotation_files(folder: Path) -> dict[Path, pl.DataFrame]:
+    """Read all annotations by their file, in the order of the files; as `read_annotations`."""
     paths = sorted(path for path in folder.glob(f"*{_SUFFIX}") if not path.name.startswith("."))
-    return pl.concat([ANNOTATION_SCHEMA.to_frame(), *map(_read, paths)])
+    return {path: _read(path) for path in paths}
 
 
 def append_annotations(folder: Path, annotations: pl.DataFrame, annotator: str, at: datetime) -> Path:

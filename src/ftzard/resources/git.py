@@ -5,6 +5,7 @@ filters, alternates), and its plumbing commands do not touch what is staged. Hoo
 does: only a push runs them, because `pre-push` says what may leave the machine.
 """
 
+import getpass
 import os
 import re
 import signal
@@ -221,6 +222,11 @@ def call_git(
         ) from None
     stdout, stderr = _communicate(process, arguments, stdin, timeout_s)
     return GitResult(process.returncode, stdout, redact(stderr.decode(errors="replace").strip()))
+
+
+def person(directory: Path) -> str:
+    """Who is at work: git's user name in a folder, else the login."""
+    return call_git(directory, "config", "user.name").text.strip() or getpass.getuser()
 
 
 def _communicate(

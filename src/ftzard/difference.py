@@ -16,14 +16,11 @@ from ftzard.core.comparison import Comparison, compare
 from ftzard.core.records import ASSETS_DIR
 from ftzard.core.row_difference import RowDifference, difference_lines, row_difference
 from ftzard.data_checkout import checkout_data
-from ftzard.errors import LabelSetChangedError, PredictionsMismatchError, RegistryVersionError, TooFewExamplesError
-from ftzard.history import read_history
-from ftzard.resources.git import Git
+from ftzard.errors import LabelSetChangedError, PredictionsMismatchError, TooFewExamplesError
+from ftzard.references import find_data_commit, find_version
 from ftzard.resources.registry import AdapterRegistry
 from ftzard.resources.tracking import Tracking
 
-# Fewer could be a version's number.
-_MIN_RUN_DIGITS = 6
 _TABLES = {"cleaned": "cleaned/examples", **{name: f"splits/{name}" for name in ("train", "validation", "test")}}
 
 
@@ -130,10 +127,11 @@ def diff_lines(difference: ProjectDifference, num_examples: int) -> Iterator[str
 
 def _state(project_dir: Path, config: FtzardConfig, which: str, overrides: Sequence[str]) -> ProjectState:
     registry = AdapterRegistry(Tracking(config.tracking, project_dir))
-    champion = registry.champion() if which == "champion" else None
-    version = champion or next((one for one in registry.versions() if one.version == which), None)
+    version = find_version(registry, which)
     manifest = read_manifest(registry.load(version).path) if version else None
-    revision = manifest.provenance.get("data_commit", "") if manifest else _find_commit(project_dir, registry, which)
+    revision = (
+        manifest.provenance.get("data_commit", "") if manifest else find_data_commit(project_dir, registry, which)
+    )
     with TemporaryDirectory(prefix="ftzard-diff-") as folder:
         done = checkout_data(project_dir, revision, overrides, to=Path(folder) / "data")
         assets = done.folder / ASSETS_DIR
@@ -145,23 +143,6 @@ def _state(project_dir: Path, config: FtzardConfig, which: str, overrides: Seque
         predictions = pl.read_parquet(stored, memory_map=False) if stored.exists() and version is None else None
     judged = registry.evidence(version).predictions if version else predictions
     return ProjectState(which, done.commit_id, tables, dict(_flat(manifest.config)) if manifest else {}, judged)
-
-
-def _find_commit(project_dir: Path, registry: AdapterRegistry, which: str) -> str:
-    """The commit that git knows by this name, or that the MLflow run made."""
-    commit = None if which.startswith("-") else Git.find(project_dir).commit_at(which)
-    made = {entry.mlflow_run_id or "": entry.commit_id for entry in read_history(project_dir)}
-    runs = [run for run in made if len(which) >= _MIN_RUN_DIGITS and run.startswith(which)]
-    found = [commit] * bool(commit) + [made[run] for run in runs]
-    if len(found) != 1:
-        raise RegistryVersionError(
-            f"{which!r} names {len(found) or 'nothing'}: tried versions of {registry.name}, the alias `champion`, git "
-            "commits and MLflow runs in the history",
-            fix="name a version, or more digits of a commit or a run: `ftzard history` lists them",
-        )
-    if found[0] is None:
-        raise RegistryVersionError(f"the MLflow run {runs[0]} made no data commit", fix="name a run that made data")
-    return found[0]
 
 
 def _scores(before: ProjectState, after: ProjectState, config: EvaluationConfig) -> tuple[Comparison | None, str]:

@@ -9,7 +9,7 @@ as a record (`ftzard.core.forgetting`), by which the retrain decision knows what
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 import polars as pl
@@ -25,6 +25,7 @@ from ftzard.core.records import RAW_SCHEMA
 from ftzard.core.splitting import split
 from ftzard.errors import NoExamplesError, SingleClassError, StorageError, TooFewExamplesError, UnknownSourceError
 from ftzard.label_store import annotations_folder, labels_locked, resolved_data, resolved_name
+from ftzard.references import matching_names
 from ftzard.resources.data_commit import DataCommit
 from ftzard.resources.file_changes import FileChanges, commit_file_changes
 from ftzard.resources.git import person
@@ -153,10 +154,7 @@ def _batch(project_dir: Path, config: FtzardConfig, name: str, rows: pl.DataFram
 
 
 def _find_batch(project_dir: Path, name: str, batches: list[str]) -> str:
-    path = Path(name).resolve()
-    here = path.relative_to(project_dir).as_posix() if path.is_relative_to(project_dir) else name
-    exact = [batch for batch in batches if batch in {name, here}]
-    found = exact[:1] or [batch for batch in batches if PurePosixPath(batch).name == name]
+    found = matching_names(project_dir, name, batches)
     if len(found) != 1:
         raise UnknownSourceError(
             f"{len(found) or 'no'} file(s) with labelled rows are called {name!r}",

@@ -18,14 +18,13 @@ from ftzard.core.retraining import FORGOTTEN_KEY, PREDECESSOR_KEY, RetrainingPla
 from ftzard.core.versions import content_version
 from ftzard.errors import RegistryVersionError, StorageError
 from ftzard.io_managers.parquet import read_splits
+from ftzard.references import find_run, find_version
 from ftzard.resources.committed_data import fetch_committed
 from ftzard.resources.registry import AdapterRegistry
 from ftzard.resources.tracking import Tracking
 
 # Where the run of a training keeps what it made.
 _ADAPTER_ARTIFACT = "adapter"
-# Fewer could be a version's number.
-_MIN_RUN_DIGITS = 6
 
 
 def reproduce(project_dir: Path, which: str, overrides: Sequence[str] = ()) -> ReproductionReport:
@@ -56,31 +55,17 @@ def reproduce(project_dir: Path, which: str, overrides: Sequence[str] = ()) -> R
 
 
 def _find(registry: AdapterRegistry, which: str, folder: Path) -> AdapterDirectory:
-    if which == "champion":
-        champion = registry.champion()
-        if champion is None:
-            raise RegistryVersionError(f"{registry.name} has no champion", fix="name a version or an MLflow run")
-        return registry.load(champion)
-    versions = registry.versions()
-    run_ids = _runs_that_begin_with(registry.tracking, which)
-    found = next((one for one in versions if one.version == which or one.run_id in run_ids), None)
-    if found is not None:
-        return registry.load(found)
-    if not run_ids:
+    version, run = find_version(registry, which), find_run(registry.tracking, which)
+    if version is None and run is not None:
+        version = next((one for one in registry.versions() if one.run_id == run.run_id), None)
+    if version is not None:
+        return registry.load(version)
+    if run is None:
         raise RegistryVersionError(
             f"{registry.name} has no version {which!r}, and no MLflow run begins so",
             fix="name a version, `champion`, or the id of the run that trained an adapter",
         )
-    return _adapter_of_run(registry.tracking, run_ids[0], folder)
-
-
-def _runs_that_begin_with(tracking: Tracking, which: str) -> list[str]:
-    if len(which) < _MIN_RUN_DIGITS:
-        return []
-    found = [run.run_id for run in tracking.runs() if run.run_id.startswith(which)]
-    if len(found) > 1:
-        raise RegistryVersionError(f"{len(found)} MLflow runs begin with {which!r}", fix="give more of the run's id")
-    return found
+    return _adapter_of_run(registry.tracking, run.run_id, folder)
 
 
 def _adapter_of_run(tracking: Tracking, run_id: str, folder: Path) -> AdapterDirectory:

@@ -257,6 +257,9 @@ def test_the_next_training_starts_from_the_base_and_says_why_and_has_seen_none_o
     assert int(read_manifest(adapter.path).provenance[FORGOTTEN_KEY]) > 0
     registry = AdapterRegistry(tracking(without_some))
     assert set(trained_hashes(adapter, splits.train, registry)) == set(splits.train["text_hash"])
+    shown = CliRunner().invoke(main, ["show", registry.versions()[-1].version, "--project", str(without_some), *TINY])
+    assert "champion before version 1: " in shown.output
+    assert "training started from the base model, labels of it that were taken out " in shown.output
     # It was trained without: the champion that was not is no reason to do so again and again.
     decision = _decision(without_some).value
     if decision.evidence.num_forgotten:

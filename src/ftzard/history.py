@@ -32,6 +32,7 @@ class HistoryEntry:
         mlflow_run_id: Its MLflow child run; None where that is not known.
         dagster_run_id: Its Dagster run.
         verdict: What was decided, for an asset that is a decision; None for others.
+        data_version: Stands for what it holds; partitions that one step made share it.
     """
 
     time: datetime
@@ -42,6 +43,7 @@ class HistoryEntry:
     mlflow_run_id: str | None
     dagster_run_id: str
     verdict: str | None
+    data_version: str | None
 
     def to_dict(self) -> dict[str, Any]:
         """The entry as JSON types."""
@@ -107,6 +109,7 @@ def _entry(name: str, record: dg.EventLogRecord) -> HistoryEntry:
         _text(metadata.get(RUN_ID_KEY)),
         event.run_id,
         _text(decided),
+        _text((materialization.tags or {}).get("dagster/data_version")) if materialization else None,
     )
 
 

@@ -17,6 +17,7 @@ from ftzard.cli.labels import labels
 from ftzard.cli.options import OVERRIDES, PROJECT
 from ftzard.cli.push import push
 from ftzard.cli.reproduce import reproduce
+from ftzard.cli.show import show
 from ftzard.errors import FtzardError
 
 # As a shell tells of a program that Ctrl-C ended.
@@ -118,3 +119,4 @@ main.add_command(diff)
 main.add_command(history)
 main.add_command(push)
 main.add_command(reproduce)
+main.add_command(show)

@@ -1,6 +1,8 @@
 """Data of an earlier commit, read beside the work tree."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,21 @@ def fetch_committed(dvc_root: Path, commit: str, path: str, target: Path) -> Non
     Raises:
         StorageError: The commit, or its data, is not to be had.
     """
-    from dvc.api import DVCFileSystem
+    with _explained(path, commit) as complaints, quiet_dvc(complaints):
+        _open(dvc_root, commit).get(path, os.fspath(target), recursive=True)
 
+
+def has_committed(dvc_root: Path, commit: str, path: str) -> bool:
+    """Whether a commit's data has a file or folder; arguments and errors as of `fetch_committed`."""
+    with _explained(path, commit) as complaints, quiet_dvc(complaints):
+        return bool(_open(dvc_root, commit).exists(path))
+
+
+@contextmanager
+def _explained(path: str, commit: str) -> Iterator[list[str]]:
     complaints: list[str] = []
     try:
-        with quiet_dvc(complaints):
-            files = DVCFileSystem(os.fspath(dvc_root), rev=commit, config=_present_remote(dvc_root))
-            files.get(path, os.fspath(target), recursive=True)
+        yield complaints
     # DVC, git and the drivers of remotes share no base class; the chain is cut, because it may show a password.
     except Exception as error:  # noqa: BLE001 - see above
         said = redact("; ".join([f"{type(error).__name__}: {error}", *complaints]))
@@ -35,6 +45,12 @@ def fetch_committed(dvc_root: Path, commit: str, path: str, target: Path) -> Non
             f"{path} of the commit {commit} cannot be read: {said}",
             fix="get the commit with `git fetch` and its data with `dvc fetch --all-commits`, then run again",
         ) from None
+
+
+def _open(dvc_root: Path, commit: str) -> Any:
+    from dvc.api import DVCFileSystem
+
+    return DVCFileSystem(os.fspath(dvc_root), rev=commit, config=_present_remote(dvc_root))
 
 
 def _present_remote(dvc_root: Path) -> dict[str, Any]:

@@ -23,12 +23,12 @@ from ftzard.errors import StorageError
 from ftzard.history import HistoryEntry, read_history
 from ftzard.label_store import annotations_folder, resolved_name
 from ftzard.resources.committed_data import fetch_committed, has_committed
+from ftzard.resources.data_folder import find_dvc_root
 from ftzard.resources.data_log import DataLog
 from ftzard.resources.git import Git
 from ftzard.resources.registered_artifacts import ADAPTER_FOLDER
 from ftzard.resources.registry import AdapterRegistry
 from ftzard.resources.tracking import RunSummary, Tracking
-from ftzard.resources.versioning import find_dvc_root
 
 TABLES = ("train", "validation", "test")
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import yaml
 
 from ftzard.config import VersioningConfig
-from ftzard.resources.data_commit import branch_tip
+from ftzard.resources.branch_target import branch_tip
+from ftzard.resources.data_folder import find_dvc_root
 from ftzard.resources.dvc_session import cached_object
 from ftzard.resources.git import Git
-from ftzard.resources.versioning import find_dvc_root
 
 _FORMAT = "%H%x00%cI%x00%an%x00%s%x00%(trailers:only,unfold)%x1e"
 

@@ -1,6 +1,7 @@
 """Data commits, with real git and real DVC in a project of their own."""
 
 import hashlib
+import json
 import multiprocessing
 import os
 import shutil
@@ -754,6 +755,14 @@ def test_making_a_project_of_an_existing_repository_leaves_the_persons_work_alon
     assert files_in(folder) == [".dvc/.gitignore", ".dvc/config", ".dvcignore"]
     assert status(folder) == ["A  staged.txt", "?? .gitignore"]
     assert Git.find(folder).current_branch() == "refs/heads/work"
+
+
+@pytest.mark.parametrize("left", ['{"read": {}, "wri', "", '{"read": 3}'])
+def test_dvcs_note_of_who_reads_and_writes_that_a_kill_left_broken_stops_no_commit(project: Path, left: str) -> None:
+    (project / ".dvc" / "tmp").mkdir(exist_ok=True)
+    (project / ".dvc" / "tmp" / "rwlock").write_text(left, encoding="utf-8")
+    assert DvcRepository(project, VersioningConfig()).commit("Data").created
+    assert json.loads((project / ".dvc" / "tmp" / "rwlock").read_text(encoding="utf-8")) == {"read": {}, "write": {}}
 
 
 def test_a_list_of_files_that_a_kill_left_broken_in_the_cache_is_written_again(project: Path) -> None:

@@ -1,46 +1,105 @@
 """`python -m tests.faults [--short]`: every fault, its counts, and exit code 1 where an invariant did not hold."""
 
 import argparse
+import json
 import os
+import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
-from tests.faults.scenarios import Tally, commit_scenario, pipeline_scenario, preload, random_kills_scenario
+from tests.faults import operations, scenarios
+from tests.faults.injection import Kind
+from tests.faults.templates import Templates
+from tests.faults.trials import Tally
+
+_SCENARIOS = ("commit", "pipeline", "random")
+_KINDS: tuple[Kind, ...] = ("kill", "cut", "no_space", "io_error", "full")
+_ROOM_IN_MEMORY = 2**30
 
 
-def _tallies(scenarios: list[str], *, short: bool, seed: int) -> Iterator[Tally]:
-    if "commit" in scenarios:
-        yield from commit_scenario(["kill", "no_space", "io_error"], 3 if short else None, seed)
-    if "pipeline" in scenarios:
-        yield from pipeline_scenario(["kill", "no_space"], 1 if short else 100, seed)
-    if "random" in scenarios:
-        yield random_kills_scenario(1 if short else 200, seed)
+def _tallies(arguments: argparse.Namespace, scratch: Path) -> Iterator[Tally]:
+    templates = Templates(scratch)
+    short, seed, jobs, wanted = arguments.short, arguments.seed, arguments.jobs, arguments.scenarios
+    if "commit" in wanted:
+        yield from scenarios.commit_scenario(templates, scratch, _KINDS, 2 if short else None, seed, jobs)
+    if "pipeline" in wanted:
+        kinds: tuple[Kind, ...] = ("cut",) if short else _KINDS
+        yield from scenarios.pipeline_scenario(templates, scratch, kinds, 1 if short else 60, seed, jobs)
+    if "random" in wanted:
+        yield scenarios.random_kills_scenario(templates, scratch, 1 if short else 200, seed, jobs)
 
 
 def main() -> int:
     """Run the scenarios and print what they showed."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("scenarios", nargs="*", default=["commit", "pipeline", "random"])
+    parser.add_argument("scenarios", nargs="*", default=[*_SCENARIOS], help=f"some of {', '.join(_SCENARIOS)}")
     parser.add_argument("--short", action="store_true", help="a few faults of each kind")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="how many trials run side by side")
+    parser.add_argument("--json", type=Path, help="also write the counts here")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="ftzard-home-") as home:
-        # Neither the machine's configuration nor a person's has a say.
-        os.environ |= {
-            "HOME": home,
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "DVC_NO_ANALYTICS": "1",
-            "DAGSTER_DISABLE_TELEMETRY": "1",
-        }
-        os.environ |= {"DVC_SITE_CACHE_DIR": f"{home}/dvc", "MLFLOW_DISABLE_TELEMETRY": "true", "HF_HUB_OFFLINE": "1"}
-        preload()
-        found = 0
-        for tally in _tallies(arguments.scenarios, short=arguments.short, seed=arguments.seed):
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="ftzard-faults-", dir=_memory()) as folder:
+        _isolate(Path(folder) / "home")
+        operations.preload(Path(folder))
+        tallies = []
+        for tally in _tallies(arguments, Path(folder)):
             print(tally, flush=True)  # noqa: T201 - what this command is for
-            found += len(tally.violations) + len(tally.unexplained)
-    print("No invariant was violated." if not found else f"{found} violation(s).")  # noqa: T201
+            tallies.append(tally)
+    found = sum(len(tally.violations) + len(tally.unexplained) for tally in tallies)
+    num_faults, num_hit = sum(tally.num_faults for tally in tallies), sum(tally.num_hit for tally in tallies)
+    seconds = time.monotonic() - start
+    said = "No invariant was violated." if not found else f"{found} violation(s)."
+    print(f"{num_faults} faults, {num_hit} hit, {seconds:.0f} s. {said}")  # noqa: T201
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(_document(arguments, tallies, seconds), indent=2) + "\n")
     return min(found, 1)
+
+
+def _memory() -> Path | None:
+    """In memory, where there is room: each change is synced to disk otherwise, which says nothing about kills."""
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+    has_room = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _ROOM_IN_MEMORY
+    return memory if has_room else None
+
+
+def _isolate(home: Path) -> None:
+    """Neither the machine's configuration nor a person's has a say; and trials side by side share the processors."""
+    home.mkdir()
+    os.environ |= {
+        "HOME": str(home),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_SITE_CACHE_DIR": str(home / "dvc"),
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "HF_HUB_OFFLINE": "1",
+        # More would be threads in the process that forks.
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+
+def _document(arguments: argparse.Namespace, tallies: list[Tally], seconds: float) -> dict[str, object]:
+    from importlib.metadata import version
+
+    libraries = ("ftzard", "dagster", "mlflow", "dvc", "polars", "torch", "transformers", "peft", "sqlalchemy")
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": arguments.seed,
+        "seconds": round(seconds, 1),
+        "python": sys.version.split()[0],
+        "versions": {name: version(name) for name in libraries},
+        "num_faults": sum(tally.num_faults for tally in tallies),
+        "num_hit": sum(tally.num_hit for tally in tallies),
+        "num_violations": sum(len(tally.violations) for tally in tallies),
+        "num_unexplained": sum(len(tally.unexplained) for tally in tallies),
+        "scenarios": [tally.to_dict() for tally in tallies],
+    }
 
 
 if __name__ == "__main__":

@@ -1,171 +1,114 @@
-"""What is done while faults happen, and how it is judged. Nothing here computes in the process that forks."""
+"""Processes that die, and disks that refuse, while data is committed or the whole spine is materialized."""
 
 import random
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.faults.injection import Fault, Kind, run_with
-from tests.faults.project import Before, git, make_project, violations, violations_after_recovery
+from tests.faults import operations
+from tests.faults.injection import Fault, Kind, Outcome, run_with
+from tests.faults.project import Before, violations, violations_after_recovery
+from tests.faults.templates import Templates, copy_project
+from tests.faults.trials import Finding, Tally, Trial, run_trials
 
-from ftzard.config import VersioningConfig
-from ftzard.resources.versioning import DvcRepository
-
-
-@dataclass
-class Tally:
-    """What a scenario showed.
-
-    Attributes:
-        scenario: Its name.
-        num_faults: Faults that were made to happen.
-        num_hit: How many of them ended the operation; the others came after its last change.
-        violations: What must not be and was, each with its fault.
-        unexplained: Errors of a full or failing disk that were not FTzard's own, each with its fault.
-    """
-
-    scenario: str
-    num_faults: int = 0
-    num_hit: int = 0
-    violations: list[str] = field(default_factory=list)
-    unexplained: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        """One line, and one for each thing that was wrong."""
-        line = f"{self.scenario}: {self.num_faults} faults, {self.num_hit} hit, {len(self.violations)} violation(s)"
-        return "\n".join([line, *(f"  {text}" for text in [*self.violations, *self.unexplained])])
+# What one trial of a whole run can be hit in: the store's migrations are a fifth of a first run, and seldom its subject.
+_FRESH_EVERY = 10
 
 
-def commit_scenario(kinds: Sequence[Kind], num_points: int | None, seed: int) -> Iterator[Tally]:
+def commit_scenario(
+    templates: Templates, scratch: Path, kinds: Sequence[Kind], num_points: int | None, seed: int, jobs: int
+) -> Iterator[Tally]:
     """A data commit, with faults at `num_points` of its changes for each kind; None: at every one."""
-    with tempfile.TemporaryDirectory(prefix="ftzard-faults-") as scratch:
-        template = make_project(Path(scratch, "template"))
-        run_with(Fault(), lambda: _commit(template))
-        (template / "data" / "raw" / "second.csv").write_text("text,label\nA new cup was lovely,good\n")
-        yield from _at_changes("data commit", template, Path(scratch), _commit, kinds, num_points, seed)
+    template = copy_project(templates.fresh, scratch / "committed")
+    run_with(Fault(), lambda: operations.commit(template))
+    (template / "data" / "raw" / "second.csv").write_text("text,label\nA new cup was lovely,good\n")
+    yield from _at_changes("data commit", template, scratch, lambda project: operations.commit(project), kinds,
+                           num_points, seed, jobs)  # fmt: skip
 
 
-def pipeline_scenario(kinds: Sequence[Kind], num_points: int | None, seed: int) -> Iterator[Tally]:
+def pipeline_scenario(
+    templates: Templates, scratch: Path, kinds: Sequence[Kind], num_points: int, seed: int, jobs: int
+) -> Iterator[Tally]:
     """The whole spine with a tiny model, with faults at `num_points` of its changes for each kind."""
-    with tempfile.TemporaryDirectory(prefix="ftzard-faults-") as scratch:
-        template = make_project(Path(scratch, "template"))
-        yield from _at_changes("pipeline", template, Path(scratch), _materialize, kinds, num_points, seed)
+    yield from _at_changes("pipeline", templates.stored, scratch, operations.materialize, kinds, num_points, seed, jobs)
 
 
-def random_kills_scenario(num_kills: int, seed: int) -> Tally:
-    """The whole spine, killed at random times."""
-    import time
-
-    tally = Tally("pipeline, random instants")
+def random_kills_scenario(templates: Templates, scratch: Path, num_kills: int, seed: int, jobs: int) -> Tally:
+    """The whole spine, killed at random times: on its first run, and when a second batch has come."""
     draw = random.Random(seed)  # noqa: S311 - not for secrets
-    with tempfile.TemporaryDirectory(prefix="ftzard-faults-") as scratch:
-        template = make_project(Path(scratch, "template"))
-        start = time.monotonic()
-        expected = _expected(template, Path(scratch), _materialize)
-        duration_s = time.monotonic() - start
-        for number in range(num_kills):
-            fault = Fault("kill", after_s=draw.uniform(0.0, duration_s))
-            _try(tally, template, Path(scratch, f"random-{number}"), _materialize, fault, expected)
-    return tally
+    names = [_template_of(number) for number in range(num_kills)]
+    expected = {}
+    for name in dict.fromkeys(names):
+        folder = copy_project(getattr(templates, name), scratch / f"expected-{name}")
+        expected[name] = _done(lambda folder=folder: operations.materialize(folder))  # type: ignore[misc]
+    trials = []
+    for name in names:
+        fault = Fault("kill", after_s=draw.uniform(0.0, expected[name].duration_s))
+        trials.append(
+            Trial(
+                f"{fault}, {name}",
+                _trial(getattr(templates, name), operations.materialize, fault, expected[name].value),
+            )
+        )
+    return run_trials("pipeline, kills at random instants", trials, scratch, jobs)
+
+
+def _template_of(number: int) -> str:
+    if number % _FRESH_EVERY == _FRESH_EVERY - 1:
+        return "fresh"
+    return "stored" if number % 2 else "second_batch"
 
 
 def _at_changes(
-    name: str,
-    template: Path,
-    scratch: Path,
-    operation: Callable[[Path], Any],
-    kinds: Sequence[Kind],
-    num_points: int | None,
-    seed: int,
-) -> Iterator[Tally]:
-    draw = random.Random(seed)  # noqa: S311 - not for secrets
-    trial = shutil.copytree(template, scratch / "trial", symlinks=True)
-    outcome = run_with(Fault(), lambda: operation(trial))
-    if outcome.exit_code != 0:
-        raise RuntimeError(outcome.error)
+    name: str, template: Path, scratch: Path, operation: Callable[[Path], Any], kinds: Sequence[Kind],
+    num_points: int | None, seed: int, jobs: int,
+) -> Iterator[Tally]:  # fmt: skip
+    trial = copy_project(template, scratch / f"trial-{name.replace(' ', '-')}")
+    outcome = _done(lambda: operation(trial))
     for kind in kinds:
-        tally = Tally(f"{name}, {kind}")
-        points = list(range(1, outcome.num_changes + 1))
+        draw = random.Random(f"{seed} {name} {kind}")  # noqa: S311 - not for secrets
+        points = list(outcome.openings) if kind == "cut" else list(range(1, outcome.num_changes + 1))
         if num_points is not None and num_points < len(points):
             points = sorted(draw.sample(points, num_points))
-        for point in points:
-            folder = scratch / f"{kind}-{point}"
-            _try(tally, template, folder, operation, Fault(kind, at_change=point), outcome.value)
-        yield tally
+        faults = [Fault(kind, at_change=point, share=_share(kind, draw)) for point in points]
+        trials = [Trial(str(fault), _trial(template, operation, fault, outcome.value)) for fault in faults]
+        yield run_trials(f"{name}, {kind}", trials, scratch, jobs)
 
 
-def _expected(template: Path, scratch: Path, operation: Callable[[Path], Any]) -> Any:
-    folder = shutil.copytree(template, scratch / "expected", symlinks=True)
-    outcome = run_with(Fault(), lambda: operation(folder))
+def _share(kind: Kind, draw: random.Random) -> float:
+    """Small files are many, so that a small share of a MiB meets more of them."""
+    return draw.choice([0.0, draw.uniform(0, 0.01), draw.random()]) if kind in {"cut", "full"} else 0.0
+
+
+def _done(operation: Callable[[], Any]) -> Outcome:
+    outcome = run_with(Fault(), operation)
     if outcome.exit_code != 0:
         raise RuntimeError(outcome.error)
-    return outcome.value
+    return outcome
 
 
-def _try(
-    tally: Tally, template: Path, folder: Path, operation: Callable[[Path], Any], fault: Fault, expected: Any
+def _trial(template: Path, operation: Callable[[Path], Any], fault: Fault, expected: Any) -> Callable[[Path], Finding]:
+    def run(folder: Path) -> Finding:
+        project = copy_project(template, folder)
+        before = Before.of(project)
+        struck = run_with(fault, lambda: operation(project))
+        finding = Finding(hit=struck.exit_code != 0, violations=list(violations(project, before)))
+        if not struck.is_explained:
+            finding.unexplained.append(struck.error)
+        judge_recovery(finding, project, before, operation, expected)
+        return finding
+
+    return run
+
+
+def judge_recovery(
+    finding: Finding, project: Path, before: Before, operation: Callable[[Path], Any], expected: Any
 ) -> None:
-    project = shutil.copytree(template, folder, symlinks=True)
-    before = Before.of(project)
-    struck = run_with(fault, lambda: operation(project))
-    tally.num_faults += 1
-    tally.num_hit += struck.exit_code != 0
-    tally.violations += [f"{fault}: {what}" for what in violations(project, before)]
-    if not struck.is_explained:
-        tally.unexplained.append(f"{fault}: {struck.error}")
+    """One more run has to end with the content that a run without a fault ends with."""
     again = run_with(Fault(), lambda: operation(project))
     if again.exit_code != 0:
-        tally.violations.append(f"{fault}: one more run failed: {again.error}")
-    elif again.value != expected:
-        tally.violations.append(f"{fault}: one more run gave {again.value}, not {expected}")
-    tally.violations += [f"{fault}, recovered: {what}" for what in violations(project, before)]
-    tally.violations += [f"{fault}, recovered: {what}" for what in violations_after_recovery(project)]
-    shutil.rmtree(folder)
-
-
-def _commit(project: Path) -> str:
-    commit = DvcRepository(project, VersioningConfig()).commit("Data")
-    if git(project, "rev-parse", "HEAD") != commit.commit_id:
-        message = "the commit that was returned is not the branch's tip"
-        raise AssertionError(message)
-    return commit.data_hash
-
-
-def _materialize(project: Path) -> dict[str, str]:
-    """Materialize what is stale; returns the version of each asset but the facts about runs."""
-    import dagster as dg
-
-    from ftzard.assets.tracked import latest_data_version
-    from ftzard.dagster_instance import project_instance
-    from ftzard.definitions import IO_MANAGERS, SPINE
-    from ftzard.materialization import materialize
-
-    materialize(project, ["experiment=tiny"])
-    with project_instance(project) as instance:
-        names = [asset.name for asset in SPINE if IO_MANAGERS[asset.io].commits]
-        versions = {name: latest_data_version(instance, dg.AssetKey(name)) or "" for name in names}
-        if running := instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
-            message = f"{len(running)} Dagster run(s) are left running"
-            raise AssertionError(message)
-    # The rest holds ids of commits and runs, which differ from run to run.
-    return {name: versions[name] for name in ("raw_data", "cleaned", "splits", "predictions")}
-
-
-def preload() -> None:
-    """Import what the operations need once, so that each process begins with it."""
-    import importlib
-
-    for name in (
-        "dvc.repo",
-        "dvc.api",
-        "mlflow",
-        "torch",
-        "transformers",
-        "peft",
-        "sqlalchemy",
-        "ftzard.materialization",
-    ):
-        importlib.import_module(name)
+        finding.violations.append(f"one more run failed: {again.error or again.exit_code}")
+    elif expected is not None and again.value != expected:
+        finding.violations.append(f"one more run gave {again.value}, not {expected}")
+    finding.violations += [f"recovered: {what}" for what in violations(project, before)]
+    finding.violations += [f"recovered: {what}" for what in violations_after_recovery(project)]

@@ -29,12 +29,12 @@ def test_no_invariant_is_violated_and_one_more_run_converges(scenario: str) -> N
 def test_a_violation_is_found_and_told() -> None:
     """The check itself: an operation that destroys a person's file must not pass."""
     script = (
-        "from pathlib import Path; from tests.faults import scenarios as s; from tests.faults.__main__ import main\n"
-        "honest = s._commit\n"
+        "from pathlib import Path; from tests.faults import operations; from tests.faults.__main__ import main\n"
+        "honest = operations.commit\n"
         "def careless(project):\n"
         "    with (project / 'untracked.md').open('a') as file: file.write('more')\n"
         "    return honest(project)\n"
-        "s._commit = careless\n"
+        "operations.commit = careless\n"
         "import sys; sys.argv = ['faults', '--short', 'commit']; sys.exit(main())\n"
     )
     done = subprocess.run(

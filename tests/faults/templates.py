@@ -1,0 +1,96 @@
+"""Projects to begin a trial with; made once, and copied for each."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from tests.faults.injection import Fault, run_with
+from tests.faults.operations import materialize
+from tests.faults.project import make_project
+
+from ftzard.config import TrackingConfig
+
+# Where MLflow keeps absolute places.
+_PLACES = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("model_versions", "source"),
+           ("model_versions", "storage_location"))  # fmt: skip
+
+
+class Templates:
+    """Projects in different states.
+
+    Args:
+        folder: Where they are made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @cached_property
+    def fresh(self) -> Path:
+        """Nothing was materialized, and there is no MLflow store: making one takes seconds."""
+        return self._made("fresh", make_project)
+
+    @cached_property
+    def stored(self) -> Path:
+        """Nothing was materialized; MLflow's tables are there."""
+
+        def make(folder: Path) -> None:
+            shutil.copytree(self.fresh, folder, symlinks=True)
+            from ftzard.resources.tracking import Tracking
+
+            Tracking(TrackingConfig(), folder).runs()
+
+        return self._made("stored", make)
+
+    @cached_property
+    def materialized(self) -> Path:
+        """Everything was materialized once."""
+
+        def make(folder: Path) -> None:
+            copy_project(self.stored, folder)
+            materialize(folder)
+
+        return self._made("materialized", make)
+
+    @cached_property
+    def second_batch(self) -> Path:
+        """Everything was materialized once, and a second batch has come."""
+
+        def make(folder: Path) -> None:
+            copy_project(self.materialized, folder)
+            add_batch(folder)
+
+        return self._made("second-batch", make)
+
+    def _made(self, name: str, make: Callable[[Path], object]) -> Path:
+        folder = self._folder / name
+        outcome = run_with(Fault(), lambda: make(folder) and None)
+        if outcome.exit_code != 0:
+            raise RuntimeError(outcome.error)
+        return folder
+
+
+def copy_project(template: Path, folder: Path) -> Path:
+    """A copy that knows nothing of where it came from."""
+    shutil.copytree(template, folder, symlinks=True)
+    store = folder / "mlflow.db"
+    if store.is_file():
+        connection = sqlite3.connect(store)
+        with connection:
+            for table, column in _PLACES:
+                connection.execute(
+                    f"UPDATE {table} SET {column} = replace({column}, ?, ?)",  # noqa: S608 - names from above
+                    (str(template), str(folder)),
+                )
+        connection.close()
+    return folder
+
+
+def add_batch(project: Path, name: str = "second.csv") -> None:
+    """A second batch arrives."""
+    things = ("river", "cake", "bus", "window", "shirt", "story", "game", "shop")
+    opinions = {"was lovely": "good", "is a joy": "good", "was awful": "bad", "is a shame": "bad"}
+    rows = [f"That {thing} {opinion},{label}" for thing in things for opinion, label in opinions.items()]
+    (project / "data" / "raw" / name).write_text("\n".join(["text,label", *rows, ""]), encoding="utf-8")

@@ -24,6 +24,7 @@ from ftzard.errors import (
     PushError,
     PushPendingError,
     SecretExposedError,
+    StorageError,
 )
 from ftzard.resources import data_commit
 from ftzard.resources.data_commit import DataCommit
@@ -762,7 +763,22 @@ def test_dvcs_note_of_who_reads_and_writes_that_a_kill_left_broken_stops_no_comm
     (project / ".dvc" / "tmp").mkdir(exist_ok=True)
     (project / ".dvc" / "tmp" / "rwlock").write_text(left, encoding="utf-8")
     assert DvcRepository(project, VersioningConfig()).commit("Data").created
-    assert json.loads((project / ".dvc" / "tmp" / "rwlock").read_text(encoding="utf-8")) == {"read": {}, "write": {}}
+    assert not any(json.loads((project / ".dvc" / "tmp" / "rwlock").read_text(encoding="utf-8")).values())
+
+
+def test_the_way_back_for_a_damaged_file_leaves_new_batches_alone(project: Path) -> None:
+    commit(project)
+    path, new = project / "data" / "raw" / "batch.csv", project / "data" / "raw" / "new.csv"
+    sound = path.read_bytes()
+    path.write_bytes(sound[:-1])
+    new.write_text("not committed yet", encoding="utf-8")
+    with pytest.raises(StorageError) as caught:
+        DvcRepository(project, VersioningConfig()).require_committed(path)
+    assert "`dvc checkout --force data/raw/batch.csv`" in caught.value.fix
+    dvc(project, "checkout", "--force", "data/raw/batch.csv")
+    assert path.read_bytes() == sound
+    assert new.is_file()
+    DvcRepository(project, VersioningConfig()).require_committed(path)
 
 
 def test_a_list_of_files_that_a_kill_left_broken_in_the_cache_is_written_again(project: Path) -> None:

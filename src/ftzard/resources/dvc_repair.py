@@ -67,15 +67,15 @@ def _half_open(root: Path) -> "Repo":
 
 def _remove_rwlock(repo: "Repo") -> None:
     from dvc.lock import make_lock
-    from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
+    from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, SCHEMA, Invalid
 
     path, folder = Path(str(repo.tmp_dir), RWLOCK_FILE), str(repo.tmp_dir)
     guard = make_lock(str(path.with_name(RWLOCK_LOCK)), folder, hardlink_lock=repo.config["core"]["hardlink_lock"])
     # Both: a process that holds either may be about to write it.
     with repo.lock, guard, suppress(FileNotFoundError):
         try:
-            json.loads(path.read_bytes())
-        except ValueError:
+            SCHEMA(json.loads(path.read_bytes()))
+        except (ValueError, Invalid):
             path.unlink()
             _LOGGER.warning("%s was cut short, as a killed process leaves it, and was removed", path)
 

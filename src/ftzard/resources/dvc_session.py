@@ -1,7 +1,6 @@
 """DVC as a library, without the habits of its command line: no hints, no bars, no staging, no statistics."""
 
 import hashlib
-import json
 import logging
 import os
 import threading
@@ -52,7 +51,6 @@ def open_dvc(root: Path, complaints: list[str] | None = None) -> Iterator[Any]:
         # Whatever the person has configured, DVC must not stage files in their index.
         repo = Repo(os.fspath(root), config={"core": {"autostage": False}})
         try:
-            _remove_broken_rwlock(repo)
             yield repo
         finally:
             repo.close()
@@ -104,39 +102,6 @@ def remove_broken_listing(repo: Any, data_hash: str | None) -> bool:
         return False
     _LOGGER.warning("DVC's list of the data folder's files was broken, as a killed process leaves it: written again")
     path.unlink(missing_ok=True)
-    return True
-
-
-def _remove_broken_rwlock(repo: Any) -> None:
-    """Remove DVC's note of who reads and writes what, where a kill while it was written left it unreadable.
-
-    DVC writes it in place, and afterwards refuses every command. Whom it named is unknown; but a live process that
-    finds it broken fails itself.
-    """
-    from dvc.lock import make_lock
-    from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
-
-    path = Path(repo.tmp_dir) / RWLOCK_FILE
-    if _is_rwlock(path):
-        return
-    # Its own guard, because somebody else's command may be writing it at this moment.
-    guard = Path(repo.tmp_dir) / RWLOCK_LOCK
-    with make_lock(os.fspath(guard), tmp_dir=repo.tmp_dir, hardlink_lock=repo.config["core"].get("hardlink_lock")):
-        if not _is_rwlock(path):
-            _LOGGER.warning("%s was broken, as a killed process leaves it: removed", path)
-            path.unlink()
-
-
-def _is_rwlock(path: Path) -> bool:
-    """Whether DVC can read it; where there is none, nobody reads or writes."""
-    from dvc.rwlock import SCHEMA, Invalid
-
-    try:
-        SCHEMA(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return True
-    except (ValueError, Invalid):
-        return False
     return True
 
 

@@ -102,7 +102,9 @@ class DvcRepository:
         if changed := changed_files(path.resolve(), folder.on_disk(folder.data).resolve(), listing):
             raise StorageError(
                 f"{changed[0]} is not what {folder.pointer} says was committed",
-                fix="bring the committed data back with `dvc checkout`, or materialize the asset that it belongs to",
+                # Of this file alone: of everything it would remove the batches that are not committed yet.
+                fix=f"bring it back with `dvc checkout --force {os.path.relpath(changed[0], folder.dvc_root)}` in "
+                f"{folder.dvc_root}, or materialize the asset that it belongs to",
             )
 
     def commit(self, message: str, record: Callable[[DataCommit], object] | None = None) -> DataCommit:

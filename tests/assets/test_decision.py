@@ -12,13 +12,14 @@ from tests.project_scenario import TINY, copy_of, stored_value, tracking
 from ftzard.assets.decision import retrain_decision
 from ftzard.assets.step import Step, StepResult
 from ftzard.composition import compose
-from ftzard.config import AutomationConfig
+from ftzard.config import AutomationConfig, VersioningConfig
 from ftzard.core.predictions import labels_of_predictions
 from ftzard.core.records import Splits
 from ftzard.core.retrain_decision import RetrainDecision
 from ftzard.errors import StorageError
 from ftzard.resources.registry import AdapterRegistry
 from ftzard.resources.serving_records import ServingRecords
+from ftzard.resources.versioning import DvcRepository
 
 
 def _step(project: Path, folder: Path, **automation: Any) -> Step:
@@ -150,6 +151,23 @@ def test_a_stored_file_that_cannot_be_read_is_named(materialized_project: Path, 
     (tmp_path / "incoming_predictions" / "a.parquet").write_text("no parquet")
     with pytest.raises(StorageError, match=r"a\.parquet"):
         retrain_decision(splits, _step(materialized_project, tmp_path))
+
+
+def test_a_stored_file_that_was_changed_after_its_commit_is_not_read(project: Path) -> None:
+    folder = project / "data" / "assets" / "incoming_predictions"
+    folder.mkdir(parents=True)
+    path = folder / "a.parquet"
+    pl.DataFrame({"champion_version": ["1"], "probability": [0.5]}).write_parquet(path)
+    repository = DvcRepository(project, VersioningConfig())
+    repository.commit("Data")
+    records = ServingRecords(folder.parent, repository.require_committed)
+    found = records.predictions("1")
+    assert found is not None
+    # Readable, and another number.
+    path.unlink()
+    pl.DataFrame({"champion_version": ["1"], "probability": [0.25]}).write_parquet(path)
+    with pytest.raises(StorageError, match=r"a\.parquet is not what"):
+        records.predictions("1")
 
 
 def test_a_partition_that_is_just_being_written_is_not_read(tmp_path: Path) -> None:

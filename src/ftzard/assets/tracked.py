@@ -157,7 +157,7 @@ class TrackedAsset(Generic[P, T_co]):
             provenance=provenance(dvc, versions),
             registry=mlflow.registry,
             previous_version=latest_data_version(context.instance, context.asset_key),
-            serving=ServingRecords(_assets_dir(configuration, pipeline)),
+            serving=ServingRecords(_assets_dir(configuration, pipeline), dvc.repository.require_committed),
             dagster_run_id=context.run_id,
         )
         mlflow.tracking.close_abandoned(lambda run_id: _is_over(context.instance, run_id))

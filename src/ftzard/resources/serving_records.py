@@ -1,6 +1,6 @@
 """What was predicted for incoming files and what of it was put to people, as it lies in the data folder."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,15 +9,21 @@ import polars as pl
 from ftzard.errors import StorageError
 
 
+def _trust(_: Path) -> None:
+    """Somebody who reads the files directly knows what is in them."""
+
+
 @dataclass(frozen=True)
 class ServingRecords:
     """The stored partitions of `incoming_predictions` and `label_queue`.
 
     Args:
         folder: The pipeline's folder of assets; it need not exist.
+        require_committed: Raises where a file is not what was committed; by default all are taken for it.
     """
 
     folder: Path
+    require_committed: Callable[[Path], None] = _trust
 
     def predictions(self, champion_version: str) -> pl.DataFrame | None:
         """What one champion predicted for what came in.
@@ -49,6 +55,7 @@ class ServingRecords:
         for path in sorted(folder.glob(pattern)):
             # A name with a dot is that of a partition that is just being written.
             if not path.relative_to(folder).parts[0].startswith("."):
+                self.require_committed(path)
                 yield _read(path)
 
 

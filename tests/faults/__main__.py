@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.faults import operations, scenarios
+from tests.faults import damage, operations, others, scenarios, servers
 from tests.faults.injection import Kind
 from tests.faults.templates import Templates
 from tests.faults.trials import Tally
 
-_SCENARIOS = ("commit", "pipeline", "random")
+_SCENARIOS = ("commit", "pairs", "remotes", "damage", "random", "person", "tracking", "pipeline")
 _KINDS: tuple[Kind, ...] = ("kill", "cut", "no_space", "io_error", "full")
 _ROOM_IN_MEMORY = 2**30
 
@@ -25,12 +25,23 @@ def _tallies(arguments: argparse.Namespace, scratch: Path) -> Iterator[Tally]:
     templates = Templates(scratch)
     short, seed, jobs, wanted = arguments.short, arguments.seed, arguments.jobs, arguments.scenarios
     if "commit" in wanted:
-        yield from scenarios.commit_scenario(templates, scratch, _KINDS, 2 if short else None, seed, jobs)
+        yield from scenarios.commit_scenario(templates, scratch, _KINDS, 1 if short else None, seed, jobs)
+    if "pairs" in wanted:
+        yield others.pairs_scenario(templates, scratch, 2 if short else 95, 0 if short else 5, seed, jobs)
+    if "remotes" in wanted:
+        yield servers.remotes_scenario(templates, scratch, 1 if short else 15, seed, jobs)
+    if "damage" in wanted:
+        num_files = None if short else arguments.files
+        yield from damage.damage_scenario(templates, scratch, num_files, seed, jobs)
+    if "random" in wanted:
+        yield scenarios.random_kills_scenario(templates, scratch, 1 if short else 200, seed, jobs)
+    if "person" in wanted:
+        yield others.person_scenario(templates, scratch, 1 if short else 20, seed, jobs)
+    if "tracking" in wanted:
+        yield servers.tracking_scenario(templates, scratch, 1 if short else 15, seed, jobs)
     if "pipeline" in wanted:
         kinds: tuple[Kind, ...] = ("cut",) if short else _KINDS
         yield from scenarios.pipeline_scenario(templates, scratch, kinds, 1 if short else 60, seed, jobs)
-    if "random" in wanted:
-        yield scenarios.random_kills_scenario(templates, scratch, 1 if short else 200, seed, jobs)
 
 
 def main() -> int:
@@ -40,6 +51,7 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="a few faults of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="how many trials run side by side")
+    parser.add_argument("--files", type=int, default=4, help="how many files of each kind are damaged")
     parser.add_argument("--json", type=Path, help="also write the counts here")
     arguments = parser.parse_args()
     start = time.monotonic()
@@ -50,13 +62,15 @@ def main() -> int:
         for tally in _tallies(arguments, Path(folder)):
             print(tally, flush=True)  # noqa: T201 - what this command is for
             tallies.append(tally)
+            if arguments.json is not None:
+                # After each, so that a run that is broken off has told what it found.
+                text = json.dumps(_document(arguments, tallies, time.monotonic() - start), indent=2)
+                arguments.json.write_text(f"{text}\n", encoding="utf-8")
     found = sum(len(tally.violations) + len(tally.unexplained) for tally in tallies)
     num_faults, num_hit = sum(tally.num_faults for tally in tallies), sum(tally.num_hit for tally in tallies)
     seconds = time.monotonic() - start
     said = "No invariant was violated." if not found else f"{found} violation(s)."
     print(f"{num_faults} faults, {num_hit} hit, {seconds:.0f} s. {said}")  # noqa: T201
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(_document(arguments, tallies, seconds), indent=2) + "\n")
     return min(found, 1)
 
 

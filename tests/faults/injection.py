@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Literal
 
 Kind = Literal["none", "kill", "cut", "no_space", "io_error", "full"]
@@ -65,8 +66,8 @@ class Fault:
         """As printed where an invariant does not hold."""
         if self.kind == "none":
             return "no fault"
-        part = f" to {self.share:.2f}" if self.kind in {"cut", "full"} else ""
-        return f"{self.kind}{part} {f'at change {self.at_change}' if self.after_s is None else f'after {self.after_s:.2f} s'}"
+        when = f"at change {self.at_change}" if self.after_s is None else f"after {self.after_s:.2f} s"
+        return f"{self.kind} to {self.share:.2f} {when}" if self.kind in {"cut", "full"} else f"{self.kind} {when}"
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ class _Counter:
             if self._fault.kind == "cut" and opened is not None:
                 path = os.path.realpath(os.fsdecode(opened))
                 # What was there before and is not written over was not written now.
-                kept = os.path.getsize(path) if os.path.isfile(path) and not flags & os.O_TRUNC else 0  # noqa: PTH112, PTH202
+                kept = Path(path).stat().st_size if Path(path).is_file() and not flags & os.O_TRUNC else 0
                 self._to_cut = path, kept
             else:
                 self._happen()
@@ -226,8 +227,8 @@ class _Counter:
         """All that came before the next change is there, but of the file only a part, as though killed in its write."""
         path, kept = self._to_cut or ("", 0)
         self._is_over = True
-        if os.path.isfile(path):  # noqa: PTH113
-            os.truncate(path, kept + int(max(0, os.path.getsize(path) - kept) * self._fault.share))  # noqa: PTH202
+        if Path(path).is_file():
+            os.truncate(path, kept + int(max(0, Path(path).stat().st_size - kept) * self._fault.share))
         os.killpg(0, signal.SIGKILL)
 
     def _happen(self) -> None:

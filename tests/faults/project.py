@@ -65,7 +65,7 @@ def violations(project: Path, before: Before) -> Iterator[str]:
     if before.tip not in ancestors:
         yield "a commit was lost or rewritten"
     for commit in ancestors[: ancestors.index(before.tip)] if before.tip in ancestors else []:
-        yield from (f"{commit[:12]}: {what}" for what in _missing_objects(project, commit))
+        yield from (f"{commit[:12]}: {what}" for what in missing_objects(project, commit))
 
 
 def violations_after_recovery(project: Path) -> Iterator[str]:
@@ -75,7 +75,7 @@ def violations_after_recovery(project: Path) -> Iterator[str]:
         yield f"git status shows FTzard's own files: {ours!r}"
     for pattern in (".git/*.lock", ".git/refs/**/*.lock", "data/assets/.*", ".ftzard/scratch/*/*", ".mlflow.db.new*"):
         yield from (f"{path.relative_to(project)} was left behind" for path in project.glob(pattern))
-    yield from (f"the remote: {what}" for what in _missing_objects(project, "HEAD", ("dvc-remote",)))
+    yield from (f"the remote: {what}" for what in missing_objects(project, "HEAD", ("dvc-remote",)))
     if len(git(project, "rev-list", "--merges", "HEAD")) > 0:
         yield "the history is not linear"
 
@@ -98,7 +98,7 @@ def _hashes(folder: Path) -> dict[str, str]:
 _STORES = (".dvc/cache", "dvc-remote")
 
 
-def _missing_objects(project: Path, commit: str, stores: Sequence[str] = _STORES) -> Iterator[str]:
+def missing_objects(project: Path, commit: str, stores: Sequence[str] = _STORES) -> Iterator[str]:
     """Objects that a commit names and that none of these places has whole."""
     pointer = git(project, "show", f"{commit}:data.dvc")
     name = yaml.safe_load(pointer)["outs"][0]["md5"]

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tests.faults.injection import Fault, run_with
-from tests.faults.operations import materialize
+from tests.faults.operations import keep_waiting, materialize, serve, take_in_file
 from tests.faults.project import make_project
 
 from ftzard.config import TrackingConfig
@@ -15,6 +15,8 @@ from ftzard.config import TrackingConfig
 # Where MLflow keeps absolute places.
 _PLACES = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("model_versions", "source"),
            ("model_versions", "storage_location"))  # fmt: skip
+
+_CONF = Path(__file__).parents[2] / "conf"
 
 
 class Templates:
@@ -64,6 +66,21 @@ class Templates:
 
         return self._made("second-batch", make)
 
+    @cached_property
+    def served(self) -> Path:
+        """As `second_batch`, with a file that came in and was predicted, settings, and something that waits."""
+
+        def make(folder: Path) -> None:
+            copy_project(self.materialized, folder)
+            (folder / "conf").mkdir(exist_ok=True)
+            shutil.copy(_CONF / "experiment" / "tiny.yaml", _made_folder(folder / "conf" / "experiment"))
+            take_in_file(folder)
+            serve(folder)
+            add_batch(folder)
+            keep_waiting(folder)
+
+        return self._made("served", make)
+
     def _made(self, name: str, make: Callable[[Path], object]) -> Path:
         folder = self._folder / name
         outcome = run_with(Fault(), lambda: make(folder) and None)
@@ -94,3 +111,8 @@ def add_batch(project: Path, name: str = "second.csv") -> None:
     opinions = {"was lovely": "good", "is a joy": "good", "was awful": "bad", "is a shame": "bad"}
     rows = [f"That {thing} {opinion},{label}" for thing in things for opinion, label in opinions.items()]
     (project / "data" / "raw" / name).write_text("\n".join(["text,label", *rows, ""]), encoding="utf-8")
+
+
+def _made_folder(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

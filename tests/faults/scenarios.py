@@ -22,7 +22,7 @@ def commit_scenario(
     template = copy_project(templates.fresh, scratch / "committed")
     run_with(Fault(), lambda: operations.commit(template))
     (template / "data" / "raw" / "second.csv").write_text("text,label\nA new cup was lovely,good\n")
-    yield from _at_changes("data commit", template, scratch, lambda project: operations.commit(project), kinds,
+    yield from _at_changes("data commit", template, scratch, operations.commit, kinds,
                            num_points, seed, jobs)  # fmt: skip
 
 

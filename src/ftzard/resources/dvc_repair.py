@@ -36,10 +36,10 @@ def repair(root: Path, error: BaseException) -> bool:
     Returns:
         Whether it is worth to open the repository afresh and do the operation again.
     """
-    from dvc.rwlock import RWLockFileCorruptedError
+    from dvc.rwlock import RWLockFileCorruptedError, RWLockFileFormatError
 
     for cause in _causes(error):
-        if isinstance(cause, RWLockFileCorruptedError):
+        if isinstance(cause, (RWLockFileCorruptedError, RWLockFileFormatError)):
             _remove_rwlock(_half_open(root))
             return True
         if isinstance(cause, sqlite3.DatabaseError) and getattr(cause, "sqlite_errorcode", None) in _CORRUPT:

@@ -7,19 +7,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
+import polars as pl
 from pydantic import TypeAdapter
 
 from ftzard.composition import compose, validate
 from ftzard.config import FtzardConfig
 from ftzard.core.adapter import AdapterManifest, read_labels, read_manifest, verify_adapter
+from ftzard.core.champion_records import RegisteredAdapter
 from ftzard.core.records import ASSETS_DIR, AdapterDirectory, Splits
-from ftzard.core.reproduction import ReproductionReport, adapter_differences, version_differences
+from ftzard.core.reproduction import ReproductionReport, judge
 from ftzard.core.retraining import FORGOTTEN_KEY, PREDECESSOR_KEY, RetrainingPlan, retraining_plan
 from ftzard.core.versions import content_version
 from ftzard.errors import RegistryVersionError, StorageError
 from ftzard.io_managers.parquet import read_splits
 from ftzard.references import find_run, find_version
 from ftzard.resources.committed_data import fetch_committed
+from ftzard.resources.data_folder import find_dvc_root
+from ftzard.resources.git import Git
 from ftzard.resources.registry import AdapterRegistry
 from ftzard.resources.tracking import Tracking
 
@@ -31,7 +35,7 @@ def reproduce(project_dir: Path, which: str, overrides: Sequence[str] = ()) -> R
     """Train an adapter again, in a temporary folder, and compare.
 
     Args:
-        project_dir: The project folder, where DVC's repository begins.
+        project_dir: The project folder.
         which: A registered version, `champion`, or the MLflow run that trained or judged the adapter: its id, or at
             least six digits of its beginning.
         overrides: In Hydra's grammar; they say where the registry is, the training's come from the manifest.
@@ -44,28 +48,34 @@ def reproduce(project_dir: Path, which: str, overrides: Sequence[str] = ()) -> R
     project = compose(overrides, project_dir=project_dir)
     registry = AdapterRegistry(Tracking(project.tracking, project_dir))
     with TemporaryDirectory(prefix="ftzard-reproduce-") as folder:
-        original = _find(registry, which, Path(folder) / "original")
+        original, version = _find(registry, which, Path(folder) / "original")
         manifest = read_manifest(original.path)
-        path = f"{project.versioning.data_dir}/{ASSETS_DIR}/splits"
-        splits = _fetch_splits(project_dir, manifest, path, Path(folder) / "splits")
-        again = verify_adapter(_train(registry, original, manifest, splits, Path(folder) / "adapter").path)
-        made = read_manifest(again.path)
-        differences = adapter_differences(original.path, manifest, again.path, made)
-    return ReproductionReport(original.checksum, again.checksum, differences, version_differences(manifest, made))
+        # `auto` may stand for another device here than it did there.
+        device = TypeAdapter(Literal["auto", "cpu", "cuda"]).validate_python(manifest.compute["device"])
+        recorded = validate(manifest.config)
+        config = replace(recorded, training=replace(recorded.training, device=device), evaluation=project.evaluation)
+        splits = _fetch_splits(project_dir, manifest, project.versioning.data_dir, Path(folder) / "splits")
+        again = _train(registry, original, manifest, splits, config, Path(folder) / "adapter")
+
+        def predictions() -> pl.DataFrame:
+            return _recorded_predictions(registry, version, original, splits.test, config)
+
+        return judge(original, verify_adapter(again.path), device, predictions, splits.test, config)
 
 
-def _find(registry: AdapterRegistry, which: str, folder: Path) -> AdapterDirectory:
+def _find(registry: AdapterRegistry, which: str, folder: Path) -> tuple[AdapterDirectory, RegisteredAdapter | None]:
+    """The adapter, and the version that it is; None where it was never registered."""
     version, run = find_version(registry, which), find_run(registry.tracking, which)
     if version is None and run is not None:
         version = next((one for one in registry.versions() if one.run_id == run.run_id), None)
     if version is not None:
-        return registry.load(version)
+        return registry.load(version), version
     if run is None:
         raise RegistryVersionError(
             f"{registry.name} has no version {which!r}, and no MLflow run begins so",
             fix="name a version, `champion`, or the id of the run that trained an adapter",
         )
-    return _adapter_of_run(registry.tracking, run.run_id, folder)
+    return _adapter_of_run(registry.tracking, run.run_id, folder), None
 
 
 def _adapter_of_run(tracking: Tracking, run_id: str, folder: Path) -> AdapterDirectory:
@@ -79,11 +89,14 @@ def _adapter_of_run(tracking: Tracking, run_id: str, folder: Path) -> AdapterDir
         return verify_adapter(Path(client.download_artifacts(run_id, _ADAPTER_ARTIFACT, str(folder))))
 
 
-def _fetch_splits(project_dir: Path, manifest: AdapterManifest, path: str, target: Path) -> Splits:
+def _fetch_splits(project_dir: Path, manifest: AdapterManifest, data_dir: str, target: Path) -> Splits:
     commit = manifest.provenance.get("data_commit", "")
     if not commit:
         raise StorageError("the adapter's manifest names no data commit", fix="reproduce another version")
-    fetch_committed(project_dir, commit, path, target)
+    # DVC's repository may begin above the project.
+    root = find_dvc_root(project_dir.resolve(), Git.find(project_dir).top_level)
+    folder = project_dir.resolve() / data_dir / ASSETS_DIR / "splits"
+    fetch_committed(root, commit, folder.relative_to(root).as_posix(), target)
     splits = read_splits(target)
     found, expected = content_version(splits), manifest.provenance.get("read.splits")
     if found != expected:
@@ -94,15 +107,33 @@ def _fetch_splits(project_dir: Path, manifest: AdapterManifest, path: str, targe
     return splits
 
 
+def _recorded_predictions(
+    registry: AdapterRegistry,
+    version: RegisteredAdapter | None,
+    original: AdapterDirectory,
+    test: pl.DataFrame,
+    config: FtzardConfig,
+) -> pl.DataFrame:
+    """What the original answered when it was judged, or answers now where it was not judged on these rows."""
+    from ftzard.core.inference import predict
+
+    if version is not None:
+        judged = registry.evidence(version).predictions
+        if set(judged["text_hash"]) == set(test["text_hash"]):
+            return judged
+    return predict(original, test, config)
+
+
 def _train(
-    registry: AdapterRegistry, original: AdapterDirectory, manifest: AdapterManifest, splits: Splits, target: Path
+    registry: AdapterRegistry,
+    original: AdapterDirectory,
+    manifest: AdapterManifest,
+    splits: Splits,
+    config: FtzardConfig,
+    target: Path,
 ) -> AdapterDirectory:
     from ftzard.core.training import train_adapter
 
-    config = validate(manifest.config)
-    # `auto` may stand for another device here than it did there.
-    device = TypeAdapter(Literal["auto", "cpu", "cuda"]).validate_python(manifest.compute["device"])
-    config = replace(config, training=replace(config.training, device=device))
     plan, initial = _start(registry, manifest, splits, config)
     with _threads(manifest.compute.get("num_threads")):
         return train_adapter(

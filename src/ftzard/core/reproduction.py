@@ -1,10 +1,57 @@
-"""Two adapter directories side by side: is the second what the first was, bit for bit?"""
+"""Two adapter directories side by side: is the second what the first was?
 
-from dataclasses import dataclass
+On a CPU that is a question of bytes. On CUDA the same training may add up the same numbers in another order, and what
+is asked there is whether the two can be told apart by their answers on the test split.
+"""
+
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from ftzard.core.adapter import WEIGHTS_NAME, AdapterManifest
+from ftzard.core.adapter import WEIGHTS_NAME, AdapterManifest, read_manifest
+from ftzard.core.bootstrap import CONFIDENCE_LEVEL
+from ftzard.core.comparison import compare
+from ftzard.core.evaluation_report import Interval
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import polars as pl
+
+    from ftzard.config import EvaluationConfig, FtzardConfig
+    from ftzard.core.records import AdapterDirectory
+
+Agreement = Literal["bit for bit", "within the interval", "none"]
+
+
+@dataclass(frozen=True)
+class ScoreAgreement:
+    """The adapter that was trained now beside the original on the same test rows.
+
+    Attributes:
+        original: Macro-F1 of the original.
+        again: Macro-F1 of the one that was trained now.
+        difference: The second minus the first, with its paired 95 % interval.
+        num_rows: Test rows.
+    """
+
+    original: float
+    again: float
+    difference: Interval
+    num_rows: int
+
+    @property
+    def is_within(self) -> bool:
+        """Whether no difference is shown."""
+        return self.difference.low <= 0 <= self.difference.high
+
+    def __str__(self) -> str:
+        """For a person."""
+        low, high = self.difference.low, self.difference.high
+        return (
+            f"macro-F1 {self.again:.3f} in the place of {self.original:.3f} on {self.num_rows} test rows, "
+            f"a difference of {self.difference.value:+.3f} [{low:+.3f}, {high:+.3f}]"
+        )
 
 
 @dataclass(frozen=True)
@@ -16,23 +63,33 @@ class ReproductionReport:
         again: Checksum of the one that was trained now.
         differences: In words, one for each file or tensor that differs.
         other_versions: In words, one for each version, device or number of threads that is another one.
+        scores: How both answer on the test split, where bytes do not decide; None where they do.
     """
 
     original: str
     again: str
     differences: tuple[str, ...]
     other_versions: tuple[str, ...]
+    scores: ScoreAgreement | None = None
+
+    @property
+    def agreement(self) -> Agreement:
+        """In what the second is what the first was."""
+        if not self.differences:
+            return "bit for bit"
+        return "within the interval" if self.scores is not None and self.scores.is_within else "none"
 
     @property
     def is_reproduced(self) -> bool:
-        """Whether every file is the same, byte for byte."""
-        return not self.differences
+        """Whether every file is the same, byte for byte, or the answers are where bytes do not decide."""
+        return self.agreement != "none"
 
     def lines(self) -> list[str]:
         """The report for a person."""
-        verdict = "reproduced, bit for bit" if self.is_reproduced else f"NOT reproduced: {self.again}"
+        verdict = f"reproduced, {self.agreement}" if self.is_reproduced else "NOT reproduced"
         return [
-            f"adapter {self.original}: {verdict}",
+            f"adapter {self.original}: {verdict}{f': {self.again}' if self.differences else ''}",
+            *([] if self.scores is None else [f"  scores: {self.scores}"]),
             *(f"  version: {line}" for line in self.other_versions),
             *(f"  differs: {line}" for line in self.differences),
         ]
@@ -41,11 +98,63 @@ class ReproductionReport:
         """The report as JSON types."""
         return {
             "reproduced": self.is_reproduced,
+            "agreement": self.agreement,
             "original": self.original,
             "again": self.again,
             "differences": list(self.differences),
             "other_versions": list(self.other_versions),
+            "scores": None if self.scores is None else asdict(self.scores),
         }
+
+
+def judge(
+    original: "AdapterDirectory",
+    again: "AdapterDirectory",
+    device: str,
+    recorded: "Callable[[], pl.DataFrame]",
+    test: "pl.DataFrame",
+    config: "FtzardConfig",
+) -> ReproductionReport:
+    """Compare an adapter with the original.
+
+    Args:
+        original: Verified.
+        again: Trained now, and verified.
+        device: What the original was trained on. On a CPU bytes decide, on `cuda` answers where only weights differ.
+        recorded: What the original answered on the test split, `prediction_schema`; asked for where answers decide.
+        test: The test split, `EXAMPLE_SCHEMA`.
+        config: Where `again` answers, and the bootstrap.
+
+    Raises:
+        FtzardError: As `predict` and `compare`.
+    """
+    before, after = read_manifest(original.path), read_manifest(again.path)
+    differences = adapter_differences(original.path, before, again.path, after)
+    files = {line for line in differences if line.startswith("file ")}
+    scores = None
+    if device == "cuda" and files == {f"file {WEIGHTS_NAME}"}:
+        from ftzard.core.inference import predict
+
+        scores = score_agreement(recorded(), predict(again, test, config), config.evaluation)
+    versions = version_differences(before, after)
+    return ReproductionReport(original.checksum, again.checksum, differences, versions, scores)
+
+
+def score_agreement(original: "pl.DataFrame", again: "pl.DataFrame", config: "EvaluationConfig") -> ScoreAgreement:
+    """Compare two adapters' answers for the same rows by their macro-F1.
+
+    Args:
+        original: `prediction_schema`.
+        again: Likewise, of the one that was trained now.
+        config: Number of resamples and the seed.
+
+    Raises:
+        FtzardError: As `compare`.
+    """
+    # By convention, not at the level of the gate, on which something hangs.
+    gate = replace(config.gate, significance=1 - CONFIDENCE_LEVEL)
+    found = compare(again, original, "original", replace(config, gate=gate))
+    return ScoreAgreement(found.other_macro_f1, found.macro_f1, found.difference, original.height)
 
 
 def version_differences(before: AdapterManifest, after: AdapterManifest) -> tuple[str, ...]:

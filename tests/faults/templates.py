@@ -37,9 +37,11 @@ class Templates:
     @cached_property
     def stored(self) -> Path:
         """Nothing was materialized; MLflow's tables are there."""
+        # Here, not in the process that makes it, which would not tell this one that it is there.
+        source = self.fresh
 
         def make(folder: Path) -> None:
-            shutil.copytree(self.fresh, folder, symlinks=True)
+            shutil.copytree(source, folder, symlinks=True)
             from ftzard.resources.tracking import Tracking
 
             Tracking(TrackingConfig(), folder).runs()
@@ -49,9 +51,10 @@ class Templates:
     @cached_property
     def materialized(self) -> Path:
         """Everything was materialized once."""
+        source = self.stored
 
         def make(folder: Path) -> None:
-            copy_project(self.stored, folder)
+            copy_project(source, folder)
             materialize(folder)
 
         return self._made("materialized", make)
@@ -59,9 +62,10 @@ class Templates:
     @cached_property
     def second_batch(self) -> Path:
         """Everything was materialized once, and a second batch has come."""
+        source = self.materialized
 
         def make(folder: Path) -> None:
-            copy_project(self.materialized, folder)
+            copy_project(source, folder)
             add_batch(folder)
 
         return self._made("second-batch", make)
@@ -69,9 +73,10 @@ class Templates:
     @cached_property
     def served(self) -> Path:
         """As `second_batch`, with a file that came in and was predicted, settings, and something that waits."""
+        source = self.materialized
 
         def make(folder: Path) -> None:
-            copy_project(self.materialized, folder)
+            copy_project(source, folder)
             (folder / "conf").mkdir(exist_ok=True)
             shutil.copy(_CONF / "experiment" / "tiny.yaml", _made_folder(folder / "conf" / "experiment"))
             take_in_file(folder)

@@ -129,6 +129,28 @@ def test_a_run_that_could_not_be_made_keeps_what_makes_it(tmp_path: Path) -> Non
     assert outbox.run_ids() == [run.local_id]
 
 
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
+def test_a_damaged_file_that_waits_is_named_and_neither_sent_nor_lost(
+    tmp_path: Path, empty_store: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    tracking = Tracking(TrackingConfig(), tmp_path)
+    run = tracking.open_run("TRAINING", tags={})
+    for value in ("one", "two"):
+        tracking.outbox.keep(run.run_id, SetTags({value: value}))
+    path = tracking.outbox.folder / run.run_id / "00000002.json"
+    sound = path.read_bytes()
+    path.write_bytes({"flip": sound.replace(b"two", b"twg"), "cut": sound[:-1], "empty": b""}[damage])
+    tracking.open_run("TRAINING", tags={})
+    assert f"{path}, which waits to be sent to MLflow, is not what was kept" in caplog.text
+    with tracking.connected() as client:
+        assert {"one", "two", "twg"} & client.get_run(run.run_id).data.tags.keys() == {"one"}
+        path.write_bytes(sound)
+        tracking.open_run("TRAINING", tags={})
+        assert client.get_run(run.run_id).data.tags["two"] == "two"
+    assert tracking.outbox.run_ids() == []
+
+
 def test_files_that_wait_are_copies_of_what_they_were(tmp_path: Path) -> None:
     outbox, folder = Outbox(tmp_path / "outbox"), tmp_path / "figures"
     folder.mkdir()

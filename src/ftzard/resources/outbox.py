@@ -5,6 +5,7 @@ it sends. A run that began while the server was away has an id of its own (`loca
 what makes it stands in `run.json`.
 """
 
+import hashlib
 import json
 import logging
 import shutil
@@ -15,11 +16,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from filelock import FileLock
 
-from ftzard.errors import TrackingError, TrackingUnavailableError
+from ftzard.errors import StorageError, TrackingError, TrackingUnavailableError
 from ftzard.resources.run_operations import LogFolder, RunOperation, from_record, to_record
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Outbox:
     def unsent_run(self, run_id: str) -> UnsentRun | None:
         """What `new_run` kept; None where everything of that run was sent."""
         path = self.folder / run_id / _RUN_FILE
-        return UnsentRun(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        return UnsentRun(**_read_json(path)) if path.is_file() else None
 
     def waits(self, run_id: str) -> bool:
         """Whether something of this run is still to be sent."""
@@ -102,6 +103,7 @@ class Outbox:
         """Send what waits of a run, in order; what was sent is removed.
 
         Raises:
+            StorageError: A file is not what was kept; it and those behind it stay.
             Exception: Whatever the client raises; what was not sent stays.
         """
         with self.locked(run_id):
@@ -110,7 +112,7 @@ class Outbox:
                 return
             server_id = identify(client, run_id)
             for path in _operations(folder):
-                operation = from_record(json.loads(path.read_text(encoding="utf-8")))
+                operation = from_record(_read_json(path))
                 if isinstance(operation, LogFolder):
                     operation = replace(operation, folder=str(folder / operation.folder))
                 operation.apply(client, server_id)
@@ -269,5 +271,25 @@ def _first_change(folder: Path) -> float:
 def _write_json(path: Path, content: Mapping[str, object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content), encoding="utf-8")
+    text = json.dumps(content)
+    temporary.write_text(json.dumps({"sha256": _sha256(text), "content": text}), encoding="utf-8")
     temporary.replace(path)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Read what `_write_json` wrote; a value that nobody kept would otherwise be in MLflow for ever."""
+    try:
+        kept = json.loads(path.read_bytes())
+        if kept["sha256"] != _sha256(kept["content"]):
+            raise ValueError("its checksum is another one")  # noqa: TRY301 - told as the others are
+        content: dict[str, Any] = json.loads(kept["content"])
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise StorageError(
+            f"{path}, which waits to be sent to MLflow, is not what was kept: {error}",
+            fix="restore the file, or delete it, and what it held is missing in MLflow; the rest is then sent",
+        ) from error
+    return content
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

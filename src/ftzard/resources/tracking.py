@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftzard.config import TrackingConfig
-from ftzard.errors import TrackingError, TrackingUnavailableError
+from ftzard.errors import StorageError, TrackingError, TrackingUnavailableError
 from ftzard.resources.outbox import LOCAL_ID_TAG, Outbox, RunSender, is_local, is_unavailable
 from ftzard.resources.tracked_run import (
     DAGSTER_RUN_TAG,
@@ -222,6 +222,8 @@ class Tracking:
         for run_id in self.outbox.run_ids():
             try:
                 self.outbox.send(run_id, client, self._server_id)
+            except StorageError as error:
+                logger.error("what waits of run %s cannot be sent to MLflow: %s", run_id, error)  # noqa: TRY400 # it says all
             except Exception as error:
                 if is_unavailable(error):
                     raise

@@ -66,7 +66,7 @@ KINDS = (
     StoredKind("Dagster's settings", r"\.dagster/dagster\.yaml", ("history",), _SETTINGS),
     StoredKind("staged file", r"\.ftzard/incoming/[0-9a-f]{32}/content.*", ("serve",)),
     StoredKind("note of the store", r"\.ftzard/tracking\.seen", ("champion",)),
-    StoredKind("what waits for a server", r"\.ftzard/outbox/.*\.json", ("send",)),
+    StoredKind("what waits for a server", r"\.ftzard/outbox/.*/\d+\.json", ("send",)),
     StoredKind("configuration", r"conf/.*\.yaml", ("materialize",), _SETTINGS),
 )
 
@@ -204,7 +204,8 @@ def _go_back(project: Path, name: str, original: bytes, message: str) -> str:
         subprocess.run(["git", "checkout", "--", name], cwd=project, check=True, capture_output=True)
         return "git checkout"
     if "materialize" in fix and name.startswith(".ftzard/assets"):
-        operations.materialize_by_force(project)
+        # Not here, where threads would be left that a fork takes for alive.
+        run_with(Fault(), lambda: operations.materialize_by_force(project))
         return "materialize again"
     (project / name).write_bytes(original)
     return "restored from a copy"

@@ -7,9 +7,11 @@ call, is met by faults after a time, and by `full`, which the kernel does.
 """
 
 import errno
+import functools
 import os
 import resource
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -179,6 +181,10 @@ class _Counter:
         from sqlalchemy import event
         from sqlalchemy.engine import Engine
 
+        if self._fault.kind == "full":
+            # What it starts is to be refused too, and not to be ended by the signal that comes with the refusal.
+            start = subprocess.Popen.__init__
+            subprocess.Popen.__init__ = functools.partialmethod(start, restore_signals=False)  # type: ignore[assignment]
         if self._fault.after_s is not None:
             timer = threading.Timer(self._fault.after_s, self._happen)
             timer.daemon = True

@@ -198,10 +198,12 @@ def send_waiting(project: Path) -> dict[str, str]:
     from ftzard.resources.tracking import Tracking
 
     tracking = Tracking(compose(TINY, project_dir=project).tracking, project)
-    waiting = tracking.outbox.run_ids()
+    run_id = tracking.runs()[0].run_id
+    # What opens a run does so for all that wait, and tells in the log what could not be sent.
     tracking.open_run("TRAINING", tags={}).finish("FINISHED")
     with tracking.connected() as client:
-        return {name: value for name, value in client.get_run(waiting[0]).data.tags.items() if name.startswith("kept")}
+        tracking.outbox.send(run_id, client, lambda _, known: known)
+        return {name: value for name, value in client.get_run(run_id).data.tags.items() if name.startswith("kept")}
 
 
 def keep_waiting(project: Path) -> None:

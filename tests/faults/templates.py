@@ -40,6 +40,8 @@ class Templates:
         # Here, not in the process that makes it, which would not tell this one that it is there.
         source = self.fresh
 
+        source = self.fresh
+
         def make(folder: Path) -> None:
             shutil.copytree(source, folder, symlinks=True)
             from ftzard.resources.tracking import Tracking
@@ -53,6 +55,8 @@ class Templates:
         """Everything was materialized once."""
         source = self.stored
 
+        source = self.stored
+
         def make(folder: Path) -> None:
             copy_project(source, folder)
             materialize(folder)
@@ -64,6 +68,8 @@ class Templates:
         """Everything was materialized once, and a second batch has come."""
         source = self.materialized
 
+        source = self.materialized
+
         def make(folder: Path) -> None:
             copy_project(source, folder)
             add_batch(folder)
@@ -73,6 +79,8 @@ class Templates:
     @cached_property
     def served(self) -> Path:
         """As `second_batch`, with a file that came in and was predicted, settings, and something that waits."""
+        source = self.materialized
+
         source = self.materialized
 
         def make(folder: Path) -> None:

@@ -6,13 +6,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.project_scenario import TINY, copy_of, file_bytes, git, run, stored_value, tracking
+from tests.project_scenario import TINY, copy_of, file_bytes, git, run, tracking
 
 from ftzard.cli import main
-from ftzard.core.adapter import read_manifest
-from ftzard.core.retraining import PREDECESSOR_KEY
 from ftzard.resources.project_repository import init_project_repository
-from ftzard.resources.registry import AdapterRegistry
 
 
 def _reproduce(project: Path, *arguments: str) -> Result:
@@ -74,14 +71,13 @@ def test_a_version_that_does_not_exist_is_told(materialized_project: Path, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dvc_root", [".", "research"])
-def test_in_a_subfolder_of_a_repository_it_is_reproduced_too(
-    dvc_root: str, tmp_path: Path, project_template: Path, empty_store: Path
+def test_in_a_subfolder_of_a_repository_with_a_dvc_of_its_own_it_is_reproduced_too(
+    tmp_path: Path, project_template: Path, empty_store: Path
 ) -> None:
     repository = tmp_path / "repository"
     repository.mkdir()
     git(repository, "init", "--quiet", "--initial-branch=main")
-    init_project_repository(repository / dvc_root, remote=None)
+    init_project_repository(repository / "research", remote=None)
     project = repository / "research"
     (project / "data" / "raw").mkdir(parents=True)
     shutil.copy(project_template / "data" / "raw" / "opinions.csv", project / "data" / "raw")
@@ -90,26 +86,5 @@ def test_in_a_subfolder_of_a_repository_it_is_reproduced_too(
     # Another state of the work tree: the data of the commit is what counts.
     shutil.rmtree(project / "data" / "assets")
     done = _reproduce(project, "1")
-    assert done.exit_code == 0, done.output
-    assert "reproduced, bit for bit" in done.output
-
-
-@pytest.mark.slow
-def test_a_version_that_went_on_from_the_champion_is_reproduced_from_that_champion(
-    materialized_project: Path, tmp_path: Path
-) -> None:
-    project = copy_of(materialized_project, tmp_path)
-    rows = [f"The {thing} is {word},{label}" for thing in ("ship", "bird", "lake", "road", "bell", "desk", "game")
-            for word, label in (("great", "positive"), ("dull", "negative"))]  # fmt: skip
-    (project / "data" / "raw" / "later.csv").write_text("\n".join(["text,label", *rows, ""]))
-    run(project, "training.retraining.start_from=champion")
-    registry = AdapterRegistry(tracking(project))
-    first, second = registry.versions()
-    manifest = read_manifest(stored_value(project, "lora_adapter").path)
-    assert manifest.provenance[PREDECESSOR_KEY] == first.checksum
-    # Whoever is champion by now.
-    if registry.champion() != second:
-        registry.promote(second, instead_of=first, by="a test", why="to see what follows")
-    done = _reproduce(project, second.version)
     assert done.exit_code == 0, done.output
     assert "reproduced, bit for bit" in done.output

@@ -4,8 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.project_scenario import copy_of, data_versions, materializations, run, stored_value, tracking
+from click.testing import CliRunner
+from tests.project_scenario import TINY, copy_of, data_versions, materializations, run, stored_value, tracking
 
+from ftzard.cli import main
 from ftzard.core.adapter import read_manifest
 from ftzard.core.retraining import PREDECESSOR_KEY
 from ftzard.resources.registry import AdapterRegistry
@@ -49,7 +51,7 @@ def test_a_training_after_new_labels_is_a_retraining_and_counts_them(grown: Path
 
 
 @pytest.mark.slow
-def test_it_goes_on_from_the_champion_and_has_nothing_to_do_the_second_time(grown: Path) -> None:
+def test_it_goes_on_from_the_champion_is_reproduced_and_has_nothing_to_do_the_second_time(grown: Path) -> None:
     registry = AdapterRegistry(tracking(grown))
     before = registry.champion()
     assert before is not None
@@ -67,6 +69,10 @@ def test_it_goes_on_from_the_champion_and_has_nothing_to_do_the_second_time(grow
         # What the gate says of so few rows is its business.
         if registry.champion() != challenger:
             registry.promote(challenger, instead_of=before, by="a test", why="to see what follows")
+    # Reproduced from the champion of then, whoever is it now.
+    done = CliRunner().invoke(main, ["reproduce", challenger.version, "--project", str(grown), *TINY])
+    assert done.exit_code == 0, done.output
+    assert "reproduced, bit for bit" in done.output
     versions = data_versions(grown)
     shutil.rmtree(grown / "data" / "assets" / "lora_adapter")
     assert "lora_adapter" in run(grown, _FROM_CHAMPION).ran

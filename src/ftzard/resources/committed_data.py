@@ -48,9 +48,17 @@ def _explained(path: str, commit: str) -> Iterator[list[str]]:
 
 
 def _open(dvc_root: Path, commit: str) -> Any:
+    """DVC's files as they are in a commit, also where it begins below git's top level: its own `rev` takes that."""
     from dvc.api import DVCFileSystem
+    from dvc.fs import GitFileSystem
+    from dvc.repo import Repo
+    from dvc.scm import SCM
 
-    return DVCFileSystem(os.fspath(dvc_root), rev=commit, config=_present_remote(dvc_root))
+    scm = SCM(os.fspath(dvc_root), search_parent_directories=True)
+    inside = dvc_root.resolve().relative_to(Path(scm.root_dir).resolve()).as_posix()
+    files = GitFileSystem(scm=scm, rev=commit)
+    root = f"/{inside}".removesuffix("/.") or "/"
+    return DVCFileSystem(repo=Repo(root, fs=files, scm=scm, config=_present_remote(dvc_root)))
 
 
 def _present_remote(dvc_root: Path) -> dict[str, Any]:

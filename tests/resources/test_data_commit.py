@@ -26,7 +26,7 @@ from ftzard.errors import (
     SecretExposedError,
     StorageError,
 )
-from ftzard.resources import data_commit
+from ftzard.resources import data_commit, shared_index
 from ftzard.resources.data_commit import DataCommit
 from ftzard.resources.dvc_session import open_dvc
 from ftzard.resources.git import Git
@@ -443,7 +443,7 @@ def test_an_index_left_behind_by_a_killed_process_is_repaired(project: Path, mon
 
 
 def test_a_locked_index_is_waited_for_and_then_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_commit, "_FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(shared_index, "_FIRST_PAUSE_S", 0.001)
     lock = project / ".git" / "index.lock"
     lock.touch()
     with pytest.raises(DataCommitError, match=r"index\.lock") as caught:

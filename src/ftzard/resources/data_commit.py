@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from ftzard.errors import DataCommitError
 from ftzard.resources.branch_target import find_target, move_target
 from ftzard.resources.git import Git
+from ftzard.resources.shared_index import edited_index
 
 # From a file's content (None: there is no such file) to its new content; None means that it stays as it is.
 Edit = Callable[[bytes | None], bytes | None]
@@ -154,7 +155,7 @@ def _write_commit(git: Git, base: str | None, entries: Mapping[str, _Entry], mes
     with TemporaryDirectory(prefix="ftzard-index-") as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
         git.run(*_IN_ONE_FILE, "read-tree", base or "--empty", variables=index)
-        _put(git, entries, index)
+        git.run(*_IN_ONE_FILE, "update-index", "-z", "--index-info", stdin=_index_info(entries), variables=index)
         tree = git.run(*_IN_ONE_FILE, "write-tree", variables=index)
     parents = ["-p", base] if base else []
     # Without `-S` it is not signed, whatever commit.gpgSign says: a machine does not sign in the person's name.
@@ -169,16 +170,10 @@ def _write_commit(git: Git, base: str | None, entries: Mapping[str, _Entry], mes
     )
 
 
-def _put(git: Git, entries: Mapping[str, _Entry], index: Mapping[str, str] | None = None) -> None:
+def _index_info(entries: Mapping[str, _Entry]) -> bytes:
+    """What `update-index --index-info -z` reads."""
     lines = [f"{entry.mode} {entry.blob}\t{path}\0" for path, entry in entries.items()]
-    git.run(
-        *(_IN_ONE_FILE if index else ()),
-        "update-index",
-        "-z",
-        "--index-info",
-        stdin="".join(lines).encode(errors="surrogateescape"),
-        variables=index,
-    )
+    return "".join(lines).encode(errors="surrogateescape")
 
 
 def refresh_index(git: Git, commit: BranchCommit, edits: Mapping[str, Edit]) -> None:
@@ -195,8 +190,6 @@ def refresh_index(git: Git, commit: BranchCommit, edits: Mapping[str, Edit]) -> 
             entries[path] = new
     if entries:
         _put_in_shared_index(git, commit, entries)
-        # Only stat data, and only of our paths: plain diffs are then clean without reading the files again.
-        git.attempt("add", "--refresh", "--", *entries)
 
 
 def _index_entry(git: Git, commit_id: str, path: str, edit: Edit) -> _Entry | None:
@@ -212,17 +205,13 @@ def _index_entry(git: Git, commit_id: str, path: str, edit: Edit) -> _Entry | No
 
 
 def _put_in_shared_index(git: Git, commit: BranchCommit, entries: Mapping[str, _Entry]) -> None:
-    for attempt in range(_ATTEMPTS):
-        try:
-            return _put(git, entries)
-        except DataCommitError as error:
-            is_locked = "index.lock" in error.what
-            if not is_locked or attempt == _ATTEMPTS - 1:
-                raise DataCommitError(
-                    f"the data was committed as {commit.commit_id}, but git's index could not be brought along: "
-                    f"{error.what}",
-                    fix="when no git command runs, remove a left-over index.lock, then run again",
-                ) from None
-        # The person's own `git add` holds the lock for a moment.
-        time.sleep(_FIRST_PAUSE_S * 2**attempt)
-    return None
+    try:
+        with edited_index(git) as index:
+            git.run("update-index", "-z", "--index-info", stdin=_index_info(entries), variables=index)
+            # Only stat data, and only of our paths: plain diffs are then clean without reading the files again.
+            git.attempt("add", "--refresh", "--", *entries, variables=index)
+    except DataCommitError as error:
+        raise DataCommitError(
+            f"the data was committed as {commit.commit_id}, but git's index could not be brought along: {error.what}",
+            fix=error.fix,
+        ) from None

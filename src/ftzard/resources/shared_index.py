@@ -1,0 +1,106 @@
+"""The person's index, changed so that a kill leaves nothing that blocks them for good.
+
+A git that is killed while it writes the index leaves `index.lock`, and every later command refuses to work, theirs and
+ours. Nobody can tell such a lock from one that is held. Here the lock is a hard link to a file of our own: a left-over
+one is known by its inode, and that its owner is dead by a lock on that file, which the kernel frees.
+"""
+
+import errno
+import fcntl
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ftzard.errors import DataCommitError
+from ftzard.resources.git import Git
+
+_LOGGER = logging.getLogger(__name__)
+
+_OWN = "ftzard-index"
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK})
+_ATTEMPTS = 8
+_FIRST_PAUSE_S = 0.05
+
+
+@contextmanager
+def edited_index(git: Git) -> Iterator[dict[str, str]]:
+    """Hold git's lock of the index and edit a copy, which takes the index's place at the end; not after an error.
+
+    Args:
+        git: The repository.
+
+    Yields:
+        Variables with which git commands see the copy.
+
+    Raises:
+        DataCommitError: Somebody else holds the lock, or the index cannot be written.
+    """
+    index = git.top_level / git.run("rev-parse", "--git-path", "index")
+    own, lock = index.with_name(_OWN), index.with_name(f"{index.name}.lock")
+    copy = index.with_name(f"{_OWN}.new")
+    try:
+        descriptor = os.open(own, os.O_CREAT | os.O_RDWR, 0o666)
+    except OSError as error:
+        raise _refused(own, error) from error
+    try:
+        _take(descriptor, own, lock)
+        try:
+            _remove(copy, copy.with_name(f"{copy.name}.lock"))
+            if index.exists():
+                # With its times, by which git knows what it has to look at again.
+                shutil.copy2(index, copy)
+            yield {"GIT_INDEX_FILE": str(copy)}
+            copy.replace(index)
+        except OSError as error:
+            raise _refused(index, error) from error
+        finally:
+            _remove(copy, lock)
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, own: Path, lock: Path) -> None:
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            # The person's own `git add` holds it for a moment.
+            time.sleep(_FIRST_PAUSE_S * 2 ** (attempt - 1))
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if lock.exists() and lock.samefile(own):
+                _LOGGER.warning("%s was left by a killed process of ours, and was removed", lock)
+                lock.unlink()
+            _make(lock, own)
+        except (BlockingIOError, FileExistsError):
+            continue
+        except OSError as error:
+            raise _refused(lock, error) from error
+        return
+    raise DataCommitError(
+        f"another process holds {lock}", fix="when no git command runs, remove a left-over index.lock, then run again"
+    )
+
+
+def _make(lock: Path, own: Path) -> None:
+    """The lock, as git makes one where the file system has no hard links."""
+    try:
+        os.link(own, lock)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _refused(path: Path, error: OSError) -> DataCommitError:
+    return DataCommitError(
+        f"{error.filename or path} cannot be written: {error.strerror or error}",
+        fix="make git's folder writable and see to free space, then run again",
+    )

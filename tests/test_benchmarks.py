@@ -12,6 +12,7 @@ import pytest
 from benchmarks import (
     active_learning,
     definitions_import,
+    estimate,
     forgetting,
     inference_throughput,
     quality,
@@ -223,3 +224,18 @@ def test_the_active_learning_benchmark_gives_every_strategy_the_same_start_and_a
             assert result.figures[f"{name}_low"] <= value <= result.figures[f"{name}_high"]
     assert result.picture is not None
     assert result.picture.startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_the_estimate_benchmark_gives_each_case_its_error_and_times_only_what_an_earlier_run_says() -> None:
+    cases = (estimate.Case("tiny", "float32", 512, 16), estimate.Case("tiny", "float32", 1024, 32))
+    result = estimate.run(cases)
+    assert result.table is not None
+    assert result.table["has_earlier_run"].to_list() == [False, True]
+    assert set(result.figures) == {
+        "tiny_float32_512_memory_error",
+        "tiny_float32_1024_memory_error",
+        "tiny_float32_1024_time_error",
+    }
+    assert (result.table["peak_mib"] > 0).all()
+    assert all(bar == Bar(0.25, is_upper=True) for bar in result.bars.values())

@@ -84,6 +84,14 @@ class AdapterMismatchError(FtzardError):
     """An adapter was made for another base model or another label set."""
 
 
+class DoesNotFitError(FtzardError):
+    """By the estimate, the device has less memory than a run needs; nothing was loaded."""
+
+
+class OutOfMemoryError(FtzardError):
+    """Memory ran out, and computing fewer tokens at once does not help."""
+
+
 class TrainingDivergedError(FtzardError):
     """The training loss is no longer a finite number."""
 

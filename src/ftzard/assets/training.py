@@ -1,6 +1,7 @@
 """The fine-tuned adapter."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -15,8 +16,13 @@ from ftzard.core.hyperparameters import TunedHyperparameters, with_values
 from ftzard.core.records import AdapterDirectory, Splits
 
 if TYPE_CHECKING:
+    from ftzard.config import FtzardConfig
+    from ftzard.core.estimate import Estimate
     from ftzard.core.progress import Progress
     from ftzard.core.training import TrainingResult
+
+
+_logger = logging.getLogger(__name__)
 
 
 def _num_new_labels(splits: Splits, step: Step) -> int:
@@ -48,6 +54,19 @@ def followed_champion(step: Step) -> str:
     return version and version + forgettings_version(step.forgettings)
 
 
+def _estimated(splits: Splits, config: "FtzardConfig", labels: Sequence[str], step: Step) -> "Estimate":
+    """What the training will take; refused where it cannot fit, before the base model is loaded."""
+    from ftzard.core.byte_sizes import in_words
+    from ftzard.core.estimate import estimate, learned_efficiency
+
+    metrics, params = step.registry.tracking.last_run(("TRAINING", "RETRAINING")) if step.registry else ({}, {})
+    found = estimate(config, splits, labels, learned_efficiency(metrics, params, config))
+    minutes = f"{found.seconds / 60:.1f} minutes" if found.seconds is not None else "an unknown time"
+    _logger.info("about %s and %s, %s are free", in_words(found.peak_bytes), minutes, in_words(found.free_bytes))
+    found.check(config)
+    return found
+
+
 @tracked_asset(
     "TRAINING",
     group="training",
@@ -68,6 +87,7 @@ def lora_adapter(
     A directory: `adapter_model.safetensors`, `adapter_config.json`, the tokenizer's and the labels' files, and
     `manifest.json` with the base model, the data commit, the configuration and the checksum of each file.
     """
+    from ftzard.core.device_memory import PeakMemory
     from ftzard.core.figures import loss_curve
     from ftzard.core.retraining import training_start
     from ftzard.core.training import train_adapter
@@ -82,16 +102,19 @@ def lora_adapter(
     num_new_labels = _num_new_labels(splits, step)
     start = training_start(splits.train, config.training, step.registry, step.forgotten_labels(splits))
     followed = start.predecessor.provenance if start.predecessor else {}
-    result = train_adapter(
-        Splits(start.plan.examples, splits.validation, splits.test),
-        config,
-        labels,
-        step.new_directory(),
-        on_progress=report,
-        provenance={**step.provenance, **followed},
-        initial=start.initial,
-        checkpoint_dir=checkpoints_dir(step.project_dir),
-    )
+    planned = Splits(start.plan.examples, splits.validation, splits.test)
+    expected = _estimated(planned, config, labels, step)
+    with PeakMemory(expected.device) as peak:
+        result = train_adapter(
+            planned,
+            config,
+            labels,
+            step.new_directory(),
+            on_progress=report,
+            provenance={**step.provenance, **followed},
+            initial=start.initial,
+            checkpoint_dir=checkpoints_dir(step.project_dir),
+        )
     _report_what_was_before(result, step)
     return StepResult(
         value=result.adapter,
@@ -99,6 +122,7 @@ def lora_adapter(
             "trained": start.plan.sentence,
             "validation": result.validation,
             "head_reason": result.head_reason or "as configured",
+            "token_budget": result.budget.sentence,
             **({"resumed_from_step": result.resumed_from} if result.resumed_from else {}),
         },
         metrics={
@@ -108,6 +132,10 @@ def lora_adapter(
             "num_truncated": result.num_truncated,
             "num_trainable_parameters": result.num_trainable_parameters,
             "num_parameters": result.num_parameters,
+            "peak_memory_bytes": peak.num_bytes,
+            "estimated_memory_bytes": expected.peak_bytes,
+            # A part of a training says nothing of how long a whole one takes.
+            **expected.errors(peak.num_bytes, 0.0 if result.resumed_from else result.seconds),
         },
         params={"head": result.head, "device": result.device, "dtype": result.dtype, "labels": labels}
         | ({"tuned": tuned_hyperparameters.values} if tuned_hyperparameters.values else {}),

@@ -11,6 +11,7 @@ import click
 from ftzard.cli.champion import champion
 from ftzard.cli.checkout import checkout
 from ftzard.cli.diff import diff
+from ftzard.cli.estimate import estimate
 from ftzard.cli.history import history
 from ftzard.cli.init import init
 from ftzard.cli.labels import labels
@@ -116,6 +117,7 @@ main.add_command(labels)
 main.add_command(champion)
 main.add_command(checkout)
 main.add_command(diff)
+main.add_command(estimate)
 main.add_command(history)
 main.add_command(push)
 main.add_command(reproduce)

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from ftzard.core.base_description import read_config, read_tokenizer, where
 from ftzard.core.base_source import BaseModelIdentity, BaseModelSource, find_base_model
 from ftzard.core.devices import Device, resolve_dtype
 from ftzard.core.tiny_model import build_tiny_llama
+from ftzard.core.token_budget import is_out_of_memory, memory_failures_explained
 from ftzard.errors import ConfigError, ModelNotFoundError, NotACausalLanguageModelError
 
 if TYPE_CHECKING:
@@ -77,15 +79,29 @@ def borrowed_base_model(config: "ModelConfig", device: Device) -> Iterator[BaseM
         FtzardError: As `load_base_model`.
     """
     source = find_base_model(config)
-    key = (source, config.quantization, config.dtype, config.attn_implementation, device)
-    base = _SHELF.take(key) or _load(source, config, device)
-    yield base
+    key = _key(source, config, device)
+    base = _SHELF.take(key)
+    if base is None:
+        with memory_failures_explained(f"the base model {source.identity.name!r} was loaded"):
+            base = _load(source, config, device)
+    with memory_failures_explained("something was computed with the base model"):
+        yield base
     _SHELF.put(key, base)
+
+
+def is_at_hand(config: "ModelConfig", device: Device) -> bool:
+    """Whether this process keeps this very base model, so that lending it takes no more memory."""
+    # Looked at first: an empty shelf is no reason to read a checksum.
+    return _SHELF.key is not None and _SHELF.key == _key(find_base_model(config), config, device)
 
 
 def forget_base_model() -> None:
     """Free the memory of the base model that this process keeps."""
     _SHELF.take(None)
+
+
+def _key(source: BaseModelSource, config: "ModelConfig", device: Device) -> object:
+    return (source, config.quantization, config.dtype, config.attn_implementation, device)
 
 
 def load_base_model(config: "ModelConfig", device: Device) -> BaseModel:
@@ -119,31 +135,47 @@ def _load(source: BaseModelSource, config: "ModelConfig", device: Device) -> Bas
 
 
 def _load_pretrained(source: BaseModelSource, config: "ModelConfig", device: Device) -> tuple[Any, Any]:
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    where: dict[str, Any] = {"local_files_only": not source.is_on_hub, "trust_remote_code": False}
-    if source.is_on_hub:
-        where["revision"] = source.identity.revision
     if source.gguf_file is not None:
         _refuse_quantization(source, config)
-        where["gguf_file"] = source.gguf_file
     try:
         with _bars_on_terminals_only():
-            # Handed on below, because reading the metadata of a .gguf file takes seconds each time.
-            where["config"] = AutoConfig.from_pretrained(source.location, **where)
-            _check_is_causal(source, where["config"])
-            tokenizer = AutoTokenizer.from_pretrained(source.location, **where)
+            model_config = read_config(source)
+            _check_is_causal(source, model_config)
+            tokenizer = read_tokenizer(source)
             model = AutoModelForCausalLM.from_pretrained(
                 source.location,
-                **where,
+                **where(source.gguf_file, source.identity.revision),
+                config=model_config,
                 dtype=resolve_dtype(config.dtype, device),
                 attn_implementation=config.attn_implementation,
                 use_safetensors=True,
                 **_quantization(source, config, device),
             )
     except _UNREADABLE as error:
+        if is_out_of_memory(error):
+            raise
         raise _explain(source, error) from error
     return model, tokenizer
+
+
+def describe_base_model(config: "ModelConfig") -> tuple[BaseModelSource, Any, Any]:
+    """Where the base model is, its configuration and its tokenizer; neither its weights are read nor their checksum.
+
+    Raises:
+        FtzardError: As `load_base_model`.
+    """
+    source = find_base_model(config, pinned=False)
+    if source.gguf_file is not None or source.location is None:
+        _refuse_quantization(source, config)
+    try:
+        with _bars_on_terminals_only():
+            model_config, tokenizer = read_config(source), read_tokenizer(source)
+    except _UNREADABLE as error:
+        raise _explain(source, error) from error
+    _check_is_causal(source, model_config)
+    return source, model_config, tokenizer
 
 
 @contextmanager

@@ -83,8 +83,12 @@ class BaseModelSource:
         return self.identity.revision is not None
 
 
-def find_base_model(config: "ModelConfig") -> BaseModelSource:
+def find_base_model(config: "ModelConfig", *, pinned: bool = True) -> BaseModelSource:
     """Look up `model.base_model`; a hub model is not asked for yet.
+
+    Args:
+        config: Where it is.
+        pinned: Whether to read the files for their checksum; without it the identity has none.
 
     Raises:
         ModelNotFoundError: There is no such folder, file or random model.
@@ -94,13 +98,13 @@ def find_base_model(config: "ModelConfig") -> BaseModelSource:
     if name.startswith(_RANDOM):
         return _find_random(name)
     if name.startswith(_PACKAGE):
-        return _file_source(name, _file_in_package(name))
+        return _file_source(name, _file_in_package(name), pinned=pinned)
     path = Path(name).expanduser()
     if name.endswith(".gguf"):
-        return _file_source(name, path)
+        return _file_source(name, path, pinned=pinned)
     # A folder that is there is meant, even where its relative path could be read as a hub id.
     if path.is_dir():
-        return _folder_source(name, path)
+        return _folder_source(name, path, pinned=pinned)
     if config.is_on_hub:
         return BaseModelSource(BaseModelIdentity(name, config.revision, None), location=name, gguf_file=None)
     raise ModelNotFoundError(f"model.base_model is {name!r}: there is no such folder", fix=_FIX_SOURCE)
@@ -138,21 +142,26 @@ def _file_in_package(name: str) -> Path:
     return path
 
 
-def _file_source(name: str, path: Path) -> BaseModelSource:
+def _file_source(name: str, path: Path, *, pinned: bool) -> BaseModelSource:
     if not path.is_file():
         raise ModelNotFoundError(f"model.base_model is {name!r}: there is no file {path}", fix=_FIX_SOURCE)
-    identity = BaseModelIdentity(name, None, _sha256(path))
+    identity = BaseModelIdentity(name, None, _sha256(path) if pinned else None)
     return BaseModelSource(identity, location=str(path.parent), gguf_file=path.name)
 
 
-def _folder_source(name: str, folder: Path) -> BaseModelSource:
+def _folder_source(name: str, folder: Path, *, pinned: bool) -> BaseModelSource:
     if not (folder / "config.json").is_file():
         raise ModelNotFoundError(f"model.base_model is {name!r}: the folder has no config.json", fix=_FIX_SOURCE)
+    sha256 = _sha256_of_folder(folder) if pinned else None
+    return BaseModelSource(BaseModelIdentity(name, None, sha256), location=str(folder), gguf_file=None)
+
+
+def _sha256_of_folder(folder: Path) -> str:
     files = sorted({path for pattern in _DECISIVE_FILES for path in folder.glob(pattern)})
     digest = hashlib.sha256()
     for path in files:
         digest.update(f"{path.name} {_sha256(path)}\n".encode())
-    return BaseModelSource(BaseModelIdentity(name, None, digest.hexdigest()), location=str(folder), gguf_file=None)
+    return digest.hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ from ftzard.core.adapter import (
 )
 from ftzard.core.base_model import BaseModel, borrowed_base_model
 from ftzard.core.base_source import find_base_model
-from ftzard.core.batching import micro_batches
+from ftzard.core.batching import Indices, micro_batches
 from ftzard.core.classifier import Classifier, lora_classifier
 from ftzard.core.devices import resolve_device
 from ftzard.core.label_head import LabelHead
@@ -28,6 +29,7 @@ from ftzard.core.predictions import predictions_frame
 from ftzard.core.progress import Progress, ProgressReporter
 from ftzard.core.prompts import EncodedPrompts, PromptTemplate, Tokens, encode_prompts
 from ftzard.core.seeding import torch_seeded
+from ftzard.core.token_budget import TokenBudget
 from ftzard.errors import AdapterCorruptError
 
 if TYPE_CHECKING:
@@ -100,7 +102,8 @@ def compute_rows(
 ) -> npt.NDArray[np.float32]:
     """What a model says of encoded prompts, in their order; computed longest first, without gradients.
 
-    Prompts that occur several times are computed once.
+    Prompts that occur several times are computed once. Where memory runs out, the rest is computed with half of the
+    tokens at once.
 
     Args:
         compute: Maps n sequences of token ids to shape (n, m), float32.
@@ -111,6 +114,9 @@ def compute_rows(
 
     Returns:
         Shape (n, m).
+
+    Raises:
+        OutOfMemoryError: There is no memory for one prompt alone.
     """
     import torch
 
@@ -118,10 +124,16 @@ def compute_rows(
     lengths = np.array([len(ids) for ids in distinct], dtype=np.int64)
     num_prompts = np.bincount(place, minlength=len(distinct))
     rows = np.empty((len(distinct), width), dtype=np.float32)
+    budget = TokenBudget(max_tokens, "batch")
+
+    def fill(batch: Indices, max_tokens: int) -> None:
+        for part in micro_batches(batch, lengths, max_tokens):
+            rows[part] = compute([distinct[index] for index in part]).cpu().numpy()
+
     done = num_tokens = 0
     with ProgressReporter("examples", len(place), _logger) as reporter, torch.inference_mode():
-        for batch in micro_batches(np.arange(len(distinct)), lengths, max_tokens):
-            rows[batch] = compute([distinct[index] for index in batch]).cpu().numpy()
+        for number, batch in enumerate(micro_batches(np.arange(len(distinct)), lengths, max_tokens), start=1):
+            budget.redoing(partial(fill, batch), batch, lengths, step=number)
             done, num_tokens = done + int(num_prompts[batch].sum()), num_tokens + int(lengths[batch].sum())
             progress = reporter.update(done, num_tokens)
             if on_progress is not None:

@@ -31,10 +31,21 @@ def build_tiny_llama(dtype: "torch.dtype", attn_implementation: str) -> "tuple[P
         A `LlamaForCausalLM` of about 130,000 parameters in eval mode on the CPU, and its tokenizer.
     """
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM
 
     tokenizer = build_tiny_tokenizer()
-    config = LlamaConfig(
+    config = tiny_config(tokenizer, attn_implementation=attn_implementation)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(_WEIGHTS_SEED)
+        model = LlamaForCausalLM(config)
+    return model.to(dtype).eval(), tokenizer
+
+
+def tiny_config(tokenizer: Any, **options: Any) -> Any:
+    """The `LlamaConfig` of the model, with what else transformers is to know."""
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=_HIDDEN_SIZE,
         intermediate_size=2 * _HIDDEN_SIZE,
@@ -47,12 +58,8 @@ def build_tiny_llama(dtype: "torch.dtype", attn_implementation: str) -> "tuple[P
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        attn_implementation=attn_implementation,
+        **options,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(_WEIGHTS_SEED)
-        model = LlamaForCausalLM(config)
-    return model.to(dtype).eval(), tokenizer
 
 
 def build_tiny_tokenizer() -> "PreTrainedTokenizerBase":

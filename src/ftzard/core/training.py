@@ -19,6 +19,7 @@ from ftzard.core.devices import resolve_device
 from ftzard.core.label_head import LabelHead, make_label_head
 from ftzard.core.prompts import PromptTemplate, label_words
 from ftzard.core.seeding import torch_seeded
+from ftzard.core.token_budget import TokenBudget
 from ftzard.core.training_loop import EncodedExamples, TrainingRecord, ValidationWatch, encode_examples, run_training
 from ftzard.core.warm_start import read_warm_start
 from ftzard.errors import SingleClassError, TooFewExamplesError
@@ -56,6 +57,7 @@ class TrainingResult:
         dtype: In which floating-point type.
         seconds: Wall-clock time of the loop, validation included.
         tokens_per_s: Real training tokens over the time of the loop without validation.
+        budget: How many tokens were computed at once, and whether memory ran out.
         resumed_from: The optimizer step of the checkpoint that it went on from; 0 where it began anew. What is told of
             times and tokens covers the whole training either way.
     """
@@ -72,6 +74,7 @@ class TrainingResult:
     dtype: str
     seconds: float
     tokens_per_s: float
+    budget: TokenBudget
     resumed_from: int
 
 
@@ -108,6 +111,7 @@ def train_adapter(  # noqa: PLR0913 - what is trained on what, from where, and w
         UnknownLabelError: An example carries a label that is not in `labels`.
         TrainingDivergedError: The loss or a gradient is not finite; nothing is written.
         AdapterMismatchError: `initial` has another base model, other labels or another LoRA configuration.
+        OutOfMemoryError: There is no memory for the base model, or for one example alone.
         FtzardError: As `load_base_model`, `encode_prompts`, `check_target_modules` and `write_adapter`.
     """
     import torch
@@ -120,6 +124,7 @@ def train_adapter(  # noqa: PLR0913 - what is trained on what, from where, and w
         ) as fit,
     ):
         compute = {"device": device, "dtype": fit.classifier.compute_dtype}
+        budget = fit.record.budget
         adapter = write_adapter(
             output_dir,
             weights=fit.classifier.adapter_weights(),
@@ -129,7 +134,10 @@ def train_adapter(  # noqa: PLR0913 - what is trained on what, from where, and w
                 tuple(labels), fit.words, config.model.prompt_template, config.model.max_length, fit.head.kind
             ),
             describe=manifest_fields(
-                base.identity, config, provenance or {}, {**compute, "num_threads": str(torch.get_num_threads())}
+                base.identity,
+                config,
+                provenance or {},
+                {**compute, "num_threads": str(torch.get_num_threads()), **budget.as_manifest()},
             ),
         )
         return TrainingResult(
@@ -143,6 +151,7 @@ def train_adapter(  # noqa: PLR0913 - what is trained on what, from where, and w
             num_truncated=fit.num_truncated,
             seconds=fit.record.seconds,
             tokens_per_s=fit.record.tokens_per_s,
+            budget=budget,
             resumed_from=fit.resumed_from,
             **compute,
         )

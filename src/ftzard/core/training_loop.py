@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ftzard.core.optimization import AdapterOptimizer, balanced_class_weights, l
 from ftzard.core.predictions import softmax
 from ftzard.core.progress import Progress, ProgressReporter
 from ftzard.core.prompts import EncodedPrompts, PromptTemplate, encode_prompts
+from ftzard.core.token_budget import TokenBudget
 from ftzard.errors import TrainingDivergedError, UnknownLabelError
 
 if TYPE_CHECKING:
@@ -81,8 +83,10 @@ class TrainingRecord:
         seconds: Wall-clock time in all.
         validation_seconds: The part of it that validation took.
         num_tokens: Real tokens trained on so far.
+        budget: Tokens at once.
     """
 
+    budget: TokenBudget
     seconds: float = 0.0
     validation_seconds: float = 0.0
     num_tokens: int = 0
@@ -113,6 +117,7 @@ class TrainingRecord:
             "seconds": self.seconds,
             "validation_seconds": self.validation_seconds,
             "num_tokens": self.num_tokens,
+            "token_budgets": [list(change) for change in self.budget.budgets.items()],
             "curve": self._curve,
             "validation": self._validation,
         }
@@ -122,6 +127,9 @@ class TrainingRecord:
         self.seconds, self.validation_seconds = float(values["seconds"]), float(values["validation_seconds"])
         self.num_tokens = int(values["num_tokens"])
         self._curve, self._validation = list(values["curve"]), list(values["validation"])
+        # A checkpoint from before there were budgets had the configured one throughout.
+        budgets = values.get("token_budgets", [[1, self.budget.max_tokens]])
+        self.budget.restore({int(step): int(tokens) for step, tokens in budgets})
 
     def curve(self) -> pl.DataFrame:
         """A row for each optimizer step."""
@@ -193,10 +201,14 @@ def run_training(
     Validation happens after each epoch, and where somebody watches also in between; it changes nothing in the training.
     Where there is a checkpoint of this very training it goes on from there, and ends as if it had not been stopped.
 
+    Where memory runs out, the optimizer step is computed again with half of the tokens at once, and so is what follows.
+
     Raises:
         TrainingDivergedError: The loss or a gradient is not finite.
+        OutOfMemoryError: There is no memory for one example alone.
     """
-    record = TrainingRecord()
+    budget = TokenBudget(config.max_tokens_per_batch, "optimizer step")
+    record = TrainingRecord(budget)
     optimizer = AdapterOptimizer(classifier.trainable_parameters(), config)
     example_weights = _example_weights(train, classifier.num_labels, config)
     steps_per_epoch = num_optimizer_steps(len(train), config.train_batch_size)
@@ -206,7 +218,7 @@ def run_training(
     num_done = checkpoints.restore(optimizer, record)
     seconds_before = record.seconds
     with ProgressReporter("step", num_steps, _logger) as reporter:
-        for step, (epoch, batch) in enumerate(_all_steps(train, config), start=1):
+        for step, (epoch, batch) in enumerate(all_steps(train.prompts.lengths, config), start=1):
             if step < num_done:
                 continue
             with checkpoints.step(optimizer, record):
@@ -214,7 +226,13 @@ def run_training(
                 if step > num_done:
                     factor = learning_rate_factor(step - 1, num_steps, config.warmup_fraction)
                     classifier.peft_model.train()
-                    loss = _accumulate_gradients(classifier, train, batch, example_weights, config.max_tokens_per_batch)
+                    loss = budget.redoing(
+                        partial(_accumulate_gradients, classifier, train, batch, example_weights),
+                        batch,
+                        train.prompts.lengths,
+                        step=step,
+                        undo=_undoing(classifier),
+                    )
                     learning_rate, norm = optimizer.step(factor)
                     if not math.isfinite(loss) or not math.isfinite(norm):
                         raise _diverged(step, loss, norm, train, batch)
@@ -232,7 +250,7 @@ def run_training(
                 is_due = step % steps_per_epoch == 0 or step in points
                 if len(validation) and is_due and not record.is_validated(step):
                     started = reporter.seconds
-                    scores = _validate(classifier, validation, config, epoch)
+                    scores = _validate(classifier, validation, budget, epoch)
                     record.add_validation(epoch=epoch, step=step, **scores)
                     record.validation_seconds += reporter.seconds - started
                     if watch and step in points:
@@ -244,11 +262,11 @@ def run_training(
     return record
 
 
-def _all_steps(train: EncodedExamples, config: "TrainingConfig") -> Iterator[tuple[int, Indices]]:
+def all_steps(lengths: Indices, config: "TrainingConfig") -> Iterator[tuple[int, Indices]]:
     """Epoch (from 1) and examples of each optimizer step."""
     rng = np.random.default_rng(config.seed)
     for epoch in range(1, config.num_train_epochs + 1):
-        for batch in optimizer_steps(train.prompts.lengths, config.train_batch_size, rng):
+        for batch in optimizer_steps(lengths, config.train_batch_size, rng):
             yield epoch, batch
 
 
@@ -284,16 +302,32 @@ def _accumulate_gradients(
     return loss
 
 
+def _undoing(classifier: "Classifier") -> Callable[[], None]:
+    """What takes back an optimizer step that did not come to its end: gradients, and what dropout drew."""
+    import torch
+
+    before = torch.get_rng_state(), torch.cuda.get_rng_state_all() if classifier.device == "cuda" else []
+
+    def undo() -> None:
+        for parameter in classifier.trainable_parameters():
+            parameter.grad = None
+        torch.set_rng_state(before[0])
+        if before[1]:
+            torch.cuda.set_rng_state_all(before[1])
+
+    return undo
+
+
 def _backward(loss: "torch.Tensor") -> None:
     loss.backward()  # type: ignore[no-untyped-call]  # torch annotates everything of `backward` but its return
 
 
 def _validate(
-    classifier: "Classifier", validation: EncodedExamples, config: "TrainingConfig", epoch: int
+    classifier: "Classifier", validation: EncodedExamples, budget: TokenBudget, epoch: int
 ) -> dict[str, float]:
     """Unweighted mean cross entropy and macro-F1 on the validation examples."""
     classifier.peft_model.eval()
-    logits = compute_logits(classifier, validation.prompts, config.max_tokens_per_batch)
+    logits = compute_logits(classifier, validation.prompts, budget.max_tokens)
     if not np.isfinite(logits).all():
         row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
         raise TrainingDivergedError(

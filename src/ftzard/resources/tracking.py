@@ -161,10 +161,14 @@ class Tracking:
 
     def last_metrics(self, steps: Sequence[str]) -> Mapping[str, float]:
         """The metrics of the latest finished child run of one of these steps; none where there is none."""
+        return self.last_run(steps)[0]
+
+    def last_run(self, steps: Sequence[str]) -> tuple[Mapping[str, float], Mapping[str, str]]:
+        """Metrics and parameters of the latest finished child run of one of these steps; none where there is none."""
         with self.connected() as client:
             experiment = client.get_experiment_by_name(self.config.experiment)
             if experiment is None:
-                return {}
+                return {}, {}
             finished = f"tags.`{PARENT_RUN_TAG}` != '' AND attributes.status = 'FINISHED'"
             latest = [
                 run
@@ -177,7 +181,7 @@ class Tracking:
                 )
             ]
         last = max(latest, key=lambda run: int(run.info.start_time), default=None)
-        return dict(last.data.metrics) if last is not None else {}
+        return (dict(last.data.metrics), dict(last.data.params)) if last is not None else ({}, {})
 
     def close_abandoned(self, is_over: Callable[[str], bool]) -> int:
         """End the runs a killed process left RUNNING as KILLED.

@@ -1,0 +1,289 @@
+"""How much memory and time a training will take, before anything of the base model is loaded.
+
+Memory: the tensors are counted (`ftzard.core.outline`), for the largest micro-batch that this very training will have;
+on top come what loading needs for a moment, and shares that were measured (`benchmarks/estimate.py`). Time: operations
+over the rate at which this device multiplies the model's matrices now, times the share of that rate that the last
+training made of it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ftzard.core.base_model import describe_base_model, is_at_hand
+from ftzard.core.batching import micro_batches
+from ftzard.core.byte_sizes import in_words
+from ftzard.core.device_memory import free_bytes
+from ftzard.core.devices import Device, resolve_device, resolve_dtype
+from ftzard.core.gemm_rate import gemm_flops
+from ftzard.core.outline import Outline, outline
+from ftzard.core.prompts import EncodedPrompts, PromptTemplate, Tokens, encode_prompts, label_words
+from ftzard.core.training_loop import all_steps
+from ftzard.errors import DoesNotFitError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ftzard.config import FtzardConfig
+    from ftzard.core.records import Splits
+
+# Floating-point operations a parameter and token: forward and input gradient, the base's weights being frozen; forward.
+_TRAINING_FLOP, _INFERENCE_FLOP = 4, 2
+_FLOAT32 = 4
+# float32 masters, their gradients, and AdamW's two moments.
+_OPTIMIZER_TENSORS = 4
+# Memory over what the forward pass keeps, at the peak of the backward pass: temporaries, and on the CPU the pieces that
+# the C library's allocator cannot reuse. Measured with SmolLM2-135M for 256 to 2,048 tokens on two x86 cores with torch
+# 2.13 and glibc: 1.63 to 1.69 in float32, 1.27 to 1.33 in bfloat16. On CUDA, whose allocator is torch's own, not
+# measured: the temporaries alone.
+_OVER_ACTIVATIONS = {("cpu", "float32"): 1.65, ("cpu", "bfloat16"): 1.3}
+_OVER_ACTIVATIONS_ELSEWHERE = 1.15
+# What libraries take the first time that they compute. Measured on the CPU with the tiny model, whose own tensors are
+# next to nothing; on CUDA the context is not part of what torch reports as allocated.
+_OVERHEAD_BYTES: Mapping[str, int] = {"cpu": 18 * 2**20, "cuda": 16 * 2**20}
+# Copies of the largest weight that exist for a moment while weights are read and converted, in float32; measured with a
+# .gguf file.
+_LOADING_COPIES = 2
+# Texts that are tokenized: of more, their lengths are taken for those of all.
+_SAMPLE = 4096
+# Share of the rate of matrix products that training made of it in `benchmarks/training_throughput.py`.
+DEFAULT_EFFICIENCY = 0.44
+# Rows of the matrices whose rate is measured; more of them are multiplied no faster.
+_PROBE_TOKENS = 512
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be computed.
+
+    Attributes:
+        largest: The micro-batch that keeps most.
+        num_train_tokens: Of all epochs; None where the texts are not known.
+        num_validation_tokens: Likewise, without gradients.
+        longest: Tokens of the longest text.
+    """
+
+    largest: Sequence[Tokens]
+    num_train_tokens: int | None
+    num_validation_tokens: int | None
+    longest: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a training will take.
+
+    Attributes:
+        device: Where.
+        dtype: In which floating-point type.
+        outline: What was counted.
+        parts: Bytes by what they are for; together the peak of the training.
+        loading_bytes: The peak while the base model is loaded.
+        free_bytes: What the device has left; None where nobody looked.
+        seconds: How long; None where the texts are not known.
+        seconds_per_1000_examples: For an epoch, of texts of mean length, or of full length where they are not known.
+        flop: Floating-point operations in all; 0 where the texts are not known.
+        gemm_flops: Floating-point operations a second of matrix products, measured now.
+        efficiency: The share of it that is taken for this training.
+    """
+
+    device: Device
+    dtype: str
+    outline: Outline
+    parts: Mapping[str, int]
+    loading_bytes: int
+    free_bytes: int
+    seconds: float | None
+    seconds_per_1000_examples: float
+    flop: float
+    gemm_flops: float
+    efficiency: float
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most that is taken at once."""
+        return max(self.loading_bytes, sum(self.parts.values()))
+
+    @property
+    def fits(self) -> bool:
+        """Whether the device has so much left."""
+        return self.peak_bytes <= self.free_bytes
+
+    def check(self, config: "FtzardConfig") -> None:
+        """Refuse what cannot fit.
+
+        Raises:
+            DoesNotFitError: More is needed than is free; the message names both and the biggest parts.
+        """
+        if self.fits:
+            return
+        biggest = sorted(self.parts.items(), key=lambda part: -part[1])[:3]
+        raise DoesNotFitError(
+            f"the training needs about {self.peak_bytes:,} bytes ({in_words(self.peak_bytes)}) on the device "
+            f"{self.device!r}, and {self.free_bytes:,} ({in_words(self.free_bytes)}) are free; most of it: "
+            + ", ".join(f"{name} {in_words(num_bytes)}" for name, num_bytes in biggest),
+            fix=f"{advice(self, config)}; `ftzard estimate` shows what a change makes of it",
+        )
+
+    def errors(self, peak_bytes: int, seconds: float) -> dict[str, float]:
+        """Relative errors, above 0 where the estimate was too high, and the share of the rate that was made use of."""
+        errors = {"estimate_memory_error": self.peak_bytes / peak_bytes - 1} if peak_bytes > 0 else {}
+        if self.seconds is not None and seconds > 0:
+            errors |= {
+                "estimate_time_error": self.seconds / seconds - 1,
+                "efficiency": self.flop / seconds / self.gemm_flops,
+            }
+        return errors
+
+
+def estimate(
+    config: "FtzardConfig", splits: "Splits | None", labels: Sequence[str], efficiency: float | None = None
+) -> Estimate:
+    """Estimate a training; the base model's weights are not read.
+
+    Args:
+        config: Its sections `model` and `training`.
+        splits: What is trained and validated on; None where it is not known: every text is then as long as can be.
+        labels: The label set.
+        efficiency: Share of the rate of matrix products that an earlier training of this model on this device made use
+            of; None: a documented default.
+
+    Raises:
+        FtzardError: As `load_base_model` and `lora_classifier`.
+    """
+    device = resolve_device(config.training.device)
+    dtype = resolve_dtype(config.model.dtype, device)
+    source, model_config, tokenizer = describe_base_model(config.model)
+    template = PromptTemplate.from_parts(
+        config.model.prompt_template, label_words(labels, config.model), config.model.max_length
+    )
+    work = _work_of(splits, config, template, tokenizer) if splits else _unknown_work(config)
+    counted = outline(source, model_config, config, (device, dtype), num_labels=len(labels), sequences=work.largest)
+    file = Path(source.location, source.gguf_file) if source.location and source.gguf_file else None
+    is_loaded = splits is not None and is_at_hand(config.model, device)
+    parts = _parts(counted, device, str(dtype).removeprefix("torch."))
+    loading = counted.weight_bytes + (file.stat().st_size if file else 0)
+    loading += _LOADING_COPIES * counted.largest_weight * _FLOAT32 + _OVERHEAD_BYTES[device]
+    if is_loaded:
+        parts, loading = {name: size for name, size in parts.items() if name != "base weights"}, 0
+    rate = gemm_flops(counted.linear_shapes, dtype, device, min(config.training.max_tokens_per_batch, _PROBE_TOKENS))
+    share = efficiency or DEFAULT_EFFICIENCY
+    flop = _flop(counted, work)
+    mean = work.longest if work.num_train_tokens is None else _mean_tokens(work, splits, config)
+    per_1000 = 1000 * mean * _TRAINING_FLOP * counted.num_computed / (rate * share)
+    return Estimate(
+        device=device,
+        dtype=str(dtype).removeprefix("torch."),
+        outline=counted,
+        parts=parts,
+        loading_bytes=loading,
+        free_bytes=free_bytes(device),
+        seconds=flop / (rate * share) if flop else None,
+        seconds_per_1000_examples=per_1000,
+        flop=flop,
+        gemm_flops=rate,
+        efficiency=share,
+    )
+
+
+def learned_efficiency(metrics: Mapping[str, float], params: Mapping[str, str], config: "FtzardConfig") -> float | None:
+    """The share of the matrix products' rate that an earlier training made use of; None where it was another one.
+
+    Args:
+        metrics: Of the earlier training's run.
+        params: Likewise; they name its base model, device and floating-point type.
+        config: Of the training to come.
+    """
+    device = resolve_device(config.training.device)
+    dtype = str(resolve_dtype(config.model.dtype, device)).removeprefix("torch.")
+    expected = {
+        "model.base_model": config.model.base_model,
+        "model.quantization": config.model.quantization,
+        "device": device,
+        "dtype": dtype,
+    }
+    is_alike = all(params.get(name) == value for name, value in expected.items())
+    return metrics.get("efficiency") if is_alike else None
+
+
+def advice(found: Estimate, config: "FtzardConfig") -> str:
+    """What would take less, the most effective first."""
+    activations, weights = found.parts["activations"], found.parts.get("base weights", 0)
+    smaller = [f"training.max_tokens_per_batch={_fitting_budget(found, config.training.max_tokens_per_batch)}"]
+    if found.dtype == "float32":
+        smaller.append("model.dtype=bfloat16")
+    lighter = ["model.quantization=nf4 (a base model from a folder or the hub)"] * (config.model.quantization == "none")
+    lighter.append("a smaller model.base_model")
+    ordered = [*smaller, *lighter] if activations > weights else [*lighter, *smaller]
+    if found.parts["adapter and optimizer"] > max(activations, weights):
+        ordered.insert(0, f"training.lora.r={max(1, config.training.lora.r // 2)}")
+    return "try " + ", or ".join(ordered)
+
+
+def _fitting_budget(found: Estimate, max_tokens: int) -> int:
+    """The largest half, quarter ... of the budget that would fit; at least the half."""
+    flexible = found.parts["activations"] + found.parts["temporaries"]
+    fixed = sum(found.parts.values()) - flexible
+    budget = max(1, max_tokens // 2)
+    while budget > 1 and fixed + flexible * budget / max_tokens > found.free_bytes:
+        budget //= 2
+    return budget
+
+
+def _parts(counted: Outline, device: Device, dtype: str) -> dict[str, int]:
+    over = _OVER_ACTIVATIONS.get((device, dtype), _OVER_ACTIVATIONS_ELSEWHERE)
+    return {
+        "base weights": counted.weight_bytes,
+        "adapter and optimizer": 2 * counted.adapter_bytes + _OPTIMIZER_TENSORS * _FLOAT32 * counted.num_trainable,
+        "activations": counted.activation_bytes,
+        "temporaries": round((over - 1) * counted.activation_bytes),
+        "libraries": _OVERHEAD_BYTES[device],
+    }
+
+
+def _work_of(splits: "Splits", config: "FtzardConfig", template: PromptTemplate, tokenizer: Any) -> Work:
+    train = _encoded(splits.train, template, tokenizer)
+    validation = _encoded(splits.validation, template, tokenizer)
+    epochs, lengths = config.training.num_train_epochs, train.lengths
+    # One epoch shows what batches there are; the shuffling of later ones makes others of the same kind.
+    one = replace(config.training, num_train_epochs=1)
+    batches = [
+        part
+        for _, batch in all_steps(lengths, one)
+        for part in micro_batches(batch, lengths, config.training.max_tokens_per_batch)
+    ]
+    largest = max(batches, key=lambda part: int(lengths[part].sum()))
+    return Work(
+        [train.input_ids[index] for index in largest],
+        round(lengths.mean() * splits.train.height) * epochs,
+        round(validation.lengths.mean() * splits.validation.height) * epochs if len(validation.lengths) else 0,
+        int(lengths.max()),
+    )
+
+
+def _encoded(frame: "pl.DataFrame", template: PromptTemplate, tokenizer: Any) -> EncodedPrompts:
+    """In the order of the hashes, so that the first ones are a sample."""
+    return encode_prompts(frame.sort("text_hash")["text"].head(_SAMPLE).to_list(), template, tokenizer)
+
+
+def _unknown_work(config: "FtzardConfig") -> Work:
+    longest = config.model.max_length
+    rows = min(config.training.train_batch_size, max(1, config.training.max_tokens_per_batch // longest))
+    # Each begins with another token: what they had in common would be computed once.
+    sequences = [np.full(longest, row, dtype=np.int32) for row in range(rows)]
+    return Work(sequences, None, None, longest)
+
+
+def _flop(counted: Outline, work: Work) -> float:
+    if work.num_train_tokens is None or work.num_validation_tokens is None:
+        return 0.0
+    training, inference = _TRAINING_FLOP * work.num_train_tokens, _INFERENCE_FLOP * work.num_validation_tokens
+    return float(counted.num_computed) * (training + inference)
+
+
+def _mean_tokens(work: Work, splits: "Splits | None", config: "FtzardConfig") -> float:
+    num_examples = splits.train.height if splits else 0
+    return (work.num_train_tokens or 0) / max(1, num_examples * config.training.num_train_epochs)

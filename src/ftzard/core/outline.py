@@ -1,0 +1,157 @@
+"""A training's tensors counted without computing: the real classifier on torch's meta device.
+
+There a tensor has a shape and a type and no memory. The forward pass of training runs on it as it is, and what it keeps
+for the backward pass is added up: whatever architecture, LoRA targets, attention or packing there is, nothing about it
+is assumed here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from ftzard.core.base_model import BaseModel
+from ftzard.core.base_source import BaseModelSource
+from ftzard.core.classifier import Classifier, lora_classifier
+from ftzard.core.label_head import LabelHead
+from ftzard.core.prompts import Tokens
+
+if TYPE_CHECKING:
+    import torch
+
+    from ftzard.config import FtzardConfig
+    from ftzard.core.devices import Device
+
+# Bytes a weight of a quantized layer: nf4 with doubly quantized scales (Dettmers et al. 2023: 0.127 bits a weight for
+# them), and int8 with a float32 scale for each row.
+_QUANTIZED_BYTES = {"nf4": (4 + 0.127) / 8, "int8": 1.01}
+
+
+@dataclass(frozen=True)
+class Outline:
+    """Sizes of a classifier and of one micro-batch.
+
+    Attributes:
+        num_parameters: Base model, adapter and head; tied weights once.
+        num_computed: Of the base model's linear layers that each token goes through: N in 4 N operations a token.
+        num_trainable: LoRA matrices and head.
+        weight_bytes: Of the base model, as it is kept.
+        adapter_bytes: Of LoRA matrices and head, as they are computed with.
+        largest_weight: Numbers in the largest weight.
+        activation_bytes: What the micro-batch's forward pass keeps.
+        linear_shapes: Shape (out, in) of the decoder's linear layers.
+    """
+
+    num_parameters: int
+    num_computed: int
+    num_trainable: int
+    weight_bytes: int
+    adapter_bytes: int
+    largest_weight: int
+    activation_bytes: int
+    linear_shapes: tuple[tuple[int, int], ...]
+
+
+def outline(
+    source: BaseModelSource,
+    model_config: Any,
+    config: "FtzardConfig",
+    kind: tuple["Device", "torch.dtype"],
+    *,
+    num_labels: int,
+    sequences: Sequence[Tokens],
+) -> Outline:
+    """Count.
+
+    Args:
+        source: The base model.
+        model_config: Its configuration, as transformers has it.
+        config: Its sections `model` and `training`.
+        kind: Where is computed, and in which floating-point type.
+        num_labels: Outputs of the head.
+        sequences: The micro-batch.
+
+    Raises:
+        FtzardError: As `lora_classifier`.
+    """
+    import torch
+
+    device, dtype = kind
+    base = _on_meta(source, model_config, config, dtype)
+    shapes = _linear_shapes(base.model.base_model)
+    base_parameters = list(base.model.parameters())
+    head = LabelHead(torch.zeros(num_labels, model_config.get_text_config().hidden_size), "random", None)
+    num_computed = sum(rows * columns for rows, columns in shapes)
+    num_base = sum(part.numel() for part in base_parameters)
+    with lora_classifier(base, head, config.training.lora) as classifier:
+        classifier.peft_model.to("meta")
+        trainable = classifier.trainable_parameters()
+        quantized = _QUANTIZED_BYTES.get(config.model.quantization, dtype.itemsize)
+        return Outline(
+            num_parameters=num_base + sum(part.numel() for part in trainable),
+            num_computed=num_computed,
+            num_trainable=sum(part.numel() for part in trainable),
+            weight_bytes=round((num_base - num_computed) * dtype.itemsize + num_computed * quantized),
+            adapter_bytes=sum(part.nbytes for part in trainable),
+            largest_weight=max(part.numel() for part in base_parameters),
+            activation_bytes=_activation_bytes(classifier, sequences, device),
+            linear_shapes=shapes,
+        )
+
+
+def _on_meta(source: BaseModelSource, model_config: Any, config: "FtzardConfig", dtype: "torch.dtype") -> BaseModel:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(
+            model_config, dtype=dtype, attn_implementation=config.model.attn_implementation, trust_remote_code=False
+        )
+    model.eval().requires_grad_(requires_grad=False)
+    return BaseModel(model, None, source.identity, cast("Device", "meta"))
+
+
+def _linear_shapes(decoder: Any) -> tuple[tuple[int, int], ...]:
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    modules = [module for module in decoder.modules() if isinstance(module, (torch.nn.Linear, Conv1D))]
+    return tuple((int(module.weight.shape[0]), int(module.weight.shape[1])) for module in modules)
+
+
+def _activation_bytes(classifier: Classifier, sequences: Sequence[Tokens], device: "Device") -> int:
+    """Bytes that the forward pass keeps for the backward pass, weights not counted; each storage once."""
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    kept: dict[int, Any] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        # Held, so that its address is not given to another one.
+        kept[storage._cdata] = storage  # noqa: SLF001 - what tells one storage from another without memory
+        return tensor
+
+    # Unlike those on the meta device itself, its tensors say that they are on a device, which decides between kernels,
+    # and that they have no values, for which transformers' masks would look.
+    mode = FakeTensorMode()
+    _pretend(classifier.peft_model, mode, device)
+    weights = {part.untyped_storage()._cdata for part in classifier.peft_model.parameters()}  # noqa: SLF001 - as above
+    classifier.peft_model.train()
+    with mode, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        classifier.logits(sequences)
+    return sum(storage.nbytes() for address, storage in kept.items() if address not in weights)
+
+
+def _pretend(model: Any, mode: Any, device: "Device") -> None:
+    """Let a model on the meta device pretend to be on another one."""
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    for module in model.modules():
+        for name, part in module._parameters.items():  # noqa: SLF001 - an attribute's setter would refuse a new device
+            if part is not None:
+                fake = FakeTensor(mode, part.detach(), torch.device(device))
+                module._parameters[name] = torch.nn.Parameter(fake, requires_grad=part.requires_grad)  # noqa: SLF001
+        for name, buffer in module._buffers.items():  # noqa: SLF001 - as above
+            if buffer is not None:
+                module._buffers[name] = FakeTensor(mode, buffer, torch.device(device))  # noqa: SLF001

@@ -1,0 +1,183 @@
+"""What a training will take is counted from shapes alone, near what it then takes, and refused where it cannot fit."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.core.model_scenario import LABELS, config, save_tiny_model, splits, train
+
+from ftzard.core import base_model, base_source, estimate
+from ftzard.core.base_model import describe_base_model, forget_base_model, load_base_model
+from ftzard.core.classifier import lora_classifier
+from ftzard.core.device_memory import PeakMemory, free_bytes
+from ftzard.core.estimate import Estimate, learned_efficiency
+from ftzard.core.estimate_report import estimate_lines, to_document
+from ftzard.core.label_head import LabelHead
+from ftzard.core.outline import Outline, outline
+from ftzard.errors import ConfigError, DoesNotFitError, FtzardError
+
+
+def _outline(num_rows: int = 3, length: int = 20, **settings: Any) -> Outline:
+    made = config(**settings)
+    source, model_config, _ = describe_base_model(made.model)
+    sequences = [np.arange(row, row + length, dtype=np.int32) for row in range(num_rows)]
+    return outline(source, model_config, made, ("cpu", torch.float32), num_labels=2, sequences=sequences)
+
+
+def _estimate(**settings: Any) -> Estimate:
+    return estimate.estimate(config(**settings), splits(), LABELS)
+
+
+@pytest.mark.parametrize(
+    "lora", [{}, {"r": 3}, {"target_modules": ["q_proj", "v_proj"]}, {"use_dora": True}, {"lora_dropout": 0.1}]
+)
+def test_the_numbers_counted_are_those_of_the_classifier_that_is_trained(lora: dict[str, Any]) -> None:
+    counted = _outline(lora=lora)
+    base = load_base_model(config().model, "cpu")
+    head = LabelHead(torch.zeros(2, 64), "random", None)
+    with lora_classifier(base, head, config(lora=lora).training.lora) as classifier:
+        trained = sum(part.numel() for part in classifier.trainable_parameters())
+    assert counted.num_trainable == trained
+    assert counted.num_parameters == trained + sum(part.numel() for part in base.model.parameters())
+    assert counted.weight_bytes == sum(part.nbytes for part in base.model.parameters())
+
+
+@pytest.mark.parametrize("model", [{}, {"attn_implementation": "sdpa"}])
+def test_the_activations_counted_are_those_that_the_real_forward_pass_keeps(model: dict[str, Any]) -> None:
+    counted = _outline(model=model).activation_bytes
+    base = load_base_model(config(model).model, "cpu")
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storages.append(tensor.untyped_storage())
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    storages: list[Any] = []
+    head = LabelHead(torch.zeros(2, 64), "random", None)
+    with lora_classifier(base, head, config().training.lora) as classifier:
+        weights = {part.data_ptr() for part in classifier.peft_model.parameters()}
+        classifier.peft_model.train()
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            classifier.logits([np.arange(row, row + 20, dtype=np.int32) for row in range(3)])
+    real = sum(size for address, size in kept.items() if address not in weights)
+    assert counted == pytest.approx(real, rel=0.02)
+
+
+def test_more_tokens_at_once_take_more_and_quantized_weights_less() -> None:
+    assert _outline(num_rows=6).activation_bytes > 1.8 * _outline(num_rows=3).activation_bytes
+    made = config()
+    source, model_config, _ = describe_base_model(made.model)
+    quantized = dataclasses.replace(made, model=dataclasses.replace(made.model, quantization="nf4"))
+    sequences = [np.arange(9, dtype=np.int32)]
+    small = outline(source, model_config, quantized, ("cpu", torch.bfloat16), num_labels=2, sequences=sequences)
+    large = outline(source, model_config, made, ("cpu", torch.bfloat16), num_labels=2, sequences=sequences)
+    assert large.weight_bytes - small.weight_bytes == pytest.approx(large.num_computed * 1.484, rel=0.01)
+
+
+def test_nothing_of_the_base_model_is_loaded_and_no_weights_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_tiny_model(tmp_path / "model")
+    (folder / "model.safetensors").write_bytes(b"not weights at all")
+    forget_base_model()
+
+    def refuse(*_: object) -> None:
+        pytest.fail("weights were read")
+
+    monkeypatch.setattr(base_model, "_load", refuse)
+    monkeypatch.setattr(base_source, "_sha256", refuse)
+    found = _estimate(model={"base_model": str(folder)})
+    assert found.outline.num_parameters > 90_000
+    assert found.peak_bytes > 0
+
+
+def test_an_estimate_without_texts_takes_the_longest_that_can_be() -> None:
+    known = _estimate(max_tokens_per_batch=2048, train_batch_size=64)
+    unknown = estimate.estimate(config(max_tokens_per_batch=2048, train_batch_size=64), None, LABELS)
+    assert unknown.seconds is None
+    assert known.seconds is not None
+    assert unknown.outline.activation_bytes > known.outline.activation_bytes
+    assert unknown.seconds_per_1000_examples > 0
+    assert any("the texts are not known yet" in line for line in estimate_lines(unknown, config()))
+
+
+def test_what_cannot_fit_is_refused_with_the_bytes_the_biggest_parts_and_what_to_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(estimate, "free_bytes", lambda _: 2**20)
+    found = _estimate()
+    assert not found.fits
+    with pytest.raises(
+        DoesNotFitError, match=r"needs about [\d,]+ bytes (?s:.*)1,048,576 \(1 MiB\) are free"
+    ) as caught:
+        found.check(config())
+    assert "activations" in caught.value.what
+    assert "training.max_tokens_per_batch=" in caught.value.fix
+    assert any("It does not fit" in line for line in estimate_lines(found, config()))
+    assert to_document(found)["fits"] is False
+
+
+def test_the_budget_that_is_advised_would_fit() -> None:
+    whole = _estimate(max_tokens_per_batch=1024)
+    activations = whole.parts["activations"] + whole.parts["temporaries"]
+    free = sum(whole.parts.values()) - round(0.7 * activations)
+    found = dataclasses.replace(whole, free_bytes=free, loading_bytes=0)
+    with pytest.raises(DoesNotFitError) as caught:
+        found.check(config())
+    assert "training.max_tokens_per_batch=256," in caught.value.fix
+
+
+def test_what_fits_is_not_refused() -> None:
+    found = _estimate()
+    found.check(config())
+    document = to_document(found)
+    assert document["fits"] is True
+    assert document["peak_bytes"] == max(document["loading_bytes"], sum(document["bytes"].values()))
+
+
+def test_an_earlier_training_of_the_same_model_on_the_same_device_says_how_much_of_the_rate_is_used() -> None:
+    params = {"model.base_model": "random:tiny-llama", "model.quantization": "none", "device": "cpu"}
+    metrics = {"efficiency": 0.2}
+    assert learned_efficiency(metrics, {**params, "dtype": "float32"}, config()) == 0.2
+    assert learned_efficiency(metrics, {**params, "dtype": "bfloat16"}, config()) is None
+    assert learned_efficiency({}, {}, config()) is None
+    found = estimate.estimate(config(), splits(), LABELS, 0.2)
+    assert found.efficiency == 0.2
+    # If the training takes as long as was said, the share that it made use of is the one that was taken.
+    assert found.seconds is not None
+    errors = found.errors(found.peak_bytes * 2, found.seconds)
+    assert errors["estimate_time_error"] == pytest.approx(0)
+    assert errors["estimate_memory_error"] == pytest.approx(-0.5)
+    assert errors["efficiency"] == pytest.approx(0.2)
+
+
+def test_a_target_module_that_does_not_exist_is_refused_before_anything_is_loaded() -> None:
+    with pytest.raises(ConfigError, match="no linear layer named"):
+        _estimate(lora={"target_modules": ["nowhere"]})
+
+
+def test_a_base_model_that_is_not_there_is_the_same_error_as_in_training(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(FtzardError, match="cannot be loaded"):
+        _estimate(model={"base_model": str(tmp_path)})
+
+
+def test_the_peak_of_a_block_is_what_it_took_at_once_beyond_what_was_there() -> None:
+    before = torch.ones(8 * 2**20)
+    with PeakMemory("cpu") as peak:
+        # 64 MiB, and again, but never both.
+        for _ in range(2):
+            held = torch.ones(16 * 2**20)
+            assert float(held[-1]) == 1.0
+            del held
+    assert 0.9 * 2**26 < peak.num_bytes < 1.6 * 2**26
+    assert free_bytes("cpu") > 0
+    del before
+
+
+def test_a_training_tells_its_budget(tmp_path: Path) -> None:
+    assert train(tmp_path / "adapter", num_train_epochs=1).budget.max_tokens == 1024

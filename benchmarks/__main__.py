@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks import (
     active_learning,
+    checkpoints,
     data_commit,
     definitions_import,
     estimate,
@@ -29,6 +30,7 @@ BENCHMARKS: Mapping[str, Callable[[], Result]] = {
     "orchestration": orchestration.run,
     "data_commit": data_commit.run,
     "tracking": tracking.run,
+    "checkpoints": checkpoints.run,
     "training_throughput": training_throughput.run,
     "estimate": estimate.run,
     "inference_throughput": inference_throughput.run,

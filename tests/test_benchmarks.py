@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from benchmarks import (
     active_learning,
+    checkpoints,
     definitions_import,
     estimate,
     forgetting,
@@ -172,6 +173,16 @@ def test_the_inference_benchmark_predicts_both_ways_and_repeated_rows_too() -> N
     assert figures["ftzard_over_pipeline_float32"] == pytest.approx(
         figures["ftzard_texts_per_s"] / figures["pipeline_float32_texts_per_s"]
     )
+
+
+@pytest.mark.slow
+def test_the_checkpoint_benchmark_saves_after_each_step() -> None:
+    tiny = ("experiment=tiny", "data=tweets", "training.device=cpu", "model.dtype=float32", "model.max_length=300")
+    figures = checkpoints.run(tiny, num_tweets=20).figures
+    # Two steps of 16 and 4, and the end.
+    assert figures["num_saved"] == 3
+    assert figures["checkpoint_mb"] > 0
+    assert figures["saving_of_interval"] == pytest.approx(figures["saving_s"] / 60)
 
 
 @pytest.mark.slow

@@ -34,6 +34,8 @@ _STATE_PATTERN = "step-*.safetensors"
 _LOCK = "lock"
 _RANDOM = "random"
 _OPTIMIZER = "optimizer"
+# Of a training's time, at most.
+_MAX_SHARE = 0.01
 # A training that nobody has taken up again for so long is not taken up any more.
 _KEPT_S = 14 * 86_400.0
 
@@ -66,12 +68,16 @@ class Checkpoints:
         identity: All that decides the weights, by name: a checkpoint is taken up only where all of it is the same.
         interval_s: Seconds between two of them, at least.
         resumed_from: The optimizer step that was gone on from; 0 where it began anew.
+        num_saved: Checkpoints that were made.
+        saving_s: Seconds that they took together.
     """
 
     folder: Path | None
     identity: Mapping[str, str]
     interval_s: float
     resumed_from: int = 0
+    num_saved: int = 0
+    saving_s: float = 0.0
     _saved_s: float = field(default_factory=time.monotonic)
 
     def restore(self, optimizer: "AdapterOptimizer", record: Record) -> int:
@@ -111,13 +117,19 @@ class Checkpoints:
                 is_new = optimizer.num_steps > before
                 self._save(optimizer, record, _random_states() if is_new else random)
             raise
-        if time.monotonic() - self._saved_s >= self.interval_s:
+        if time.monotonic() - self._saved_s >= self._pause_s:
             self._save(optimizer, record, _random_states())
 
     def finish(self, optimizer: "AdapterOptimizer", record: Record) -> None:
         """Keep the end of the training until `remove_finished`, once its adapter is stored."""
         if self.folder is not None:
             self._save(optimizer, record, _random_states(), is_finished=True)
+
+    @property
+    def _pause_s(self) -> float:
+        """The interval, or more where a checkpoint is large and the disk slow; 0 saves after every step."""
+        mean_s = self.saving_s / self.num_saved if self.num_saved else 0.0
+        return max(self.interval_s, mean_s / _MAX_SHARE) if self.interval_s else 0.0
 
     def _save(
         self,
@@ -132,7 +144,7 @@ class Checkpoints:
 
         if self.folder is None:
             return
-        step = optimizer.num_steps
+        started, step = time.monotonic(), optimizer.num_steps
         path = self.folder / f"step-{step:06d}.safetensors"
         tensors = {f"{_OPTIMIZER}.{name}": tensor.cpu().contiguous() for name, tensor in optimizer.state().items()}
         tensors |= {f"{_RANDOM}.{name}": tensor for name, tensor in random.items()}
@@ -158,6 +170,7 @@ class Checkpoints:
         except OSError as error:
             _logger.warning("no checkpoint after step %d: %s cannot be written: %s", step, self.folder, error)
         self._saved_s = time.monotonic()
+        self.num_saved, self.saving_s = self.num_saved + 1, self.saving_s + self._saved_s - started
 
     def _read(self) -> "tuple[int, dict[str, torch.Tensor], dict[str, Any]] | None":
         from safetensors import SafetensorError

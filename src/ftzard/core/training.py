@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ftzard.core.adapter import AdapterLabels, current_versions, manifest_fields, write_adapter
 from ftzard.core.base_model import BaseModel, borrowed_base_model
-from ftzard.core.checkpoints import kept_checkpoints
+from ftzard.core.checkpoints import Checkpoints, kept_checkpoints
 from ftzard.core.classifier import Classifier, lora_classifier
 from ftzard.core.devices import resolve_device
 from ftzard.core.label_head import LabelHead, make_label_head
@@ -60,6 +60,8 @@ class TrainingResult:
         budget: How many tokens were computed at once, and whether memory ran out.
         resumed_from: The optimizer step of the checkpoint that it went on from; 0 where it began anew. What is told of
             times and tokens covers the whole training either way.
+        num_checkpoints: How many were made.
+        checkpoint_seconds: Of `seconds`, what they took.
     """
 
     adapter: "AdapterDirectory"
@@ -76,6 +78,8 @@ class TrainingResult:
     tokens_per_s: float
     budget: TokenBudget
     resumed_from: int
+    num_checkpoints: int
+    checkpoint_seconds: float
 
 
 def train_adapter(  # noqa: PLR0913 - what is trained on what, from where, and who is told
@@ -152,7 +156,9 @@ def train_adapter(  # noqa: PLR0913 - what is trained on what, from where, and w
             seconds=fit.record.seconds,
             tokens_per_s=fit.record.tokens_per_s,
             budget=budget,
-            resumed_from=fit.resumed_from,
+            resumed_from=fit.checkpoints.resumed_from,
+            num_checkpoints=fit.checkpoints.num_saved,
+            checkpoint_seconds=fit.checkpoints.saving_s,
             **compute,
         )
 
@@ -167,7 +173,7 @@ class FittedClassifier:
         head: What the head started from.
         words: The labels' words, in their order.
         num_truncated: Training texts that lost their end.
-        resumed_from: As in `TrainingResult`.
+        checkpoints: What was kept of it, and gone on from.
     """
 
     classifier: Classifier
@@ -175,7 +181,7 @@ class FittedClassifier:
     head: LabelHead
     words: tuple[str, ...]
     num_truncated: int
-    resumed_from: int
+    checkpoints: Checkpoints
 
 
 @contextmanager
@@ -215,9 +221,7 @@ def fitted_classifier(  # noqa: PLR0913 - as `train_adapter`
             interval_s = config.training.checkpoint_interval_s
             with kept_checkpoints(checkpoint_dir, identity, interval_s) as checkpoints:
                 record = run_training(classifier, train, validation, config.training, on_progress, watch, checkpoints)
-            yield FittedClassifier(
-                classifier, record, head, words, train.prompts.num_truncated, checkpoints.resumed_from
-            )
+            yield FittedClassifier(classifier, record, head, words, train.prompts.num_truncated, checkpoints)
 
 
 def _identity(

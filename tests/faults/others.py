@@ -180,7 +180,7 @@ def _pair_of_runs(template: Path, offset_s: float) -> Callable[[Path], Finding]:
         def run_with_batch(name: str) -> Callable[[], Any]:
             def work() -> Any:
                 add_batch(project, name)
-                return _with_log(lambda: operations.materialize(project))
+                return _with_log(lambda: operations.materialize(project, is_alone=False))
 
             return work
 

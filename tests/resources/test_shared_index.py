@@ -6,13 +6,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.project_scenario import git
 
 from ftzard.config import VersioningConfig
 from ftzard.errors import DataCommitError
-from ftzard.resources import shared_index
+from ftzard.resources import data_commit, shared_index
+from ftzard.resources.branch_target import move_target
 from ftzard.resources.git import Git
 from ftzard.resources.shared_index import edited_index
 from ftzard.resources.versioning import DvcRepository
@@ -20,6 +22,7 @@ from ftzard.resources.versioning import DvcRepository
 _KILLED_INSIDE = """
 import os, signal, sys
 from pathlib import Path
+from typing import Any
 from ftzard.resources.git import Git
 from ftzard.resources.shared_index import edited_index
 with edited_index(Git.find(Path(sys.argv[1]))) as index:
@@ -104,3 +107,22 @@ def test_a_file_system_without_hard_links_has_a_lock_as_gits(staged: Path, monke
     with edited_index(Git.find(staged)):
         assert (staged / ".git" / "index.lock").exists()
     assert not (staged / ".git" / "index.lock").exists()
+
+
+def test_while_the_branch_moves_the_persons_git_cannot_commit(staged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their index lacks our change until it is brought along: a commit in between would take it back."""
+    said: list[str] = []
+
+    def move_and_look(*arguments: Any) -> str | None:
+        refusal = move_target(*arguments)
+        ada = ["-c", "user.name=Ada", "-c", "user.email=ada@localhost"]
+        done = subprocess.run(
+            ["git", *ada, "commit", "-m", "A paper"], cwd=staged, check=False, capture_output=True, text=True
+        )
+        said.append(done.stderr)
+        return refusal
+
+    monkeypatch.setattr(data_commit, "move_target", move_and_look)
+    DvcRepository(staged, VersioningConfig()).commit("Data")
+    assert "index.lock" in said[0]
+    assert git(staged, "diff", "--cached", "--name-only") == "paper.md"

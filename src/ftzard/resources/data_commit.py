@@ -8,6 +8,7 @@ the one in the branch, to a newer one after a lost race, and to the one in the p
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -108,11 +109,14 @@ def commit_edits(
             )
         if entries and announce is not None:
             announce(target.ref, commit_id)
-        refusal = move_target(git, target, commit_id)
-        if refusal is None:
-            commit = BranchCommit(commit_id, target.ref, target.is_checked_out, created=bool(entries))
-            refresh_index(git, commit, edits)
-            return commit
+        # Locked before the branch moves: a commit that the person begins in between would take our change back again,
+        # because their index does not have it yet.
+        with edited_index(git) if entries and target.is_checked_out else nullcontext() as index:
+            refusal = move_target(git, target, commit_id)
+            if refusal is None:
+                commit = BranchCommit(commit_id, target.ref, target.is_checked_out, created=bool(entries))
+                refresh_index(git, commit, edits, index)
+                return commit
         # Somebody committed, or holds the branch's lock for a moment: build on what is there then.
         time.sleep(_FIRST_PAUSE_S * 2**attempt)
     raise DataCommitError(
@@ -176,24 +180,50 @@ def _index_info(entries: Mapping[str, _Entry]) -> bytes:
     return "".join(lines).encode(errors="surrogateescape")
 
 
-def refresh_index(git: Git, commit: BranchCommit, edits: Mapping[str, Edit]) -> None:
+def refresh_index(
+    git: Git, commit: BranchCommit, edits: Mapping[str, Edit], index: Mapping[str, str] | None = None
+) -> None:
     """Apply the edits to the person's index too, or `git status` would show our commit as staged for reversal.
 
     It runs after every commit, also where nothing was new, and so repairs an index that a killed process left behind.
+
+    Args:
+        git: The repository.
+        commit: The commit.
+        edits: As in `commit_edits`.
+        index: What `edited_index` gave, where the index is held already; None: it is held for as long as it takes.
+
+    Raises:
+        DataCommitError: git refused, or somebody else holds the index.
     """
     if not commit.is_checked_out:
         return
-    entries = {}
-    for path, edit in edits.items():
-        new = _index_entry(git, commit.commit_id, path, edit)
-        if new is not None:
-            entries[path] = new
-    if entries:
-        _put_in_shared_index(git, commit, entries)
+    found = {path: _index_entry(git, commit.commit_id, path, edit, index) for path, edit in edits.items()}
+    entries = {path: entry for path, entry in found.items() if entry is not None}
+    if not entries:
+        return
+    if index is not None:
+        _put_in_index(git, entries, index)
+        return
+    try:
+        with edited_index(git) as held:
+            _put_in_index(git, entries, held)
+    except DataCommitError as error:
+        raise DataCommitError(
+            f"the data is committed as {commit.commit_id}, but git's index could not be brought along: {error.what}",
+            fix=error.fix,
+        ) from None
 
 
-def _index_entry(git: Git, commit_id: str, path: str, edit: Edit) -> _Entry | None:
-    lines = [line for line in git.run("ls-files", "--stage", "-z", "--", path).split("\0") if line]
+def _put_in_index(git: Git, entries: Mapping[str, _Entry], index: Mapping[str, str]) -> None:
+    git.run("update-index", "-z", "--index-info", stdin=_index_info(entries), variables=index)
+    # Only stat data, and only of our paths: plain diffs are then clean without reading the files again.
+    git.attempt("add", "--refresh", "--", *entries, variables=index)
+
+
+def _index_entry(git: Git, commit_id: str, path: str, edit: Edit, index: Mapping[str, str] | None) -> _Entry | None:
+    listed = git.run("ls-files", "--stage", "-z", "--", path, variables=index)
+    lines = [line for line in listed.split("\0") if line]
     if not lines:
         committed = _entry_in_commit(git, commit_id, path)
         is_ours_alone = committed is not None and _content(git, committed.blob) == edit(None)
@@ -202,16 +232,3 @@ def _index_entry(git: Git, commit_id: str, path: str, edit: Edit) -> _Entry | No
     mode, blob, stage = lines[0].partition("\t")[0].split()
     # A stage above 0 is one side of a merge conflict, which only the person can resolve.
     return _edited(git, path, _Entry(mode, blob), edit) if stage == "0" else None
-
-
-def _put_in_shared_index(git: Git, commit: BranchCommit, entries: Mapping[str, _Entry]) -> None:
-    try:
-        with edited_index(git) as index:
-            git.run("update-index", "-z", "--index-info", stdin=_index_info(entries), variables=index)
-            # Only stat data, and only of our paths: plain diffs are then clean without reading the files again.
-            git.attempt("add", "--refresh", "--", *entries, variables=index)
-    except DataCommitError as error:
-        raise DataCommitError(
-            f"the data was committed as {commit.commit_id}, but git's index could not be brought along: {error.what}",
-            fix=error.fix,
-        ) from None

@@ -30,7 +30,7 @@ from ftzard.core.records import AdapterDirectory, Splits
 from ftzard.core.training import train_adapter
 
 _RECIPE = ("experiment=demo", "training.device=cpu")
-_NUM_TWEETS = 256
+_NUM_TWEETS = 96
 _NUM_ROUNDS = 3
 _DTYPES = ("float32", "bfloat16")
 _PIPELINE_BATCH_SIZE = 16

@@ -11,8 +11,9 @@ import polars as pl
 
 from ftzard.core.batching import Indices, micro_batches, num_optimizer_steps, optimizer_steps, pad_right
 from ftzard.core.inference import compute_logits
+from ftzard.core.losses import example_weights, weighted_loss
 from ftzard.core.metrics import confusion_matrices, macro_f1
-from ftzard.core.optimization import AdapterOptimizer, balanced_class_weights, learning_rate_factor
+from ftzard.core.optimization import AdapterOptimizer, learning_rate_factor
 from ftzard.core.predictions import softmax
 from ftzard.core.progress import Progress, ProgressReporter
 from ftzard.core.prompts import EncodedPrompts, PromptTemplate, encode_prompts
@@ -51,11 +52,13 @@ class EncodedExamples:
     Attributes:
         prompts: The n prompts.
         targets: Index of each example's label, shape (n,).
+        labels: The label set, in the order of these indices.
         text_hashes: What the examples are called in a message.
     """
 
     prompts: EncodedPrompts
     targets: Indices
+    labels: Sequence[str]
     text_hashes: Sequence[str]
 
     def __len__(self) -> int:
@@ -140,7 +143,7 @@ def encode_examples(
         )
     targets = np.array([index[label] for label in frame["label"]], dtype=np.int64)
     return EncodedExamples(
-        encode_prompts(frame["text"].to_list(), template, tokenizer), targets, frame["text_hash"].to_list()
+        encode_prompts(frame["text"].to_list(), template, tokenizer), targets, labels, frame["text_hash"].to_list()
     )
 
 
@@ -158,17 +161,18 @@ def run_training(
 
     Raises:
         TrainingDivergedError: The loss or a gradient is not finite.
+        ConfigError: Explicit class weights are not for exactly these labels.
     """
     record = TrainingRecord()
     optimizer = AdapterOptimizer(classifier.trainable_parameters(), config)
-    example_weights = _example_weights(train, classifier.num_labels, config)
+    weights = example_weights(train.targets, train.labels, config)
     steps_per_epoch = num_optimizer_steps(len(train), config.train_batch_size)
     num_steps = steps_per_epoch * config.num_train_epochs
     points = watch.points(num_steps) if watch else {}
     with ProgressReporter("step", num_steps, _logger) as reporter:
         for step, (epoch, batch) in enumerate(_all_steps(train, config)):
             classifier.peft_model.train()
-            loss = _accumulate_gradients(classifier, train, batch, example_weights, config.max_tokens_per_batch)
+            loss = _accumulate_gradients(classifier, train, batch, weights, config)
             factor = learning_rate_factor(step, num_steps, config.warmup_fraction)
             learning_rate, norm = optimizer.step(factor)
             if not math.isfinite(loss) or not math.isfinite(norm):
@@ -205,18 +209,12 @@ def _all_steps(train: EncodedExamples, config: "TrainingConfig") -> Iterator[tup
             yield epoch, batch
 
 
-def _example_weights(train: EncodedExamples, num_labels: int, config: "TrainingConfig") -> "np.ndarray[Any, Any]":
-    if config.class_weights == "none":
-        return np.ones(len(train), dtype=np.float32)
-    return balanced_class_weights(train.targets, num_labels)[train.targets]
-
-
 def _accumulate_gradients(
     classifier: "Classifier",
     train: EncodedExamples,
     batch: Indices,
     example_weights: "np.ndarray[Any, Any]",
-    max_tokens: int,
+    config: "TrainingConfig",
 ) -> float:
     """Add the gradients of one optimizer step's mean weighted loss; returns that loss.
 
@@ -225,15 +223,14 @@ def _accumulate_gradients(
     import torch
 
     loss = 0.0
-    for part in micro_batches(batch, train.prompts.lengths, max_tokens):
+    for part in micro_batches(batch, train.prompts.lengths, config.max_tokens_per_batch):
         padded = pad_right([train.prompts.input_ids[index] for index in part])
         ids, last, targets, weights = (
             torch.from_numpy(values).to(classifier.device)
             for values in (padded.input_ids, padded.last_token, train.targets[part], example_weights[part])
         )
         logits = classifier.logits(ids, last)
-        losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-        part_loss = (losses * weights).sum() / len(batch)
+        part_loss = weighted_loss(logits, targets, weights, config) / len(batch)
         _backward(part_loss)
         loss += float(part_loss.detach())
     return loss

@@ -84,6 +84,7 @@ def lora_adapter(
         metadata={
             "trained": start.plan.sentence,
             "validation": result.validation,
+            "kept": result.kept,
             "head_reason": result.head_reason or "as configured",
         },
         metrics={

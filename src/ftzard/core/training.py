@@ -43,8 +43,9 @@ class TrainingResult:
         adapter: The product.
         curve: `CURVE_SCHEMA`, a row for each optimizer step (from 1): weighted loss before the update, real tokens of
             the step, seconds since the start.
-        validation: `VALIDATION_SCHEMA`, a row for each epoch (from 1): unweighted cross entropy and macro-F1; no rows
-            where there are no validation examples.
+        validation: `VALIDATION_SCHEMA`, a row for each validation: unweighted cross entropy, macro-F1, and whether the
+            adapter has the weights of that time; no rows where there are no validation examples.
+        kept: Which weights the adapter has and why, in words.
         head: What the head started from.
         head_reason: Why it was random although label words were asked for; None otherwise.
         num_trainable_parameters: LoRA matrices and head.
@@ -59,6 +60,7 @@ class TrainingResult:
     adapter: "AdapterDirectory"
     curve: "pl.DataFrame"
     validation: "pl.DataFrame"
+    kept: str
     head: str
     head_reason: str | None
     num_trainable_parameters: int
@@ -95,7 +97,7 @@ def train_adapter(
 
     Raises:
         SingleClassError: There is only one label to tell apart, or only one occurs in `train`.
-        TooFewExamplesError: `train` is empty.
+        TooFewExamplesError: `train` is empty, or `validation` is and training is to stop early by it.
         UnknownLabelError: An example carries a label that is not in `labels`.
         TrainingDivergedError: The loss or a gradient is not finite; nothing is written.
         AdapterMismatchError: `initial` has another base model, other labels or another LoRA configuration.
@@ -125,6 +127,7 @@ def train_adapter(
             adapter=adapter,
             curve=fit.record.curve(),
             validation=fit.record.validation(),
+            kept=fit.record.kept,
             head=fit.head.kind,
             head_reason=fit.head.reason,
             num_trainable_parameters=sum(part.numel() for part in fit.classifier.trainable_parameters()),
@@ -174,6 +177,7 @@ def fitted_classifier(
         FtzardError: As `train_adapter`.
     """
     check_training_labels(splits.train, labels)
+    _check_validation(splits.validation, config)
     start = read_warm_start(initial, base.identity, config.training.lora, labels) if initial else None
     words = label_words(labels, config.model)
     template = PromptTemplate.from_parts(config.model.prompt_template, words, config.model.max_length)
@@ -208,4 +212,12 @@ def check_training_labels(train: "pl.DataFrame", labels: Sequence[str]) -> None:
             f"the training examples carry the label(s) {occurring} of {list(labels)}; with fewer than two there is "
             "nothing to learn",
             fix="add examples of another label",
+        )
+
+
+def _check_validation(validation: "pl.DataFrame", config: "FtzardConfig") -> None:
+    if config.training.early_stopping_patience is not None and validation.is_empty():
+        raise TooFewExamplesError(
+            "training.early_stopping_patience is set, and there are no validation examples to stop by",
+            fix="raise data.validation_fraction or add labelled data, or set training.early_stopping_patience=null",
         )

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from ftzard.core.batching import Indices, micro_batches, num_optimizer_steps, optimizer_steps, pad_right
+from ftzard.core.early_stopping import BestSoFar, EarlyStopping
 from ftzard.core.inference import compute_logits
 from ftzard.core.losses import example_weights, weighted_loss
 from ftzard.core.metrics import confusion_matrices, macro_f1
@@ -38,7 +39,9 @@ CURVE_SCHEMA = pl.Schema(
         "seconds": pl.Float64,
     }
 )
-VALIDATION_SCHEMA = pl.Schema({"epoch": pl.Int64, "step": pl.Int64, "loss": pl.Float64, "macro_f1": pl.Float64})
+VALIDATION_SCHEMA = pl.Schema(
+    {"epoch": pl.Int64, "step": pl.Int64, "loss": pl.Float64, "macro_f1": pl.Float64, "is_kept": pl.Boolean}
+)
 
 # Below this a probability's logarithm is cut off: one confident mistake shall not make the mean infinite.
 _SMALLEST_PROBABILITY = 1e-12
@@ -74,11 +77,15 @@ class TrainingRecord:
         seconds: Wall-clock time in all.
         validation_seconds: The part of it that validation took.
         num_tokens: Real tokens trained on so far.
+        kept_step: The optimizer step after which the weights were what they are at the end.
+        kept: Which weights these are and why, in words.
     """
 
     seconds: float = 0.0
     validation_seconds: float = 0.0
     num_tokens: int = 0
+    kept_step: int = 0
+    kept: str = ""
     _curve: list[dict[str, Any]] = field(default_factory=list)
     _validation: list[dict[str, Any]] = field(default_factory=list)
 
@@ -97,7 +104,12 @@ class TrainingRecord:
 
     def validation(self) -> pl.DataFrame:
         """A row for each validation, if there was anything to validate on."""
-        return pl.DataFrame(self._validation, schema=VALIDATION_SCHEMA)
+        rows = [{**row, "is_kept": row["step"] == self.kept_step} for row in self._validation]
+        return pl.DataFrame(rows, schema=VALIDATION_SCHEMA)
+
+    def kept_score(self, metric: str) -> float:
+        """The validation score, `loss` or `macro_f1`, of the weights that were kept."""
+        return float(next(row[metric] for row in self._validation if row["step"] == self.kept_step))
 
     @property
     def tokens_per_s(self) -> float:
@@ -157,7 +169,8 @@ def run_training(
 ) -> TrainingRecord:
     """Train a classifier in place; its dropout draws from torch's global generator, which the caller has seeded.
 
-    Validation happens after each epoch, and where somebody watches also in between; it changes nothing in the training.
+    Validation happens at the end of equal shares of each epoch, and where somebody watches also in between. The latter
+    changes nothing in the training; the former may stop it early, and the weights are then the best ones.
 
     Raises:
         TrainingDivergedError: The loss or a gradient is not finite.
@@ -169,6 +182,7 @@ def run_training(
     steps_per_epoch = num_optimizer_steps(len(train), config.train_batch_size)
     num_steps = steps_per_epoch * config.num_train_epochs
     points = watch.points(num_steps) if watch else {}
+    stopping, best = EarlyStopping.from_config(config), None
     with ProgressReporter("step", num_steps, _logger) as reporter:
         for step, (epoch, batch) in enumerate(_all_steps(train, config)):
             classifier.peft_model.train()
@@ -188,17 +202,46 @@ def run_training(
             progress = reporter.update(step + 1, record.num_tokens, loss)
             if on_progress is not None:
                 on_progress(progress)
-            if len(validation) and ((step + 1) % steps_per_epoch == 0 or step + 1 in points):
+            record.kept_step = step + 1
+            is_regular = _ends_a_share(step, steps_per_epoch, config.num_validations_per_epoch)
+            if len(validation) and (is_regular or step + 1 in points):
                 started = reporter.seconds
                 scores = _validate(classifier, validation, config, epoch)
                 record.add_validation(epoch=epoch, step=step + 1, **scores)
                 record.validation_seconds += reporter.seconds - started
                 if watch and step + 1 in points:
                     watch.on_point(points[step + 1], step + 1, scores)
+                if stopping and is_regular:
+                    best = stopping.after(best, scores, epoch, step + 1, classifier.trainable_parameters())
+                    if stopping.is_over(best):
+                        break
         record.seconds = reporter.seconds
-    _check_weights(classifier, num_steps)
+    _check_weights(classifier, record.kept_step)
+    _keep(classifier, record, stopping, best, num_steps)
     classifier.peft_model.eval()
     return record
+
+
+def _ends_a_share(step: int, steps_per_epoch: int, num_shares: int) -> bool:
+    """Whether one of an epoch's equal shares ends with the optimizer step `step` (from 0)."""
+    done = step % steps_per_epoch
+    return (done + 1) * num_shares // steps_per_epoch > done * num_shares // steps_per_epoch
+
+
+def _keep(
+    classifier: "Classifier",
+    record: TrainingRecord,
+    stopping: EarlyStopping | None,
+    best: BestSoFar | None,
+    num_steps: int,
+) -> None:
+    """Leave the classifier with the weights that are kept, and write down which they are."""
+    record.kept = f"last weights (step {record.kept_step})"
+    if stopping and best:
+        record.kept = stopping.sentence(best, record.kept_step, num_steps)
+        record.kept_step = best.step
+        best.put_into(classifier.trainable_parameters())
+    _logger.info("kept: %s", record.kept)
 
 
 def _all_steps(train: EncodedExamples, config: "TrainingConfig") -> Iterator[tuple[int, Indices]]:

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from ftzard.core.training_loop import ValidationWatch
 from ftzard.errors import ConfigError, TooFewExamplesError
 
 # Learns in an epoch and is then so fast that it forgets again.
-_UNSTEADY = {"num_train_epochs": 4, "learning_rate": 3e-2, "warmup_fraction": 0.0}
+_UNSTEADY: dict[str, Any] = {"num_train_epochs": 4, "learning_rate": 3e-2, "warmup_fraction": 0.0}
 
 
 def _run(rule: EarlyStopping, scores: list[float]) -> tuple[int, BestSoFar]:

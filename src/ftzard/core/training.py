@@ -15,6 +15,7 @@ from ftzard.core.base_model import BaseModel, borrowed_base_model
 from ftzard.core.classifier import Classifier, lora_classifier
 from ftzard.core.devices import resolve_device
 from ftzard.core.label_head import LabelHead, make_label_head
+from ftzard.core.lora_methods import check_ranks, stored_lora
 from ftzard.core.prompts import PromptTemplate, label_words
 from ftzard.core.seeding import torch_seeded
 from ftzard.core.training_loop import TrainingRecord, ValidationWatch, encode_examples, run_training
@@ -101,7 +102,7 @@ def train_adapter(
         UnknownLabelError: An example carries a label that is not in `labels`.
         TrainingDivergedError: The loss or a gradient is not finite; nothing is written.
         AdapterMismatchError: `initial` has another base model, other labels or another LoRA configuration.
-        FtzardError: As `load_base_model`, `encode_prompts`, `check_target_modules` and `write_adapter`.
+        FtzardError: As `load_base_model`, `encode_prompts`, `check_lora`, `check_ranks` and `write_adapter`.
     """
     import torch
 
@@ -178,7 +179,9 @@ def fitted_classifier(
     """
     check_training_labels(splits.train, labels)
     _check_validation(splits.validation, config)
-    start = read_warm_start(initial, base.identity, config.training.lora, labels) if initial else None
+    # An adapter to go on from has no start of its own any more: what it is stored as is trained.
+    lora = stored_lora(config.training.lora) if initial else config.training.lora
+    start = read_warm_start(initial, base.identity, lora, labels) if initial else None
     words = label_words(labels, config.model)
     template = PromptTemplate.from_parts(config.model.prompt_template, words, config.model.max_length)
     # Loading may draw random numbers and does not happen each time: the seed is set after it.
@@ -187,10 +190,12 @@ def fitted_classifier(
         validation = encode_examples(splits.validation, labels, template, base.tokenizer)
         _logger.info("%d training examples, %d of them cut to max_length", len(train), train.prompts.num_truncated)
         head = make_label_head(base, labels, words, config.model.head)
-        with lora_classifier(base, head, config.training.lora) as classifier:
+        with lora_classifier(base, head, lora) as classifier:
             if start is not None:
                 start.put_into(classifier)
                 head = replace(head, kind=start.head, reason=None)
+            else:
+                check_ranks(classifier.peft_model, lora)
             record = run_training(classifier, train, validation, config.training, on_progress, watch)
             yield FittedClassifier(classifier, record, head, words, train.prompts.num_truncated)
 

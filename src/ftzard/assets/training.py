@@ -85,6 +85,7 @@ def lora_adapter(
             "trained": start.plan.sentence,
             "validation": result.validation,
             "kept": result.kept,
+            "precision": result.precision,
             "head_reason": result.head_reason or "as configured",
         },
         metrics={

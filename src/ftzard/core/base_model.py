@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftzard.core.base_source import BaseModelIdentity, BaseModelSource, find_base_model
 from ftzard.core.devices import Device, resolve_dtype
+from ftzard.core.precision import Precision, choose_precision, count_parameters, free_memory
 from ftzard.core.tiny_model import build_tiny_llama
 from ftzard.errors import ConfigError, ModelNotFoundError, NotACausalLanguageModelError
 
@@ -35,12 +36,14 @@ class BaseModel:
         tokenizer: Its tokenizer.
         identity: What tells it from another base model.
         device: Where it is.
+        precision: What it was loaded in, and why.
     """
 
     model: Any
     tokenizer: Any
     identity: BaseModelIdentity
     device: Device
+    precision: Precision
 
 
 @dataclass
@@ -80,13 +83,13 @@ def borrowed_base_model(config: "ModelConfig", device: Device) -> Iterator[BaseM
     key = (source, config.quantization, config.dtype, config.attn_implementation, device)
     base = _SHELF.take(key) or _load(source, config, device)
     yield base
-    if not _is_changed_by_use(config, device):
+    if not _is_changed_by_use(base):
         _SHELF.put(key, base)
 
 
-def _is_changed_by_use(config: "ModelConfig", device: Device) -> bool:
+def _is_changed_by_use(base: BaseModel) -> bool:
     """On a CPU, bitsandbytes repacks 4-bit weights for inference and back again, and rounds their scales on the way."""
-    return device == "cpu" and config.quantization in {"nf4", "fp4"}
+    return base.device == "cpu" and base.precision.quantization in {"nf4", "fp4"}
 
 
 def forget_base_model() -> None:
@@ -115,16 +118,19 @@ def _load(source: BaseModelSource, config: "ModelConfig", device: Device) -> Bas
     if source.location is None:
         _refuse_quantization(source, config)
         model, tokenizer = build_tiny_llama(dtype, config.attn_implementation)
+        precision = choose_precision(
+            config, device, model.num_parameters(), free_memory(device), can_be_quantized=False
+        )
     else:
-        model, tokenizer = _load_pretrained(source, config, device)
+        model, tokenizer, precision = _load_pretrained(source, config, device)
     # A quantized model was put on its device by the loader and must not be moved.
-    model = model if config.quantization != "none" else model.to(device)
+    model = model if precision.quantization != "none" else model.to(device)
     model.eval().requires_grad_(requires_grad=False)
-    _logger.info("base model %s loaded on %s", source.identity, device)
-    return BaseModel(model, tokenizer, source.identity, device)
+    _logger.info("base model %s loaded on %s: %s", source.identity, device, precision.reason)
+    return BaseModel(model, tokenizer, source.identity, device, precision)
 
 
-def _load_pretrained(source: BaseModelSource, config: "ModelConfig", device: Device) -> tuple[Any, Any]:
+def _load_pretrained(source: BaseModelSource, config: "ModelConfig", device: Device) -> tuple[Any, Any, Precision]:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     where: dict[str, Any] = {"local_files_only": not source.is_on_hub, "trust_remote_code": False}
@@ -138,6 +144,7 @@ def _load_pretrained(source: BaseModelSource, config: "ModelConfig", device: Dev
             # Handed on below, because reading the metadata of a .gguf file takes seconds each time.
             where["config"] = AutoConfig.from_pretrained(source.location, **where)
             _check_is_causal(source, where["config"])
+            precision = _precision(source, config, device, where["config"])
             tokenizer = AutoTokenizer.from_pretrained(source.location, **where)
             model = AutoModelForCausalLM.from_pretrained(
                 source.location,
@@ -145,11 +152,20 @@ def _load_pretrained(source: BaseModelSource, config: "ModelConfig", device: Dev
                 dtype=resolve_dtype(config.dtype, device),
                 attn_implementation=_attention(config, where["config"]),
                 use_safetensors=True,
-                **_quantization(source, config, device),
+                **_quantization(source, config, precision, device),
             )
     except _UNREADABLE as error:
         raise _explain(source, error) from error
-    return model, tokenizer
+    return model, tokenizer, precision
+
+
+def _precision(source: BaseModelSource, config: "ModelConfig", device: Device, model_config: Any) -> Precision:
+    """The model is measured only where something is to be chosen."""
+    if config.quantization != "auto":
+        return choose_precision(config, device, 0, 0, can_be_quantized=True)
+    can_be_quantized = source.gguf_file is None
+    size = count_parameters(model_config)
+    return choose_precision(config, device, size, free_memory(device), can_be_quantized=can_be_quantized)
 
 
 @contextmanager
@@ -167,22 +183,24 @@ def _bars_on_terminals_only() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _quantization(source: BaseModelSource, config: "ModelConfig", device: Device) -> dict[str, Any]:
+def _quantization(
+    source: BaseModelSource, config: "ModelConfig", precision: Precision, device: Device
+) -> dict[str, Any]:
     """Keyword arguments of `from_pretrained` for the quantization."""
     from transformers import BitsAndBytesConfig, GgufConfig
 
     if source.gguf_file is not None:
         return {"quantization_config": GgufConfig(dequantize=True)}
-    if config.quantization == "none":
+    if precision.quantization == "none":
         return {}
-    if config.quantization == "int8":
+    if precision.quantization == "int8":
         quantization = BitsAndBytesConfig(load_in_8bit=True)
     else:
         quantization = BitsAndBytesConfig(
             load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
+            bnb_4bit_quant_type=precision.quantization,
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=resolve_dtype("bfloat16", device),
+            bnb_4bit_compute_dtype=resolve_dtype("float16" if config.dtype == "float16" else "bfloat16", device),
         )
     return {"quantization_config": quantization, "device_map": {"": device}}
 
@@ -196,10 +214,10 @@ def _attention(config: "ModelConfig", model_config: Any) -> str:
 
 
 def _refuse_quantization(source: BaseModelSource, config: "ModelConfig") -> None:
-    if config.quantization != "none":
+    if config.quantization not in {"auto", "none"}:
         raise ConfigError(
             f"model.quantization is {config.quantization!r}, which {source.identity.name!r} cannot be loaded in",
-            fix="set model.quantization=none, or take a base model from a folder or the hub",
+            fix="set model.quantization=none or auto, or take a base model from a folder or the hub",
         )
 
 

@@ -33,6 +33,8 @@ class AdapterOptimizer:
 
     A bfloat16 has 8 significant bits: an update below about 1/256 of a weight would be rounded away, and late in
     training most are. The update is therefore applied to a float32 copy, and the model gets that copy, rounded.
+    A float16 has too small a range instead: its gradients are computed of a multiple of the loss, which torch's
+    `GradScaler` chooses (Micikevicius et al. 2018, section 3.2). A step whose gradients overflow is left out.
 
     Args:
         parameters: What is trained; gradients are read from them.
@@ -49,6 +51,18 @@ class AdapterOptimizer:
         self._peak = config.learning_rate
         self._max_grad_norm = config.max_grad_norm
         self._adamw = torch.optim.AdamW(self._masters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        is_half = any(parameter.dtype == torch.float16 for parameter in self._parameters)
+        self._scaler = torch.amp.GradScaler(self._masters[0].device.type, enabled=is_half)
+
+    def scaled(self, loss: "torch.Tensor") -> "torch.Tensor":
+        """What gradients are computed of: the loss, in float16 a multiple of it."""
+        scaled: torch.Tensor = self._scaler.scale(loss)
+        return scaled
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether gradients that were not finite were left out and a smaller multiple of the loss may keep them so."""
+        return self._scaler.is_enabled() and self._scaler.get_scale() >= 1
 
     def step(self, factor: float) -> tuple[float, float]:
         """Apply the accumulated gradients and clear them.
@@ -65,13 +79,15 @@ class AdapterOptimizer:
         for master, parameter in zip(self._masters, self._parameters, strict=True):
             master.grad = None if parameter.grad is None else parameter.grad.float()
             parameter.grad = None
+        self._scaler.unscale_(self._adamw)
         norm = float(torch.nn.utils.clip_grad_norm_(self._masters, self._max_grad_norm))
         learning_rate = self._peak * factor
+        for group in self._adamw.param_groups:
+            group["lr"] = learning_rate
         if math.isfinite(norm):
-            for group in self._adamw.param_groups:
-                group["lr"] = learning_rate
-            self._adamw.step()
+            self._scaler.step(self._adamw)
             with torch.no_grad():
                 for master, parameter in zip(self._masters, self._parameters, strict=True):
                     parameter.copy_(master)
+        self._scaler.update()
         return learning_rate, norm

@@ -54,6 +54,7 @@ class TrainingResult:
         num_truncated: Training texts that lost their end.
         device: Where it was computed.
         dtype: In which floating-point type.
+        precision: Type and quantization of the base model and why, in words.
         seconds: Wall-clock time of the loop, validation included.
         tokens_per_s: Real training tokens over the time of the loop without validation.
     """
@@ -69,6 +70,7 @@ class TrainingResult:
     num_truncated: int
     device: str
     dtype: str
+    precision: str
     seconds: float
     tokens_per_s: float
 
@@ -112,6 +114,8 @@ def train_adapter(
         fitted_classifier(base, splits, config, labels, on_progress=on_progress, initial=initial) as fit,
     ):
         compute = {"device": device, "dtype": fit.classifier.compute_dtype}
+        # What was chosen here stays chosen wherever the adapter is used or trained again.
+        recorded = replace(config, model=replace(config.model, quantization=base.precision.quantization))
         adapter = write_adapter(
             output_dir,
             weights=fit.classifier.adapter_weights(),
@@ -121,7 +125,7 @@ def train_adapter(
                 tuple(labels), fit.words, config.model.prompt_template, config.model.max_length, fit.head.kind
             ),
             describe=manifest_fields(
-                base.identity, config, provenance or {}, {**compute, "num_threads": str(torch.get_num_threads())}
+                base.identity, recorded, provenance or {}, {**compute, "num_threads": str(torch.get_num_threads())}
             ),
         )
         return TrainingResult(
@@ -134,6 +138,7 @@ def train_adapter(
             num_trainable_parameters=sum(part.numel() for part in fit.classifier.trainable_parameters()),
             num_parameters=fit.classifier.num_parameters(),
             num_truncated=fit.num_truncated,
+            precision=base.precision.reason,
             seconds=fit.record.seconds,
             tokens_per_s=fit.record.tokens_per_s,
             **compute,

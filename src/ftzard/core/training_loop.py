@@ -186,10 +186,10 @@ def run_training(
     with ProgressReporter("step", num_steps, _logger) as reporter:
         for step, (epoch, batch) in enumerate(_all_steps(train, config)):
             classifier.peft_model.train()
-            loss = _accumulate_gradients(classifier, train, batch, weights, config)
+            loss = _accumulate_gradients(classifier, train, batch, weights, config, optimizer)
             factor = learning_rate_factor(step, num_steps, config.warmup_fraction)
             learning_rate, norm = optimizer.step(factor)
-            if not math.isfinite(loss) or not math.isfinite(norm):
+            if not math.isfinite(loss) or not (math.isfinite(norm) or optimizer.may_go_on):
                 raise _diverged(step + 1, loss, norm, train, batch)
             record.add_step(
                 step=step + 1,
@@ -258,6 +258,7 @@ def _accumulate_gradients(
     batch: Indices,
     example_weights: "np.ndarray[Any, Any]",
     config: "TrainingConfig",
+    optimizer: AdapterOptimizer,
 ) -> float:
     """Add the gradients of one optimizer step's mean weighted loss; returns that loss.
 
@@ -274,7 +275,7 @@ def _accumulate_gradients(
         )
         logits = classifier.logits(ids, last)
         part_loss = weighted_loss(logits, targets, weights, config) / len(batch)
-        _backward(part_loss)
+        _backward(optimizer.scaled(part_loss))
         loss += float(part_loss.detach())
     return loss
 

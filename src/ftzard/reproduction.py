@@ -112,6 +112,7 @@ def _fetch_splits(project_dir: Path, manifest: AdapterManifest, path: str, targe
 def _train(
     registry: AdapterRegistry, original: AdapterDirectory, manifest: AdapterManifest, splits: Splits, target: Path
 ) -> AdapterDirectory:
+    from ftzard.core.answer_training import train_answers
     from ftzard.core.training import train_adapter
 
     config = validate(manifest.config)
@@ -119,9 +120,12 @@ def _train(
     device = TypeAdapter(Literal["auto", "cpu", "cuda"]).validate_python(manifest.compute["device"])
     config = replace(config, training=replace(config.training, device=device))
     plan, initial = _start(registry, manifest, splits, config)
+    planned = Splits(plan.examples, splits.validation, splits.test)
     with _threads(manifest.compute.get("num_threads")):
+        if config.data.task != "classification":
+            return train_answers(planned, config, target, provenance=manifest.provenance, initial=initial).adapter
         return train_adapter(
-            Splits(plan.examples, splits.validation, splits.test),
+            planned,
             config,
             read_labels(original.path).labels,
             target,
@@ -135,6 +139,7 @@ def _start(
 ) -> tuple[RetrainingPlan, AdapterDirectory | None]:
     """What was trained on, and from which weights: the predecessor of then, whoever is champion now."""
     training, checksum = config.training, manifest.provenance.get(PREDECESSOR_KEY)
+    by_label = config.data.task == "classification"
     if checksum is None:
         return retraining_plan(splits.train, None, training.retraining, training.seed), None
     before = next((one for one in registry.versions() if one.checksum == checksum), None)
@@ -143,7 +148,7 @@ def _start(
             f"the adapter follows {checksum}, which is not registered any more", fix="reproduce another version"
         )
     seen = registry.evidence(before).train_hashes
-    plan = retraining_plan(splits.train, seen, training.retraining, training.seed)
+    plan = retraining_plan(splits.train, seen, training.retraining, training.seed, by_label=by_label)
     return plan, registry.load(before) if plan.continues else None
 
 

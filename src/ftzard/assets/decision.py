@@ -71,7 +71,9 @@ def _evidence(splits: Splits, champion: RegisteredAdapter | None, step: Step) ->
     age = datetime.now(UTC) - champion.created_at if champion else None
     # Each trial of a study is a training too, if it is not given up.
     num_trainings = 1 if step.config.tuning.method == "none" else 1 + step.config.tuning.num_trials
-    planned = retraining_plan(splits.train, seen, training.retraining, training.seed).examples.height
+    is_classifier = step.config.data.task == "classification"
+    plan = retraining_plan(splits.train, seen, training.retraining, training.seed, by_label=is_classifier)
+    planned = plan.examples.height
     return RetrainEvidence(
         num_new_labels=num_new_examples(splits.train, seen),
         num_new_since_last_training=None if last is None else num_new_examples(splits.train, last),

@@ -51,11 +51,13 @@ def followed_champion(step: Step) -> str:
 def lora_adapter(
     splits: Splits, tuned_hyperparameters: TunedHyperparameters, step: Step
 ) -> StepResult[AdapterDirectory]:
-    """A PEFT adapter for sequence classification, trained on the train split.
+    """A PEFT adapter, trained on the train split: for sequence classification, or to write answers.
 
-    A directory: `adapter_model.safetensors`, `adapter_config.json`, the tokenizer's and the labels' files, and
-    `manifest.json` with the base model, the data commit, the configuration and the checksum of each file.
+    A directory: `adapter_model.safetensors`, `adapter_config.json`, the tokenizer's files, a classifier's `labels.json`
+    or the `generation.json` of what writes answers, and `manifest.json` with the base model, the data commit, the
+    configuration and the checksum of each file.
     """
+    from ftzard.core.answer_training import train_answers
     from ftzard.core.figures import loss_curve
     from ftzard.core.retraining import PREDECESSOR_KEY, training_start
     from ftzard.core.training import train_adapter
@@ -68,16 +70,19 @@ def lora_adapter(
     labels = labels_of(splits.train, config.data)
     # Asked before the work: a server that dies meanwhile does not cost the training.
     num_new_labels = _num_new_labels(splits, step)
-    start = training_start(splits.train, config.training, step.registry)
+    is_classifier = config.data.task == "classification"
+    start = training_start(splits.train, config.training, step.registry, by_label=is_classifier)
     followed = {PREDECESSOR_KEY: start.predecessor.checksum} if start.predecessor else {}
-    result = train_adapter(
-        Splits(start.plan.examples, splits.validation, splits.test),
-        config,
-        labels,
-        step.new_directory(),
-        on_progress=report,
-        provenance={**step.provenance, **followed},
-        initial=start.initial,
+    planned, folder = Splits(start.plan.examples, splits.validation, splits.test), step.new_directory()
+    known: dict[str, Any] = {
+        "on_progress": report,
+        "provenance": {**step.provenance, **followed},
+        "initial": start.initial,
+    }
+    result = (
+        train_adapter(planned, config, labels, folder, **known)
+        if is_classifier
+        else train_answers(planned, config, folder, **known)
     )
     return StepResult(
         value=result.adapter,
@@ -93,8 +98,10 @@ def lora_adapter(
             "num_truncated": result.num_truncated,
             "num_trainable_parameters": result.num_trainable_parameters,
             "num_parameters": result.num_parameters,
+            **({} if is_classifier else {"num_left_out": result.num_left_out}),
         },
-        params={"head": result.head, "device": result.device, "dtype": result.dtype, "labels": labels}
+        params={"head": result.head, "device": result.device, "dtype": result.dtype}
+        | ({"labels": labels} if is_classifier else {"task": config.data.task})
         | ({"tuned": tuned_hyperparameters.values} if tuned_hyperparameters.values else {}),
         figures={"loss curve": loss_curve(result.curve, result.validation)},
         tags={"ftzard.num_new_labels": str(num_new_labels)},

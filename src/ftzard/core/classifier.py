@@ -6,13 +6,14 @@ padding, no mask, and the hidden state at a position that is known instead of lo
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ftzard.core.label_head import LabelHead
-from ftzard.errors import AdapterMismatchError, ConfigError, NotACausalLanguageModelError
+from ftzard.core.peft_adapter import ALL_LINEAR, AdaptedModel, lora_peft_config
+from ftzard.errors import ConfigError, NotACausalLanguageModelError
 
 if TYPE_CHECKING:
     import torch
@@ -21,28 +22,25 @@ if TYPE_CHECKING:
     from ftzard.core.base_model import BaseModel
 
 _HEAD = "score"
-_ALL_LINEAR = "all-linear"
 # Set on a model by bitsandbytes' loaders and looked for by PEFT, which would else not see that layers are quantized.
 _QUANTIZATION_MARKS = ("is_loaded_in_4bit", "is_loaded_in_8bit", "is_quantized", "quantization_method", "hf_quantizer")
 
 
 @dataclass(frozen=True, eq=False)
-class Classifier:
+class Classifier(AdaptedModel):
     """A base model with an adapter and a head.
 
     Attributes:
         peft_model: `peft.PeftModelForSequenceClassification` around the decoder and the head.
+        device: Where they are.
         decoder: The base model's decoder, LoRA layers in it.
         score: The trained head, (n, hidden) -> (n, k), in float32.
         num_labels: k.
-        device: Where they are.
     """
 
-    peft_model: Any
     decoder: Any
     score: Any
     num_labels: int
-    device: str
 
     def logits(self, input_ids: "torch.Tensor", last_token: "torch.Tensor") -> "torch.Tensor":
         """Score right-padded sequences.
@@ -69,53 +67,10 @@ class Classifier:
         """Width of the hidden states."""
         return int(self.decoder.config.get_text_config().hidden_size)
 
-    def trainable_parameters(self) -> "list[torch.nn.Parameter]":
-        """LoRA matrices and head, in an order that is always the same."""
-        return [parameter for parameter in self.peft_model.parameters() if parameter.requires_grad]
-
-    def num_parameters(self) -> int:
-        """Base, adapter and head together."""
-        return sum(parameter.numel() for parameter in self.peft_model.parameters())
-
     @property
     def compute_dtype(self) -> str:
         """Type of the hidden states, such as `bfloat16`."""
         return str(self.decoder.get_input_embeddings().weight.dtype).removeprefix("torch.")
-
-    def peft_fields(self, base_model: str, revision: str | None) -> dict[str, Any]:
-        """The fields of `adapter_config.json`, for use and with the base model as it was configured."""
-        fields: dict[str, Any] = self.peft_model.active_peft_config.to_dict()
-        # PEFT keeps these as sets, whose order differs from process to process, and names the head twice.
-        names = {key: sorted(set(fields[key])) for key in ("target_modules", "modules_to_save")}
-        return fields | names | {"base_model_name_or_path": base_model, "revision": revision, "inference_mode": True}
-
-    def adapter_weights(self) -> "dict[str, torch.Tensor]":
-        """The adapter's tensors by PEFT's names, on the CPU, in name order."""
-        from peft import get_peft_model_state_dict
-
-        # The embedding is frozen; "auto" would ask the hub whether it was resized.
-        weights = get_peft_model_state_dict(self.peft_model, save_embedding_layers=False)
-        return {name: weights[name].detach().cpu().contiguous() for name in sorted(weights)}
-
-    def load_adapter_weights(self, weights: "Mapping[str, torch.Tensor]") -> None:
-        """Put an adapter's tensors in the place of the first ones.
-
-        Raises:
-            AdapterMismatchError: Their names or shapes are not those that the adapter's configuration makes here.
-        """
-        from peft import set_peft_model_state_dict
-
-        expected = {name: tuple(tensor.shape) for name, tensor in self.adapter_weights().items()}
-        found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-        different = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        if different:
-            name = different[0]
-            raise AdapterMismatchError(
-                f"{len(different)} tensor(s) of the adapter do not fit the base model, the first is {name}: "
-                f"the adapter has {found.get(name)}, the base model needs {expected.get(name)}",
-                fix="use the base model that the adapter's manifest.json names",
-            )
-        set_peft_model_state_dict(self.peft_model, dict(weights))
 
 
 def last_hidden_states(decoder: Any, input_ids: "torch.Tensor", last_token: "torch.Tensor") -> "torch.Tensor":
@@ -150,15 +105,15 @@ def lora_classifier(base: "BaseModel", head: LabelHead, lora: "LoraConfig") -> I
 
     shell = _sequence_classifier(base, head)
     check_target_modules(shell, lora)
-    peft_model = get_peft_model(shell, _peft_config(lora), autocast_adapter_dtype=False)
+    peft_model = get_peft_model(shell, lora_peft_config(lora, "SEQ_CLS", [_HEAD]), autocast_adapter_dtype=False)
     _match_compute_dtype(base, peft_model)
     try:
         yield Classifier(
             peft_model,
+            base.device,
             decoder=getattr(shell, shell.base_model_prefix),
             score=getattr(shell, _HEAD),
             num_labels=len(head.weight),
-            device=base.device,
         )
     finally:
         peft_model.base_model.unload()
@@ -173,7 +128,7 @@ def check_target_modules(model: Any, lora: "LoraConfig") -> None:
     Raises:
         ConfigError: A name fits none; the message lists those that there are.
     """
-    if lora.target_modules == (_ALL_LINEAR,):
+    if lora.target_modules == (ALL_LINEAR,):
         return
     linear = [name for name in _linear_modules(model) if name != _HEAD]
     unknown = [
@@ -184,7 +139,7 @@ def check_target_modules(model: Any, lora: "LoraConfig") -> None:
         raise ConfigError(
             f"training.lora.target_modules is {list(lora.target_modules)}, "
             f"and the model has no linear layer named {unknown}",
-            fix=f"choose from {there_are}, or [{_ALL_LINEAR}] for all of them",
+            fix=f"choose from {there_are}, or [{ALL_LINEAR}] for all of them",
         )
 
 
@@ -229,22 +184,6 @@ def _linear(head: LabelHead, device: str) -> "torch.nn.Linear":
     linear = torch.nn.Linear(hidden_size, num_labels, bias=False, device="meta")
     linear.weight = torch.nn.Parameter(head.weight.to(device, torch.float32, copy=True))
     return linear
-
-
-def _peft_config(lora: "LoraConfig") -> Any:
-    import peft
-
-    is_all = lora.target_modules == (_ALL_LINEAR,)
-    return peft.LoraConfig(
-        task_type="SEQ_CLS",
-        r=lora.r,
-        lora_alpha=lora.lora_alpha,
-        lora_dropout=lora.lora_dropout,
-        target_modules=_ALL_LINEAR if is_all else list(lora.target_modules),
-        use_rslora=lora.use_rslora,
-        use_dora=lora.use_dora,
-        modules_to_save=[_HEAD],
-    )
 
 
 def _match_compute_dtype(base: "BaseModel", peft_model: Any) -> None:

@@ -49,11 +49,12 @@ class TrainingResult:
         head_reason: Why it was random although label words were asked for; None otherwise.
         num_trainable_parameters: LoRA matrices and head.
         num_parameters: These and the base.
-        num_truncated: Training texts that lost their end.
+        num_truncated: Training texts that lost their end; answers, where the adapter writes them.
         device: Where it was computed.
         dtype: In which floating-point type.
         seconds: Wall-clock time of the loop, validation included.
         tokens_per_s: Real training tokens over the time of the loop without validation.
+        num_left_out: Training examples whose prompt left no room for an answer; always 0 for a classifier.
     """
 
     adapter: "AdapterDirectory"
@@ -68,6 +69,7 @@ class TrainingResult:
     dtype: str
     seconds: float
     tokens_per_s: float
+    num_left_out: int = 0
 
 
 def train_adapter(
@@ -132,7 +134,8 @@ def train_adapter(
             num_truncated=fit.num_truncated,
             seconds=fit.record.seconds,
             tokens_per_s=fit.record.tokens_per_s,
-            **compute,
+            device=device,
+            dtype=fit.classifier.compute_dtype,
         )
 
 
@@ -186,7 +189,7 @@ def fitted_classifier(
         with lora_classifier(base, head, config.training.lora) as classifier:
             if start is not None:
                 start.put_into(classifier)
-                head = replace(head, kind=start.head, reason=None)
+                head = replace(head, kind=start.head or head.kind, reason=None)
             record = run_training(classifier, train, validation, config.training, on_progress, watch)
             yield FittedClassifier(classifier, record, head, words, train.prompts.num_truncated)
 

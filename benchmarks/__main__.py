@@ -13,6 +13,7 @@ from benchmarks import (
     data_commit,
     definitions_import,
     forgetting,
+    generation,
     orchestration,
     tracking,
     training_throughput,
@@ -29,6 +30,7 @@ BENCHMARKS: Mapping[str, Callable[[], Result]] = {
     "training_throughput": training_throughput.run,
     "active_learning": active_learning.run,
     "forgetting": forgetting.run,
+    "generation": generation.run,
 }
 RESULTS_DIR = Path(__file__).parent / "results"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from benchmarks import active_learning, definitions_import, forgetting, training_throughput
+from benchmarks import active_learning, definitions_import, forgetting, generation, training_throughput
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.report import Bar, Result, at_least, at_most, document, lines, machine
 from hypothesis import given
@@ -186,3 +186,22 @@ def test_the_active_learning_benchmark_gives_every_strategy_the_same_start_and_a
             assert result.figures[f"{name}_low"] <= value <= result.figures[f"{name}_high"]
     assert result.picture is not None
     assert result.picture.startswith(b"\x89PNG")
+
+
+def test_the_generation_benchmark_has_both_models_answer_for_the_same_tweets() -> None:
+    tiny = (
+        "experiment=tweets_generation",
+        "model=tiny_random",
+        "model.max_length=400",
+        "model.generation.prompt_format=plain",
+        "model.generation.max_new_tokens=2",
+        "evaluation.num_bootstrap_samples=100",
+    )
+    result = generation.run((*tiny, "training.device=cpu", "model.dtype=float32"), num_train=4, num_test=4)
+    figures = result.figures
+    for name in ("exact_match", "token_f1", "chrf", "perplexity"):
+        gain = f"adapter_over_untrained_{name}"
+        assert figures[gain] == pytest.approx(figures[f"adapter_{name}"] - figures[f"untrained_{name}"])
+        assert figures[f"{gain}_low"] <= figures[gain] <= figures[f"{gain}_high"]
+    assert result.table is not None
+    assert result.table.columns == ["metric", "adapter", "untrained model", "difference"]

@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -246,8 +246,10 @@ def remove_finished(root: Path) -> None:
 
 def _remove_old(root: Path) -> None:
     for document in root.glob(f"*/{_NAME}"):
-        if time.time() - document.stat().st_mtime > _KEPT_S:
-            shutil.rmtree(document.parent, ignore_errors=True)
+        # Another process may have removed it meanwhile.
+        with suppress(FileNotFoundError):
+            if time.time() - document.stat().st_mtime > _KEPT_S:
+                shutil.rmtree(document.parent, ignore_errors=True)
 
 
 def _part(tensors: "Mapping[str, torch.Tensor]", name: str) -> "dict[str, torch.Tensor]":

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.project_scenario import git
+from tests.resources.data_scenario import die, killed
 
 from ftzard.config import VersioningConfig
 from ftzard.errors import DataCommitError
@@ -70,6 +71,24 @@ def test_a_lock_that_a_killed_process_of_ours_left_is_removed_by_the_next(staged
     assert DvcRepository(staged, VersioningConfig()).commit("Data").created
     assert not (staged / ".git" / "index.lock").exists()
     assert git(staged, "diff", "--cached", "--name-only") == "paper.md"
+
+
+def test_a_lock_that_is_left_once_the_index_was_changed_is_removed_by_a_next_one_with_nothing_to_do(
+    staged: Path,
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shared_index, "_remove", _die_once_the_index_is_ours)
+        killed(lambda: DvcRepository(staged, VersioningConfig()).commit("Data"))
+    assert (staged / ".git" / "index.lock").exists()
+    assert not DvcRepository(staged, VersioningConfig()).commit("Data").created
+    assert not (staged / ".git" / "index.lock").exists()
+    assert git(staged, "diff", "--cached", "--name-only") == "paper.md"
+
+
+def _die_once_the_index_is_ours(*paths: Path) -> None:
+    """`edited_index` removes its copy before it begins, and git's lock at its end."""
+    if any(path.name == "index.lock" for path in paths):
+        die()
 
 
 def test_somebody_elses_lock_is_left_alone_and_named(staged: Path, monkeypatch: pytest.MonkeyPatch) -> None:

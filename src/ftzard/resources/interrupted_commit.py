@@ -19,6 +19,7 @@ from ftzard.resources.data_pointer import (
     write_pointer,
 )
 from ftzard.resources.push_queue import PushQueue, QueuedBranch
+from ftzard.resources.shared_index import free_left_lock
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ def settle(folder: DataFolder, branch: str | None) -> str | None:
         What was found and what was done, which is logged too; None where nothing was left.
     """
     journal = CommitJournal(folder.private)
+    # Where the index has our change already, nothing below would take the lock, and find it.
+    free_left_lock(folder.git)
     said = [_settle_entry(folder, journal) if journal.path.exists() else None, mend_pointer(folder, branch)]
     text = "; ".join(part for part in said if part) or None
     if text is not None:

@@ -39,8 +39,7 @@ def edited_index(git: Git) -> Iterator[dict[str, str]]:
     Raises:
         DataCommitError: Somebody else holds the lock, or the index cannot be written.
     """
-    index = git.top_level / git.run("rev-parse", "--git-path", "index")
-    own, lock = index.with_name(_OWN), index.with_name(f"{index.name}.lock")
+    index, own, lock = _places(git)
     copy = index.with_name(f"{_OWN}.new")
     try:
         descriptor = os.open(own, os.O_CREAT | os.O_RDWR, 0o666)
@@ -63,6 +62,42 @@ def edited_index(git: Git) -> Iterator[dict[str, str]]:
         os.close(descriptor)
 
 
+def free_left_lock(git: Git) -> None:
+    """Remove a lock of the index that a killed process of ours has left, where nothing else will take it over.
+
+    Raises:
+        DataCommitError: It cannot be removed.
+    """
+    _, own, lock = _places(git)
+    if not lock.exists() or not own.exists():
+        return
+    try:
+        descriptor = os.open(own, os.O_RDWR)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove_left(own, lock)
+        except BlockingIOError:
+            # It is held, by a process of ours that is at work.
+            pass
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise _refused(lock, error) from error
+
+
+def _places(git: Git) -> tuple[Path, Path, Path]:
+    """The index, the file that stands for us, and git's lock of the index."""
+    index = git.top_level / git.run("rev-parse", "--git-path", "index")
+    return index, index.with_name(_OWN), index.with_name(f"{index.name}.lock")
+
+
+def _remove_left(own: Path, lock: Path) -> None:
+    """Remove git's lock if it is ours; the caller has the kernel's lock on our file, so that nobody holds it."""
+    if lock.exists() and lock.samefile(own):
+        _LOGGER.warning("%s was left by a killed process of ours, and was removed", lock)
+        lock.unlink()
+
+
 def _take(descriptor: int, own: Path, lock: Path) -> None:
     for attempt in range(_ATTEMPTS):
         if attempt:
@@ -70,9 +105,7 @@ def _take(descriptor: int, own: Path, lock: Path) -> None:
             time.sleep(_FIRST_PAUSE_S * 2 ** (attempt - 1))
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if lock.exists() and lock.samefile(own):
-                _LOGGER.warning("%s was left by a killed process of ours, and was removed", lock)
-                lock.unlink()
+            _remove_left(own, lock)
             _make(lock, own)
         except (BlockingIOError, FileExistsError):
             continue

@@ -198,7 +198,14 @@ class TrainingConfig:
     # Tokens, padding included, in one forward pass, and the number of examples that make an optimizer step.
     max_tokens_per_batch: PositiveInt = 1024
     train_batch_size: PositiveInt = 16
-    class_weights: Literal["balanced", "none"] = "balanced"
+    # What a label counts in the loss: `balanced` lets each label count the same, `none` each example, and `explicit` is
+    # by `class_weight_values`: a weight for every label, such as {negative: 1, positive: 3}; only proportions matter.
+    class_weights: Literal["balanced", "none", "explicit"] = "balanced"
+    class_weight_values: dict[str, PositiveFloat] = field(default_factory=dict)
+    # Share of the target that is spread over all labels.
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    # How much less an example counts the better it is classified already; 0 is cross entropy, 2 is usual.
+    focal_gamma: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     # Seconds between two checkpoints, from which a killed training goes on; None makes none.
     checkpoint_interval_s: NonNegativeFloat | None = 60.0
@@ -212,6 +219,13 @@ class TrainingConfig:
             message = "must be 'lora': FTzard's product is an adapter, full fine-tuning is not offered"
             raise ValueError(message)
         return method
+
+    @model_validator(mode="after")
+    def _weighs_labels_in_one_way(self) -> Self:
+        if (self.class_weights == "explicit") != bool(self.class_weight_values):
+            message = "class_weights=explicit and class_weight_values must be given together, or neither"
+            raise ValueError(message)
+        return self
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -407,5 +421,12 @@ class FtzardConfig:
         unknown = sorted(set(self.model.label_words) - set(self.data.labels)) if self.data.labels else []
         if unknown:
             message = f"model.label_words names unknown label(s) {unknown}; allowed by data.labels: {self.data.labels}"
+            raise ValueError(message)
+        weighed = self.training.class_weight_values
+        if self.data.labels and weighed and set(weighed) != set(self.data.labels):
+            message = (
+                f"training.class_weight_values has a weight for {sorted(weighed)}; "
+                f"it must have one for each of data.labels and no other: {list(self.data.labels)}"
+            )
             raise ValueError(message)
         return self

@@ -21,7 +21,7 @@ from ftzard.core.adapter import WEIGHTS_NAME
 from ftzard.core.base_model import load_base_model
 from ftzard.core.classifier import lora_classifier
 from ftzard.core.label_head import make_label_head
-from ftzard.core.optimization import AdapterOptimizer, balanced_class_weights, learning_rate_factor
+from ftzard.core.optimization import AdapterOptimizer, learning_rate_factor
 from ftzard.core.training import TrainingResult, train_adapter
 from ftzard.core.training_loop import CURVE_SCHEMA, VALIDATION_SCHEMA, _check_weights
 from ftzard.errors import (
@@ -197,16 +197,6 @@ def test_gradients_that_are_not_finite_are_reported_and_not_applied() -> None:
     _, norm = AdapterOptimizer([parameter], TrainingConfig()).step(1.0)
     assert not math.isfinite(norm)
     assert parameter.tolist() == [1.0, 1.0]
-
-
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=200))
-def test_balanced_weights_give_each_label_the_same_sum_and_each_example_one_on_average(targets: list[int]) -> None:
-    array = np.array(targets)
-    weights = balanced_class_weights(array, 4)
-    sums = [weights[label] * targets.count(label) for label in set(targets)]
-    assert sums == pytest.approx([sums[0]] * len(sums), rel=1e-4)
-    assert weights[array].mean() == pytest.approx(1.0, rel=1e-4)
-    assert all(weights[label] == 0 for label in range(4) if label not in targets)
 
 
 @given(num_steps=st.integers(1, 500), warmup=st.floats(0, 1))

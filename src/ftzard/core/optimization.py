@@ -1,10 +1,7 @@
-"""The parts of training that are arithmetic: learning rate, class weights, and AdamW on float32 master weights."""
+"""How weights move: the learning rate over a training, and AdamW on float32 master weights."""
 
 import math
 from typing import TYPE_CHECKING
-
-import numpy as np
-import numpy.typing as npt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,25 +29,6 @@ def learning_rate_factor(step: int, num_steps: int, warmup_fraction: float) -> f
     if step < num_warmup:
         return (step + 1) / num_warmup
     return 0.5 * (1.0 + math.cos(math.pi * (step - num_warmup) / max(1, num_steps - num_warmup)))
-
-
-def balanced_class_weights(targets: npt.NDArray[np.int64], num_labels: int) -> npt.NDArray[np.float32]:
-    """Weights that let every label count the same in the loss.
-
-    A label's weight is n / (k n_label), k being the labels that occur (King and Zeng 2001; scikit-learn's "balanced").
-    Their mean over the examples is 1, so the learning rate keeps its meaning.
-
-    Args:
-        targets: Label of each example, shape (n,), n > 0.
-        num_labels: Labels that may occur.
-
-    Returns:
-        Shape (num_labels,); 0 for a label that does not occur.
-    """
-    counts = np.bincount(targets, minlength=num_labels)
-    num_occurring = np.count_nonzero(counts)
-    weights = np.divide(len(targets), num_occurring * counts, out=np.zeros(num_labels), where=counts > 0)
-    return np.asarray(weights, dtype=np.float32)
 
 
 class AdapterOptimizer:

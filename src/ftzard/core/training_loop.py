@@ -14,8 +14,9 @@ import polars as pl
 from ftzard.core.batching import Indices, micro_batches, num_optimizer_steps, optimizer_steps
 from ftzard.core.checkpoints import Checkpoints
 from ftzard.core.inference import compute_logits
+from ftzard.core.losses import example_weights, weighted_loss
 from ftzard.core.metrics import confusion_matrices, macro_f1
-from ftzard.core.optimization import AdapterOptimizer, balanced_class_weights, learning_rate_factor
+from ftzard.core.optimization import AdapterOptimizer, learning_rate_factor
 from ftzard.core.predictions import softmax
 from ftzard.core.progress import Progress, ProgressReporter
 from ftzard.core.prompts import EncodedPrompts, PromptTemplate, encode_prompts
@@ -55,11 +56,13 @@ class EncodedExamples:
     Attributes:
         prompts: The n prompts.
         targets: Index of each example's label, shape (n,).
+        labels: The label set, in the order of these indices.
         text_hashes: What the examples are called in a message.
     """
 
     prompts: EncodedPrompts
     targets: Indices
+    labels: Sequence[str]
     text_hashes: Sequence[str]
 
     def __len__(self) -> int:
@@ -183,7 +186,7 @@ def encode_examples(
         )
     targets = np.array([index[label] for label in frame["label"]], dtype=np.int64)
     return EncodedExamples(
-        encode_prompts(frame["text"].to_list(), template, tokenizer), targets, frame["text_hash"].to_list()
+        encode_prompts(frame["text"].to_list(), template, tokenizer), targets, labels, frame["text_hash"].to_list()
     )
 
 
@@ -206,11 +209,12 @@ def run_training(
     Raises:
         TrainingDivergedError: The loss or a gradient is not finite.
         OutOfMemoryError: There is no memory for one example alone.
+        ConfigError: Explicit class weights are not for exactly these labels.
     """
     budget = TokenBudget(config.max_tokens_per_batch, "optimizer step")
     record = TrainingRecord(budget)
     optimizer = AdapterOptimizer(classifier.trainable_parameters(), config)
-    example_weights = _example_weights(train, classifier.num_labels, config)
+    weights = example_weights(train.targets, train.labels, config)
     steps_per_epoch = num_optimizer_steps(len(train), config.train_batch_size)
     num_steps = steps_per_epoch * config.num_train_epochs
     points = watch.points(num_steps) if watch else {}
@@ -227,7 +231,7 @@ def run_training(
                     factor = learning_rate_factor(step - 1, num_steps, config.warmup_fraction)
                     classifier.peft_model.train()
                     loss = budget.redoing(
-                        partial(_accumulate_gradients, classifier, train, batch, example_weights),
+                        partial(_accumulate_gradients, classifier, train, batch, weights, config),
                         batch,
                         train.prompts.lengths,
                         step=step,
@@ -270,17 +274,12 @@ def all_steps(lengths: Indices, config: "TrainingConfig") -> Iterator[tuple[int,
             yield epoch, batch
 
 
-def _example_weights(train: EncodedExamples, num_labels: int, config: "TrainingConfig") -> "np.ndarray[Any, Any]":
-    if config.class_weights == "none":
-        return np.ones(len(train), dtype=np.float32)
-    return balanced_class_weights(train.targets, num_labels)[train.targets]
-
-
 def _accumulate_gradients(
     classifier: "Classifier",
     train: EncodedExamples,
     batch: Indices,
     example_weights: "np.ndarray[Any, Any]",
+    config: "TrainingConfig",
     max_tokens: int,
 ) -> float:
     """Add the gradients of one optimizer step's mean weighted loss; returns that loss.
@@ -295,8 +294,7 @@ def _accumulate_gradients(
             torch.from_numpy(values).to(classifier.device) for values in (train.targets[part], example_weights[part])
         )
         logits = classifier.logits([train.prompts.input_ids[index] for index in part])
-        losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-        part_loss = (losses * weights).sum() / len(batch)
+        part_loss = weighted_loss(logits, targets, weights, config) / len(batch)
         _backward(part_loss)
         loss += float(part_loss.detach())
     return loss

@@ -206,6 +206,14 @@ class TrainingConfig:
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     # How much less an example counts the better it is classified already; 0 is cross entropy, 2 is usual.
     focal_gamma: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
+    # How often an epoch is validated, the last time at its end.
+    num_validations_per_epoch: PositiveInt = 1
+    # Training stops after so many validations in a row that were no better, and keeps the best weights; None: it goes
+    # on to its last epoch and keeps the last weights.
+    early_stopping_patience: PositiveInt | None = None
+    # By how much more than this a validation must be better.
+    early_stopping_threshold: NonNegativeFloat = 0.0
+    metric_for_best_model: Literal["macro_f1", "loss"] = "macro_f1"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     # Seconds between two checkpoints, from which a killed training goes on; None makes none.
     checkpoint_interval_s: NonNegativeFloat | None = 60.0
@@ -421,6 +429,9 @@ class FtzardConfig:
         unknown = sorted(set(self.model.label_words) - set(self.data.labels)) if self.data.labels else []
         if unknown:
             message = f"model.label_words names unknown label(s) {unknown}; allowed by data.labels: {self.data.labels}"
+            raise ValueError(message)
+        if self.training.early_stopping_patience is not None and self.data.validation_fraction == 0:
+            message = "training.early_stopping_patience needs validation examples: data.validation_fraction above 0"
             raise ValueError(message)
         weighed = self.training.class_weight_values
         if self.data.labels and weighed and set(weighed) != set(self.data.labels):

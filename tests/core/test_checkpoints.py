@@ -76,6 +76,36 @@ def test_interrupted_twice_it_goes_on_twice(uninterrupted: TrainingResult, tmp_p
     assert _is_the_same(again, uninterrupted)
 
 
+# Loses what it has learned, and stops before its last epoch.
+_STOPS_EARLY: dict[str, Any] = {
+    "num_train_epochs": 5,
+    "learning_rate": 3e-2,
+    "warmup_fraction": 0.0,
+    "early_stopping_patience": 2,
+    "metric_for_best_model": "loss",
+    "num_validations_per_epoch": 2,
+}
+
+
+def test_a_training_that_stops_early_stops_and_keeps_the_same_after_an_interruption_at_any_step(tmp_path: Path) -> None:
+    whole = _train(tmp_path / "whole", None, **_STOPS_EARLY)
+    num_steps = whole.curve.height
+    assert whole.validation.filter("is_kept")["step"].to_list() < [num_steps]
+    assert "stopped after" in whole.kept
+    for step in range(1, num_steps + 1):
+        checkpoints = tmp_path / f"checkpoints-{step}"
+        with pytest.raises(KeyboardInterrupt):
+            _train(tmp_path / f"never-{step}", checkpoints, stop_at=step, **_STOPS_EARLY)
+        again = _train(tmp_path / f"adapter-{step}", checkpoints, **_STOPS_EARLY)
+        assert again.resumed_from == step
+        assert _is_the_same(again, whole)
+        assert again.kept == whole.kept
+    # Also where it had come to its end, and only the adapter was lost.
+    finished = _train(tmp_path / "finished", checkpoints, **_STOPS_EARLY)
+    assert finished.resumed_from == num_steps
+    assert _is_the_same(finished, whole)
+
+
 def test_an_interruption_saves_although_no_checkpoint_was_due(uninterrupted: TrainingResult, tmp_path: Path) -> None:
     seldom: dict[str, Any] = {"checkpoint_interval_s": 3600.0}
     with pytest.raises(KeyboardInterrupt):

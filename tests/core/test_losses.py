@@ -1,6 +1,7 @@
 """The loss is what the papers say, its special cases are each other, and weights mean their proportions."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,7 +143,7 @@ def test_settings_that_make_no_loss_are_refused_by_their_key(overrides: list[str
 
 def test_a_training_minimises_the_loss_that_is_configured(tmp_path: Path) -> None:
     plain = train(tmp_path / "plain", num_train_epochs=1)
-    settings = {
+    settings: dict[str, dict[str, Any]] = {
         "smoothed": {"label_smoothing": 0.3},
         "focal": {"focal_gamma": 2.0},
         "weighted": {"class_weights": "explicit", "class_weight_values": {"negative": 1, "positive": 9}},

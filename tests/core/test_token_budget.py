@@ -20,6 +20,7 @@ from ftzard.core.inference import predict
 from ftzard.core.prompts import Tokens
 from ftzard.core.token_budget import TokenBudget, bytes_asked_for, is_out_of_memory
 from ftzard.core.training import TrainingResult
+from ftzard.core.training_record import TrainingRecord
 from ftzard.errors import OutOfMemoryError
 
 _ON_THE_CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes. Error code 12 (Cannot allocate memory)"  # noqa: E501  # torch's own line
@@ -190,11 +191,11 @@ def test_a_process_that_may_not_have_more_memory_trains_with_what_it_has(tmp_pat
 
 
 def test_a_training_that_goes_on_from_a_checkpoint_has_the_budget_it_had() -> None:
-    record = training_loop.TrainingRecord(TokenBudget(1024, "optimizer step"))
+    record = TrainingRecord(TokenBudget(1024, "optimizer step"))
     record.budget.max_tokens = 256
     record.budget.budgets[7] = 256
-    resumed = training_loop.TrainingRecord(TokenBudget(1024, "optimizer step"))
-    resumed.restore(json.loads(json.dumps(record.to_dict())))
+    resumed = TrainingRecord(TokenBudget(1024, "optimizer step"))
+    resumed.restore(json.loads(json.dumps(record.to_dict())), record.tensors())
     assert resumed.budget.max_tokens == 256
     assert resumed.budget.budgets == {1: 1024, 7: 256}
     assert resumed.budget.is_halved

@@ -23,7 +23,8 @@ from ftzard.core.classifier import lora_classifier
 from ftzard.core.label_head import make_label_head
 from ftzard.core.optimization import AdapterOptimizer, learning_rate_factor
 from ftzard.core.training import TrainingResult, train_adapter
-from ftzard.core.training_loop import CURVE_SCHEMA, VALIDATION_SCHEMA, _check_weights
+from ftzard.core.training_loop import _check_weights
+from ftzard.core.training_record import CURVE_SCHEMA, VALIDATION_SCHEMA
 from ftzard.errors import (
     ConfigError,
     SingleClassError,

@@ -1,7 +1,7 @@
 """Where a training was, so that a killed one goes on and ends with the same bytes as one that was not.
 
     checkpoint.json             position, learning curve, the other file's SHA-256, and what is trained on what
-    step-000123.safetensors     float32 weights, AdamW's moments, states of the random generators
+    step-000123.safetensors     float32 weights, AdamW's moments, states of the random generators, the best weights
 
 The JSON file is written last, beside its place, and moved there: whenever a process dies, it names a whole file or is
 not there. A checkpoint of another training, or a damaged one, is told and not used.
@@ -34,6 +34,7 @@ _STATE_PATTERN = "step-*.safetensors"
 _LOCK = "lock"
 _RANDOM = "random"
 _OPTIMIZER = "optimizer"
+_RECORD = "record"
 # Of a training's time, at most.
 _MAX_SHARE = 0.01
 # A training that nobody has taken up again for so long is not taken up any more.
@@ -46,7 +47,7 @@ def checkpoints_dir(project_dir: Path) -> Path:
 
 
 class Record(Protocol):
-    """What is written down during a training; see `ftzard.core.training_loop.TrainingRecord`."""
+    """What is written down during a training; see `ftzard.core.training_record.TrainingRecord`."""
 
     @property
     def num_steps(self) -> int:
@@ -55,8 +56,11 @@ class Record(Protocol):
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON types."""
 
-    def restore(self, values: Mapping[str, Any]) -> None:
-        """Become what `to_dict` gave."""
+    def tensors(self) -> "dict[str, torch.Tensor]":
+        """What of it is tensors."""
+
+    def restore(self, values: Mapping[str, Any], tensors: "Mapping[str, torch.Tensor]") -> None:
+        """Become what `to_dict` and `tensors` gave."""
 
 
 @dataclass
@@ -91,7 +95,7 @@ class Checkpoints:
             return 0
         step, tensors, values = found
         optimizer.restore(_part(tensors, _OPTIMIZER), step)
-        record.restore(values)
+        record.restore(values, _part(tensors, _RECORD))
         _set_random_states(_part(tensors, _RANDOM))
         self.resumed_from = step
         _logger.info("going on after optimizer step %d, from the checkpoint in %s", step, self.folder)
@@ -148,6 +152,7 @@ class Checkpoints:
         path = self.folder / f"step-{step:06d}.safetensors"
         tensors = {f"{_OPTIMIZER}.{name}": tensor.cpu().contiguous() for name, tensor in optimizer.state().items()}
         tensors |= {f"{_RANDOM}.{name}": tensor for name, tensor in random.items()}
+        tensors |= {f"{_RECORD}.{name}": tensor.contiguous() for name, tensor in record.tensors().items()}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             temporary = path.with_suffix(".tmp")

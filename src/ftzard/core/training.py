@@ -20,7 +20,8 @@ from ftzard.core.label_head import LabelHead, make_label_head
 from ftzard.core.prompts import PromptTemplate, label_words
 from ftzard.core.seeding import torch_seeded
 from ftzard.core.token_budget import TokenBudget
-from ftzard.core.training_loop import EncodedExamples, TrainingRecord, ValidationWatch, encode_examples, run_training
+from ftzard.core.training_loop import EncodedExamples, ValidationWatch, encode_examples, run_training
+from ftzard.core.training_record import TrainingRecord
 from ftzard.core.warm_start import read_warm_start
 from ftzard.errors import SingleClassError, TooFewExamplesError
 
@@ -46,8 +47,9 @@ class TrainingResult:
         adapter: The product.
         curve: `CURVE_SCHEMA`, a row for each optimizer step (from 1): weighted loss before the update, real tokens of
             the step, seconds since the start.
-        validation: `VALIDATION_SCHEMA`, a row for each epoch (from 1): unweighted cross entropy and macro-F1; no rows
-            where there are no validation examples.
+        validation: `VALIDATION_SCHEMA`, a row for each validation: unweighted cross entropy, macro-F1, and whether the
+            adapter has the weights of that time; no rows where there are no validation examples.
+        kept: Which weights the adapter has and why, in words.
         head: What the head started from.
         head_reason: Why it was random although label words were asked for; None otherwise.
         num_trainable_parameters: LoRA matrices and head.
@@ -67,6 +69,7 @@ class TrainingResult:
     adapter: "AdapterDirectory"
     curve: "pl.DataFrame"
     validation: "pl.DataFrame"
+    kept: str
     head: str
     head_reason: str | None
     num_trainable_parameters: int
@@ -111,7 +114,7 @@ def train_adapter(  # noqa: PLR0913 - what is trained on what, from where, and w
 
     Raises:
         SingleClassError: There is only one label to tell apart, or only one occurs in `train`.
-        TooFewExamplesError: `train` is empty.
+        TooFewExamplesError: `train` is empty, or `validation` is and training is to stop early by it.
         UnknownLabelError: An example carries a label that is not in `labels`.
         TrainingDivergedError: The loss or a gradient is not finite; nothing is written.
         AdapterMismatchError: `initial` has another base model, other labels or another LoRA configuration.
@@ -148,6 +151,7 @@ def train_adapter(  # noqa: PLR0913 - what is trained on what, from where, and w
             adapter=adapter,
             curve=fit.record.curve(),
             validation=fit.record.validation(),
+            kept=fit.record.kept,
             head=fit.head.kind,
             head_reason=fit.head.reason,
             num_trainable_parameters=sum(part.numel() for part in fit.classifier.trainable_parameters()),
@@ -204,6 +208,7 @@ def fitted_classifier(  # noqa: PLR0913 - as `train_adapter`
         FtzardError: As `train_adapter`.
     """
     check_training_labels(splits.train, labels)
+    _check_validation(splits.validation, config)
     start = read_warm_start(initial, base.identity, config.training.lora, labels) if initial else None
     words = label_words(labels, config.model)
     template = PromptTemplate.from_parts(config.model.prompt_template, words, config.model.max_length)
@@ -264,4 +269,12 @@ def check_training_labels(train: "pl.DataFrame", labels: Sequence[str]) -> None:
             f"the training examples carry the label(s) {occurring} of {list(labels)}; with fewer than two there is "
             "nothing to learn",
             fix="add examples of another label",
+        )
+
+
+def _check_validation(validation: "pl.DataFrame", config: "FtzardConfig") -> None:
+    if config.training.early_stopping_patience is not None and validation.is_empty():
+        raise TooFewExamplesError(
+            "training.early_stopping_patience is set, and there are no validation examples to stop by",
+            fix="raise data.validation_fraction or add labelled data, or set training.early_stopping_patience=null",
         )

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import polars as pl
 
 from ftzard.core.batching import Indices, micro_batches, num_optimizer_steps, optimizer_steps
 from ftzard.core.checkpoints import Checkpoints
+from ftzard.core.early_stopping import EarlyStopping
 from ftzard.core.inference import compute_logits
 from ftzard.core.losses import example_weights, weighted_loss
 from ftzard.core.metrics import confusion_matrices, macro_f1
@@ -21,6 +22,7 @@ from ftzard.core.predictions import softmax
 from ftzard.core.progress import Progress, ProgressReporter
 from ftzard.core.prompts import EncodedPrompts, PromptTemplate, encode_prompts
 from ftzard.core.token_budget import TokenBudget
+from ftzard.core.training_record import TrainingRecord
 from ftzard.errors import TrainingDivergedError, UnknownLabelError
 
 if TYPE_CHECKING:
@@ -31,18 +33,6 @@ if TYPE_CHECKING:
 
 # People look for the progress of a training under this name, wherever the loop is.
 _logger = logging.getLogger("ftzard.core.training")
-
-CURVE_SCHEMA = pl.Schema(
-    {
-        "step": pl.Int64,
-        "epoch": pl.Int64,
-        "loss": pl.Float64,
-        "learning_rate": pl.Float64,
-        "num_tokens": pl.Int64,
-        "seconds": pl.Float64,
-    }
-)
-VALIDATION_SCHEMA = pl.Schema({"epoch": pl.Int64, "step": pl.Int64, "loss": pl.Float64, "macro_f1": pl.Float64})
 
 # Below this a probability's logarithm is cut off: one confident mistake shall not make the mean infinite.
 _SMALLEST_PROBABILITY = 1e-12
@@ -76,77 +66,6 @@ class EncodedExamples:
         for ids in self.prompts.input_ids:
             digest.update(len(ids).to_bytes(8, "little") + ids.tobytes())
         return digest.hexdigest()
-
-
-@dataclass
-class TrainingRecord:
-    """What is written down during a training.
-
-    Attributes:
-        seconds: Wall-clock time in all.
-        validation_seconds: The part of it that validation took.
-        num_tokens: Real tokens trained on so far.
-        budget: Tokens at once.
-    """
-
-    budget: TokenBudget
-    seconds: float = 0.0
-    validation_seconds: float = 0.0
-    num_tokens: int = 0
-    _curve: list[dict[str, Any]] = field(default_factory=list)
-    _validation: list[dict[str, Any]] = field(default_factory=list)
-
-    def add_step(self, *, num_tokens: int, **row: float) -> None:
-        """Add a row of `CURVE_SCHEMA`."""
-        self._curve.append({**row, "num_tokens": num_tokens})
-        self.num_tokens += num_tokens
-
-    def add_validation(self, **row: float) -> None:
-        """Add a row of `VALIDATION_SCHEMA`."""
-        self._validation.append(row)
-
-    @property
-    def num_steps(self) -> int:
-        """Optimizer steps so far."""
-        return len(self._curve)
-
-    def is_validated(self, step: int) -> bool:
-        """Whether there was a validation after an optimizer step."""
-        return any(row["step"] == step for row in self._validation)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The record as JSON types."""
-        return {
-            "seconds": self.seconds,
-            "validation_seconds": self.validation_seconds,
-            "num_tokens": self.num_tokens,
-            "token_budgets": [list(change) for change in self.budget.budgets.items()],
-            "curve": self._curve,
-            "validation": self._validation,
-        }
-
-    def restore(self, values: Mapping[str, Any]) -> None:
-        """Become what `to_dict` gave."""
-        self.seconds, self.validation_seconds = float(values["seconds"]), float(values["validation_seconds"])
-        self.num_tokens = int(values["num_tokens"])
-        self._curve, self._validation = list(values["curve"]), list(values["validation"])
-        # A checkpoint from before there were budgets had the configured one throughout.
-        budgets = values.get("token_budgets", [[1, self.budget.max_tokens]])
-        self.budget.restore({int(step): int(tokens) for step, tokens in budgets})
-
-    def curve(self) -> pl.DataFrame:
-        """A row for each optimizer step."""
-        return pl.DataFrame(self._curve, schema=CURVE_SCHEMA)
-
-    def validation(self) -> pl.DataFrame:
-        """A row for each validation, if there was anything to validate on."""
-        return pl.DataFrame(self._validation, schema=VALIDATION_SCHEMA)
-
-    @property
-    def tokens_per_s(self) -> float:
-        """Real tokens a second of training, validation not counted."""
-        training_seconds = self.seconds - self.validation_seconds
-        return self.num_tokens / training_seconds if training_seconds > 0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -201,7 +120,8 @@ def run_training(
 ) -> TrainingRecord:
     """Train a classifier in place; its dropout draws from torch's global generator, which the caller has seeded.
 
-    Validation happens after each epoch, and where somebody watches also in between; it changes nothing in the training.
+    Validation happens at the end of equal shares of each epoch, and where somebody watches also in between. The latter
+    changes nothing in the training; the former may stop it early, and the weights are then the best ones.
     Where there is a checkpoint of this very training it goes on from there, and ends as if it had not been stopped.
 
     Where memory runs out, the optimizer step is computed again with half of the tokens at once, and so is what follows.
@@ -219,12 +139,15 @@ def run_training(
     num_steps = steps_per_epoch * config.num_train_epochs
     points = watch.points(num_steps) if watch else {}
     checkpoints = checkpoints or Checkpoints(None, {}, 0.0)
-    num_done = checkpoints.restore(optimizer, record)
+    stopping = EarlyStopping.from_config(config)
+    num_done = record.kept_step = checkpoints.restore(optimizer, record)
     seconds_before = record.seconds
     with ProgressReporter("step", num_steps, _logger) as reporter:
         for step, (epoch, batch) in enumerate(all_steps(train.prompts.lengths, config), start=1):
             if step < num_done:
                 continue
+            if stopping and record.best and stopping.is_over(record.best):
+                break
             with checkpoints.step(optimizer, record):
                 # The step of the checkpoint itself may lack its validation.
                 if step > num_done:
@@ -251,19 +174,47 @@ def run_training(
                     progress = reporter.update(step, record.num_tokens, loss)
                     if on_progress is not None:
                         on_progress(progress)
-                is_due = step % steps_per_epoch == 0 or step in points
+                record.kept_step = step
+                is_regular = _ends_a_share(step - 1, steps_per_epoch, config.num_validations_per_epoch)
+                is_due = is_regular or step in points
                 if len(validation) and is_due and not record.is_validated(step):
                     started = reporter.seconds
                     scores = _validate(classifier, validation, budget, epoch)
+                    if stopping and is_regular:
+                        record.best = stopping.after(
+                            record.best, scores, epoch, step, classifier.trainable_parameters()
+                        )
                     record.add_validation(epoch=epoch, step=step, **scores)
                     record.validation_seconds += reporter.seconds - started
                     if watch and step in points:
                         watch.on_point(points[step], step, scores)
                 record.seconds = seconds_before + reporter.seconds
-    _check_weights(classifier, num_steps)
+    _check_weights(classifier, record.kept_step)
     checkpoints.finish(optimizer, record)
+    _keep(classifier, record, stopping, num_steps)
     classifier.peft_model.eval()
     return record
+
+
+def _ends_a_share(step: int, steps_per_epoch: int, num_shares: int) -> bool:
+    """Whether one of an epoch's equal shares ends with the optimizer step `step` (from 0)."""
+    done = step % steps_per_epoch
+    return (done + 1) * num_shares // steps_per_epoch > done * num_shares // steps_per_epoch
+
+
+def _keep(
+    classifier: "Classifier",
+    record: TrainingRecord,
+    stopping: EarlyStopping | None,
+    num_steps: int,
+) -> None:
+    """Leave the classifier with the weights that are kept, and write down which they are."""
+    record.kept = f"last weights (step {record.kept_step})"
+    if stopping and record.best:
+        record.kept = stopping.sentence(record.best, record.kept_step, num_steps)
+        record.kept_step = record.best.step
+        record.best.put_into(classifier.trainable_parameters())
+    _logger.info("kept: %s", record.kept)
 
 
 def all_steps(lengths: Indices, config: "TrainingConfig") -> Iterator[tuple[int, Indices]]:

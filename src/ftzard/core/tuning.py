@@ -194,8 +194,8 @@ def _execute(trial: "Trial", task: TuningTask, run: ChildRun) -> tuple[str, floa
                 on_progress=report,
                 watch=ValidationWatch(_NUM_POINTS, watch),
                 initial=start.initial,
-            ):
-                pass
+            ) as fit:
+                scores.append(fit.record.kept_score(config.tuning.metric))
         except _TrialPrunedError:
             # Caught here, because a base model that is given back after an error would be loaded again.
             state = "pruned"

@@ -168,6 +168,21 @@ class LoraConfig:
     target_modules: Annotated[tuple[str, ...], Field(min_length=1)] = ("all-linear",)
     use_rslora: bool = False
     use_dora: bool = False
+    # What the matrices start from. With `pissa`, `pissa_niter_4` (faster, approximate) and `olora` the adapter that is
+    # written has twice the rank and alpha, half of it the frozen start, and fits the base model as it is.
+    init_lora_weights: Literal[True, "gaussian", "orthogonal", "pissa", "pissa_niter_4", "olora"] = True
+    # A module's name, or a regular expression for its end -> its own rank or alpha.
+    rank_pattern: dict[str, PositiveInt] = field(default_factory=dict)
+    alpha_pattern: dict[str, PositiveInt] = field(default_factory=dict)
+    # Modules besides the head that are trained and saved as a whole; by the end of their names.
+    modules_to_save: tuple[str, ...] = ()
+    # Numbers of the layers that get an adapter, from 0; empty: all.
+    layers_to_transform: tuple[NonNegativeInt, ...] = ()
+
+    @property
+    def starts_from_base(self) -> bool:
+        """Whether the matrices start from the base model's weights, and half of the adapter is that start."""
+        return self.init_lora_weights in {"pissa", "pissa_niter_4", "olora"}
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -229,9 +244,14 @@ class TrainingConfig:
         return method
 
     @model_validator(mode="after")
-    def _weighs_labels_in_one_way(self) -> Self:
+    def _fits_together(self) -> Self:
         if (self.class_weights == "explicit") != bool(self.class_weight_values):
             message = "class_weights=explicit and class_weight_values must be given together, or neither"
+            raise ValueError(message)
+        if self.lora.starts_from_base and self.weight_decay:
+            message = (
+                f"weight_decay must be 0 with lora.init_lora_weights={self.lora.init_lora_weights}: half is frozen"
+            )
             raise ValueError(message)
         return self
 

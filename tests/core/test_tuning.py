@@ -273,7 +273,9 @@ def test_a_study_that_was_killed_is_gone_on_with_and_ends_as_one_that_was_not(st
     _, value, uninterrupted = studied
     log = tmp_path / "log.txt"
     arguments = [sys.executable, "-c", _SEARCH, str(tmp_path), str(log), str(torch.get_num_threads())]
-    process = subprocess.Popen(arguments, cwd=Path(__file__).parents[2], env={**os.environ, "PYTHONPATH": "."})
+    # The code that is tested here, not another one that may be installed.
+    path = os.pathsep.join([".", *filter(None, [os.environ.get("PYTHONPATH")])])
+    process = subprocess.Popen(arguments, cwd=Path(__file__).parents[2], env={**os.environ, "PYTHONPATH": path})
     try:
         # In the middle of the second trial.
         while process.poll() is None and "trial 1\n1\n2\n" not in (log.read_text() if log.exists() else ""):

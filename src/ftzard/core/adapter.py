@@ -44,6 +44,8 @@ _STRICT = ConfigDict(extra="forbid")
 _REFUSED_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".py", ".so"})
 _LIBRARIES = ("ftzard", "torch", "transformers", "tokenizers", "peft", "safetensors", "numpy")
 _LORA_KEYS = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora")
+# PEFT names the head by each of its usual names.
+_HEADS = frozenset({"classifier", "score"})
 _FIX_CORRUPT = "restore the directory (for example with `dvc checkout`) or train the adapter again"
 
 
@@ -200,7 +202,13 @@ def read_lora_config(path: Path) -> LoraConfig:
     file = path / CONFIG_NAME
     fields = _read(TypeAdapter(dict[str, Any]), file)
     try:
-        return LoraConfig(**{key: fields[key] for key in _LORA_KEYS if key in fields})
+        return LoraConfig(
+            **{key: fields[key] for key in _LORA_KEYS if key in fields},
+            rank_pattern=fields.get("rank_pattern") or {},
+            alpha_pattern=fields.get("alpha_pattern") or {},
+            modules_to_save=tuple(name for name in fields.get("modules_to_save") or () if name not in _HEADS),
+            layers_to_transform=tuple(fields.get("layers_to_transform") or ()),
+        )
     except ValidationError as error:
         raise AdapterCorruptError(
             f"{file} is not the configuration of a LoRA adapter: {error}", fix=_FIX_CORRUPT

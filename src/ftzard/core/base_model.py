@@ -73,7 +73,7 @@ def borrowed_base_model(config: "ModelConfig", device: Device) -> Iterator[BaseM
     """A base model for the length of a step: the last one of this process if it is the same, else a new one.
 
     It must be given back as it was lent, without adapter and in eval mode. After an exception it is not kept, because
-    then nobody knows in what state it is.
+    then nobody knows in what state it is, nor is one that use itself changes.
 
     Raises:
         FtzardError: As `load_base_model`.
@@ -86,7 +86,13 @@ def borrowed_base_model(config: "ModelConfig", device: Device) -> Iterator[BaseM
             base = _load(source, config, device)
     with memory_failures_explained("something was computed with the base model"):
         yield base
-    _SHELF.put(key, base)
+    if not _is_changed_by_use(config, device):
+        _SHELF.put(key, base)
+
+
+def _is_changed_by_use(config: "ModelConfig", device: Device) -> bool:
+    """On a CPU, bitsandbytes repacks 4-bit weights for inference and back again, and rounds their scales on the way."""
+    return device == "cpu" and config.quantization in {"nf4", "fp4"}
 
 
 def is_at_hand(config: "ModelConfig", device: Device) -> bool:

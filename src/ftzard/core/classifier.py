@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from ftzard.core.batching import pad_right
 from ftzard.core.label_head import LabelHead
 from ftzard.core.lora_linear import fused_lora
+from ftzard.core.lora_methods import HEAD, check_lora, original_modules, peft_config, put_back, start_from_base
 from ftzard.core.packed_attention import AttentionLayout, can_pack, packed_attention
 from ftzard.core.packing import pack
 from ftzard.core.prompts import Tokens
-from ftzard.errors import AdapterMismatchError, ConfigError, NotACausalLanguageModelError
+from ftzard.errors import AdapterMismatchError, NotACausalLanguageModelError
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from ftzard.config import LoraConfig
     from ftzard.core.base_model import BaseModel
 
-_HEAD = "score"
-_ALL_LINEAR = "all-linear"
 # Set on a model by bitsandbytes' loaders and looked for by PEFT, which would else not see that layers are quantized.
 _QUANTIZATION_MARKS = ("is_loaded_in_4bit", "is_loaded_in_8bit", "is_quantized", "quantization_method", "hf_quantizer")
 
@@ -82,7 +81,16 @@ class Classifier:
         fields: dict[str, Any] = self.peft_model.active_peft_config.to_dict()
         # PEFT keeps these as sets, whose order differs from process to process, and names the head twice.
         names = {key: sorted(set(fields[key])) for key in ("target_modules", "modules_to_save")}
-        return fields | names | {"base_model_name_or_path": base_model, "revision": revision, "inference_mode": True}
+        return (
+            fields
+            | names
+            | {
+                "init_lora_weights": True,
+                "base_model_name_or_path": base_model,
+                "revision": revision,
+                "inference_mode": True,
+            }
+        )
 
     def adapter_weights(self) -> "dict[str, torch.Tensor]":
         """The adapter's tensors by PEFT's names, on the CPU, in name order."""
@@ -166,57 +174,31 @@ def lora_classifier(base: "BaseModel", head: LabelHead, lora: "LoraConfig") -> I
     LoRA's first matrices are drawn from torch's global generator, which the caller has seeded.
 
     Raises:
-        ConfigError: A target module does not exist in this model.
+        ConfigError: As `check_lora`.
         NotACausalLanguageModelError: transformers has no sequence classifier for this architecture.
     """
     from peft import get_peft_model
 
     shell = _sequence_classifier(base, head)
-    check_target_modules(shell, lora)
-    peft_model = get_peft_model(shell, _peft_config(lora), autocast_adapter_dtype=False)
-    _match_compute_dtype(base, peft_model)
+    check_lora(shell, lora)
+    peft_model = get_peft_model(shell, peft_config(shell, lora), autocast_adapter_dtype=False)
+    originals = original_modules(peft_model)
     try:
+        _match_compute_dtype(base, peft_model)
+        # Afterwards, because a hook on a parameter knows its type.
+        start_from_base(peft_model, lora)
         with fused_lora(peft_model):
             yield Classifier(
                 peft_model,
                 decoder=getattr(shell, shell.base_model_prefix),
-                score=getattr(shell, _HEAD),
+                score=getattr(shell, HEAD),
                 num_labels=len(head.weight),
                 device=base.device,
             )
     finally:
         peft_model.base_model.unload()
+        put_back(shell, originals)
         base.model.eval().requires_grad_(requires_grad=False)
-
-
-def check_target_modules(model: Any, lora: "LoraConfig") -> None:
-    """Check that each name in `training.lora.target_modules` is that of a linear layer, in full or at its end.
-
-    PEFT is content with one name of several that exists and would train less than was asked for.
-
-    Raises:
-        ConfigError: A name fits none; the message lists those that there are.
-    """
-    if lora.target_modules == (_ALL_LINEAR,):
-        return
-    linear = [name for name in _linear_modules(model) if name != _HEAD]
-    unknown = [
-        target for target in lora.target_modules if not any(f".{name}".endswith(f".{target}") for name in linear)
-    ]
-    if unknown:
-        there_are = sorted({name.rpartition(".")[2] for name in linear})
-        raise ConfigError(
-            f"training.lora.target_modules is {list(lora.target_modules)}, "
-            f"and the model has no linear layer named {unknown}",
-            fix=f"choose from {there_are}, or [{_ALL_LINEAR}] for all of them",
-        )
-
-
-def _linear_modules(model: Any) -> list[str]:
-    import torch
-    from transformers.pytorch_utils import Conv1D
-
-    return [name for name, module in model.named_modules() if isinstance(module, (torch.nn.Linear, Conv1D))]
 
 
 def _sequence_classifier(base: "BaseModel", head: LabelHead) -> Any:
@@ -235,10 +217,10 @@ def _sequence_classifier(base: "BaseModel", head: LabelHead) -> Any:
     except ValueError as error:
         raise _no_classifier(base) from error
     decoder = base.model.base_model
-    if type(getattr(shell, shell.base_model_prefix)) is not type(decoder) or not hasattr(shell, _HEAD):
+    if type(getattr(shell, shell.base_model_prefix)) is not type(decoder) or not hasattr(shell, HEAD):
         raise _no_classifier(base)
     setattr(shell, shell.base_model_prefix, decoder)
-    setattr(shell, _HEAD, _linear(head, base.device))
+    setattr(shell, HEAD, _linear(head, base.device))
     for mark in _QUANTIZATION_MARKS:
         if hasattr(base.model, mark):
             setattr(shell, mark, getattr(base.model, mark))
@@ -255,27 +237,11 @@ def _linear(head: LabelHead, device: str) -> "torch.nn.Linear":
     return linear
 
 
-def _peft_config(lora: "LoraConfig") -> Any:
-    import peft
-
-    is_all = lora.target_modules == (_ALL_LINEAR,)
-    return peft.LoraConfig(
-        task_type="SEQ_CLS",
-        r=lora.r,
-        lora_alpha=lora.lora_alpha,
-        lora_dropout=lora.lora_dropout,
-        target_modules=_ALL_LINEAR if is_all else list(lora.target_modules),
-        use_rslora=lora.use_rslora,
-        use_dora=lora.use_dora,
-        modules_to_save=[_HEAD],
-    )
-
-
 def _match_compute_dtype(base: "BaseModel", peft_model: Any) -> None:
     """Compute LoRA in the type of the hidden states: on quantized layers PEFT leaves it in float32, with casts."""
     hidden_dtype = base.model.get_input_embeddings().weight.dtype
     for name, parameter in peft_model.named_parameters():
-        if parameter.requires_grad and f".{_HEAD}." not in name:
+        if parameter.requires_grad and f".{HEAD}." not in name:
             parameter.data = parameter.data.to(hidden_dtype)
 
 

@@ -17,6 +17,7 @@ from ftzard.core.checkpoints import Checkpoints, kept_checkpoints
 from ftzard.core.classifier import Classifier, lora_classifier
 from ftzard.core.devices import resolve_device
 from ftzard.core.label_head import LabelHead, make_label_head
+from ftzard.core.lora_methods import check_ranks, stored_lora
 from ftzard.core.prompts import PromptTemplate, label_words
 from ftzard.core.seeding import torch_seeded
 from ftzard.core.token_budget import TokenBudget
@@ -119,7 +120,8 @@ def train_adapter(  # noqa: PLR0913 - what is trained on what, from where, and w
         TrainingDivergedError: The loss or a gradient is not finite; nothing is written.
         AdapterMismatchError: `initial` has another base model, other labels or another LoRA configuration.
         OutOfMemoryError: There is no memory for the base model, or for one example alone.
-        FtzardError: As `load_base_model`, `encode_prompts`, `check_target_modules` and `write_adapter`.
+        FtzardError: As `load_base_model`, `encode_prompts`, `check_lora`, `check_ranks` and
+            `write_adapter`.
     """
     import torch
 
@@ -209,7 +211,9 @@ def fitted_classifier(  # noqa: PLR0913 - as `train_adapter`
     """
     check_training_labels(splits.train, labels)
     _check_validation(splits.validation, config)
-    start = read_warm_start(initial, base.identity, config.training.lora, labels) if initial else None
+    # An adapter to go on from has no start of its own any more: what it is stored as is trained.
+    lora = stored_lora(config.training.lora) if initial else config.training.lora
+    start = read_warm_start(initial, base.identity, lora, labels) if initial else None
     words = label_words(labels, config.model)
     template = PromptTemplate.from_parts(config.model.prompt_template, words, config.model.max_length)
     # Loading may draw random numbers and does not happen each time: the seed is set after it.
@@ -218,10 +222,12 @@ def fitted_classifier(  # noqa: PLR0913 - as `train_adapter`
         validation = encode_examples(splits.validation, labels, template, base.tokenizer)
         _logger.info("%d training examples, %d of them cut to max_length", len(train), train.prompts.num_truncated)
         head = make_label_head(base, labels, words, config.model.head)
-        with lora_classifier(base, head, config.training.lora) as classifier:
+        with lora_classifier(base, head, lora) as classifier:
             if start is not None:
                 start.put_into(classifier)
                 head = replace(head, kind=start.head, reason=None)
+            else:
+                check_ranks(classifier.peft_model, lora)
             identity = _identity(base, classifier, config, labels, train, validation, initial)
             interval_s = config.training.checkpoint_interval_s
             with kept_checkpoints(checkpoint_dir, identity, interval_s) as checkpoints:

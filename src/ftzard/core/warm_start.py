@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from ftzard.core.records import AdapterDirectory
 
 # What decides about the shape of the weights and about what they do. Dropout may differ: it is gone after training.
-_FIXED_KEYS = ("r", "lora_alpha", "use_rslora", "use_dora")
+_FIXED_KEYS = (
+    "r",
+    "lora_alpha",
+    "use_rslora",
+    "use_dora",
+    "rank_pattern",
+    "alpha_pattern",
+    "modules_to_save",
+    "layers_to_transform",
+)
 _FIX = (
     "train with the adapter's value (a study must not search for it either), or from the base model: "
     "training.retraining.start_from=base"
@@ -85,9 +94,14 @@ def read_warm_start(
     check_compatible(read_manifest(adapter.path), base_model, own.labels, labels)
     trained_with = read_lora_config(adapter.path)
     for key in _FIXED_KEYS:
-        if getattr(trained_with, key) != getattr(lora, key):
+        # PEFT writes names in an order of its own.
+        if _unordered(getattr(trained_with, key)) != _unordered(getattr(lora, key)):
             raise _mismatch(key, getattr(trained_with, key), getattr(lora, key))
     return WarmStart(load_file(adapter.path / WEIGHTS_NAME), trained_with.target_modules, own.head)
+
+
+def _unordered(value: Any) -> Any:
+    return frozenset(value) if isinstance(value, tuple) else value
 
 
 def _mismatch(key: str, adapters: Any, configured: Any) -> AdapterMismatchError:

@@ -155,7 +155,7 @@ def _load_pretrained(source: BaseModelSource, config: "ModelConfig", device: Dev
                 **where(source.gguf_file, source.identity.revision),
                 config=model_config,
                 dtype=resolve_dtype(config.dtype, device),
-                attn_implementation=config.attn_implementation,
+                attn_implementation=_attention(config, where["config"]),
                 use_safetensors=True,
                 **_quantization(source, config, device),
             )
@@ -217,6 +217,14 @@ def _quantization(source: BaseModelSource, config: "ModelConfig", device: Device
             bnb_4bit_compute_dtype=resolve_dtype("bfloat16", device),
         )
     return {"quantization_config": quantization, "device_map": {"": device}}
+
+
+def _attention(config: "ModelConfig", model_config: Any) -> str:
+    """The configured attention, but where transformers (5.23) has it wrong: Falcon's eager one adds ALiBi twice."""
+    if model_config.model_type == "falcon" and model_config.alibi and config.attn_implementation == "eager":
+        _logger.info("attention is computed by sdpa: with eager, transformers adds this model's ALiBi bias twice")
+        return "sdpa"
+    return config.attn_implementation
 
 
 def _refuse_quantization(source: BaseModelSource, config: "ModelConfig") -> None:

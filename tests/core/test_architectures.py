@@ -10,7 +10,6 @@ import transformers
 from tests.core.model_scenario import LABELS, config, splits
 
 from ftzard.core.base_model import borrowed_base_model, forget_base_model
-from ftzard.core.batching import pad_right
 from ftzard.core.classifier import Classifier
 from ftzard.core.prompts import PromptTemplate, encode_prompts
 from ftzard.core.records import Splits
@@ -61,13 +60,12 @@ def _save(folder: Path, name: str, differs: dict[str, Any]) -> None:
 
 
 def _logits(classifier: Classifier, rows: list[Any]) -> np.ndarray:
-    batch = pad_right(rows)
     with torch.inference_mode():
-        return classifier.logits(torch.from_numpy(batch.input_ids), torch.from_numpy(batch.last_token)).numpy()
+        return classifier.logits(rows).numpy()
 
 
 @pytest.mark.parametrize(("name", "differs", "num_linear"), _ARCHITECTURES.values(), ids=_ARCHITECTURES)
-def test_an_architecture_trains_and_a_padded_row_has_the_logits_that_peft_gives_it_alone(
+def test_an_architecture_trains_and_a_row_in_company_has_the_logits_that_peft_gives_it_alone(
     tmp_path: Path, name: str, differs: dict[str, Any], num_linear: int
 ) -> None:
     from peft import PeftModel

@@ -106,6 +106,24 @@ def test_a_training_that_stops_early_stops_and_keeps_the_same_after_an_interrupt
     assert _is_the_same(finished, whole)
 
 
+@pytest.mark.parametrize("step", [1, 4])
+def test_in_float16_the_multiple_of_the_loss_is_gone_on_with_too(step: int, tmp_path: Path) -> None:
+    def go(folder: Path, stop_at: int | None, checkpoints: Path | None) -> TrainingResult:
+        def on_progress(progress: Progress) -> None:
+            if progress.done == stop_at:
+                raise KeyboardInterrupt
+
+        half = config({"dtype": "float16"}, **(_EVERY_STEP | {"num_train_epochs": 1, "train_batch_size": 16}))
+        return train_adapter(splits(), half, LABELS, folder, on_progress=on_progress, checkpoint_dir=checkpoints)
+
+    whole = go(tmp_path / "whole", None, None)
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path / "never", step, tmp_path / "checkpoints")
+    again = go(tmp_path / "again", None, tmp_path / "checkpoints")
+    assert again.resumed_from == step
+    assert _is_the_same(again, whole)
+
+
 def test_an_interruption_saves_although_no_checkpoint_was_due(uninterrupted: TrainingResult, tmp_path: Path) -> None:
     seldom: dict[str, Any] = {"checkpoint_interval_s": 3600.0}
     with pytest.raises(KeyboardInterrupt):

@@ -122,6 +122,7 @@ def lora_adapter(
             "trained": start.plan.sentence,
             "validation": result.validation,
             "kept": result.kept,
+            "precision": result.precision,
             "head_reason": result.head_reason or "as configured",
             "token_budget": result.budget.sentence,
             **({"resumed_from_step": result.resumed_from} if result.resumed_from else {}),

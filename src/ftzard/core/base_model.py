@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ftzard.core.base_description import read_config, read_tokenizer, where
 from ftzard.core.base_source import BaseModelIdentity, BaseModelSource, find_base_model
 from ftzard.core.devices import Device, resolve_dtype
+from ftzard.core.precision import Precision, precision_for
 from ftzard.core.tiny_model import build_tiny_llama
 from ftzard.core.token_budget import is_out_of_memory, memory_failures_explained
 from ftzard.errors import ConfigError, ModelNotFoundError, NotACausalLanguageModelError
@@ -37,12 +38,14 @@ class BaseModel:
         tokenizer: Its tokenizer.
         identity: What tells it from another base model.
         device: Where it is.
+        precision: What it was loaded in, and why.
     """
 
     model: Any
     tokenizer: Any
     identity: BaseModelIdentity
     device: Device
+    precision: Precision
 
 
 @dataclass
@@ -86,13 +89,13 @@ def borrowed_base_model(config: "ModelConfig", device: Device) -> Iterator[BaseM
             base = _load(source, config, device)
     with memory_failures_explained("something was computed with the base model"):
         yield base
-    if not _is_changed_by_use(config, device):
+    if not _is_changed_by_use(base):
         _SHELF.put(key, base)
 
 
-def _is_changed_by_use(config: "ModelConfig", device: Device) -> bool:
+def _is_changed_by_use(base: BaseModel) -> bool:
     """On a CPU, bitsandbytes repacks 4-bit weights for inference and back again, and rounds their scales on the way."""
-    return device == "cpu" and config.quantization in {"nf4", "fp4"}
+    return base.device == "cpu" and base.precision.quantization in {"nf4", "fp4"}
 
 
 def is_at_hand(config: "ModelConfig", device: Device) -> bool:
@@ -131,16 +134,17 @@ def _load(source: BaseModelSource, config: "ModelConfig", device: Device) -> Bas
     if source.location is None:
         _refuse_quantization(source, config)
         model, tokenizer = build_tiny_llama(dtype, config.attn_implementation)
+        precision = precision_for(source, config, device, model.config)
     else:
-        model, tokenizer = _load_pretrained(source, config, device)
+        model, tokenizer, precision = _load_pretrained(source, config, device)
     # A quantized model was put on its device by the loader and must not be moved.
-    model = model if config.quantization != "none" else model.to(device)
+    model = model if precision.quantization != "none" else model.to(device)
     model.eval().requires_grad_(requires_grad=False)
-    _logger.info("base model %s loaded on %s", source.identity, device)
-    return BaseModel(model, tokenizer, source.identity, device)
+    _logger.info("base model %s loaded on %s: %s", source.identity, device, precision.reason)
+    return BaseModel(model, tokenizer, source.identity, device, precision)
 
 
-def _load_pretrained(source: BaseModelSource, config: "ModelConfig", device: Device) -> tuple[Any, Any]:
+def _load_pretrained(source: BaseModelSource, config: "ModelConfig", device: Device) -> tuple[Any, Any, Precision]:
     from transformers import AutoModelForCausalLM
 
     if source.gguf_file is not None:
@@ -149,21 +153,22 @@ def _load_pretrained(source: BaseModelSource, config: "ModelConfig", device: Dev
         with _bars_on_terminals_only():
             model_config = read_config(source)
             _check_is_causal(source, model_config)
+            precision = precision_for(source, config, device, model_config)
             tokenizer = read_tokenizer(source)
             model = AutoModelForCausalLM.from_pretrained(
                 source.location,
                 **where(source.gguf_file, source.identity.revision),
                 config=model_config,
                 dtype=resolve_dtype(config.dtype, device),
-                attn_implementation=_attention(config, where["config"]),
+                attn_implementation=_attention(config, model_config),
                 use_safetensors=True,
-                **_quantization(source, config, device),
+                **_quantization(source, config, precision, device),
             )
     except _UNREADABLE as error:
         if is_out_of_memory(error):
             raise
         raise _explain(source, error) from error
-    return model, tokenizer
+    return model, tokenizer, precision
 
 
 def describe_base_model(config: "ModelConfig") -> tuple[BaseModelSource, Any, Any]:
@@ -199,22 +204,24 @@ def _bars_on_terminals_only() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _quantization(source: BaseModelSource, config: "ModelConfig", device: Device) -> dict[str, Any]:
+def _quantization(
+    source: BaseModelSource, config: "ModelConfig", precision: Precision, device: Device
+) -> dict[str, Any]:
     """Keyword arguments of `from_pretrained` for the quantization."""
     from transformers import BitsAndBytesConfig, GgufConfig
 
     if source.gguf_file is not None:
         return {"quantization_config": GgufConfig(dequantize=True)}
-    if config.quantization == "none":
+    if precision.quantization == "none":
         return {}
-    if config.quantization == "int8":
+    if precision.quantization == "int8":
         quantization = BitsAndBytesConfig(load_in_8bit=True)
     else:
         quantization = BitsAndBytesConfig(
             load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
+            bnb_4bit_quant_type=precision.quantization,
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=resolve_dtype("bfloat16", device),
+            bnb_4bit_compute_dtype=resolve_dtype("float16" if config.dtype == "float16" else "bfloat16", device),
         )
     return {"quantization_config": quantization, "device_map": {"": device}}
 
@@ -228,10 +235,10 @@ def _attention(config: "ModelConfig", model_config: Any) -> str:
 
 
 def _refuse_quantization(source: BaseModelSource, config: "ModelConfig") -> None:
-    if config.quantization != "none":
+    if config.quantization not in {"auto", "none"}:
         raise ConfigError(
             f"model.quantization is {config.quantization!r}, which {source.identity.name!r} cannot be loaded in",
-            fix="set model.quantization=none, or take a base model from a folder or the hub",
+            fix="set model.quantization=none or auto, or take a base model from a folder or the hub",
         )
 
 

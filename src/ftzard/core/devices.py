@@ -34,7 +34,7 @@ def resolve_device(requested: Literal["auto", "cpu", "cuda"]) -> Device:
     return "cpu"
 
 
-def resolve_dtype(requested: Literal["auto", "float32", "bfloat16"], device: Device) -> "torch.dtype":
+def resolve_dtype(requested: Literal["auto", "float32", "bfloat16", "float16"], device: Device) -> "torch.dtype":
     """The type that `model.dtype` stands for on a device.
 
     `auto` is bfloat16 where the hardware multiplies it (CUDA from Ampere on; CPUs with AVX512-BF16 or AMX-BF16), where
@@ -44,7 +44,7 @@ def resolve_dtype(requested: Literal["auto", "float32", "bfloat16"], device: Dev
 
     if requested == "auto":
         return torch.bfloat16 if _multiplies_bfloat16(device) else torch.float32
-    return torch.bfloat16 if requested == "bfloat16" else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[requested]
 
 
 def _multiplies_bfloat16(device: Device) -> bool:

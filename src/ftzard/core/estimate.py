@@ -20,6 +20,7 @@ from ftzard.core.device_memory import free_bytes
 from ftzard.core.devices import Device, resolve_device, resolve_dtype
 from ftzard.core.gemm_rate import gemm_flops
 from ftzard.core.outline import Outline, outline
+from ftzard.core.precision import precision_for
 from ftzard.core.prompts import EncodedPrompts, PromptTemplate, Tokens, encode_prompts, label_words
 from ftzard.core.training_loop import all_steps
 from ftzard.errors import DoesNotFitError
@@ -157,6 +158,8 @@ def estimate(
     device = resolve_device(config.training.device)
     dtype = resolve_dtype(config.model.dtype, device)
     source, model_config, tokenizer = describe_base_model(config.model)
+    precision = precision_for(source, config.model, device, model_config)
+    config = replace(config, model=replace(config.model, quantization=precision.quantization))
     template = PromptTemplate.from_parts(
         config.model.prompt_template, label_words(labels, config.model), config.model.max_length
     )

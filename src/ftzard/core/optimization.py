@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 # AdamW's names for the running means of a gradient and of its square.
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+# `GradScaler`'s names for what it changes.
+_SCALER = ("scale", "_growth_tracker")
+_NUMBERS = "numbers"
 
 
 def learning_rate_factor(step: int, num_steps: int, warmup_fraction: float) -> float:
@@ -36,13 +39,15 @@ class AdapterOptimizer:
 
     A bfloat16 has 8 significant bits: an update below about 1/256 of a weight would be rounded away, and late in
     training most are. The update is therefore applied to a float32 copy, and the model gets that copy, rounded.
+    A float16 has too small a range instead: its gradients are computed of a multiple of the loss, which torch's
+    `GradScaler` chooses (Micikevicius et al. 2018, section 3.2). A step whose gradients overflow is left out.
 
     Args:
         parameters: What is trained; gradients are read from them.
         config: Peak learning rate, weight decay and the norm that gradients are clipped to.
 
     Attributes:
-        num_steps: Updates that were applied.
+        num_steps: Steps that were taken; in float16 some of them were left out.
         is_whole: Whether none is being applied.
     """
 
@@ -57,8 +62,21 @@ class AdapterOptimizer:
         self._max_grad_norm = config.max_grad_norm
         self._adamw = torch.optim.AdamW(self._masters, lr=config.learning_rate, weight_decay=config.weight_decay)
         self.num_steps = 0
+        self._num_updates = 0
         # Not while an update is being applied, which an interruption may cut in two.
         self.is_whole = True
+        is_half = any(parameter.dtype == torch.float16 for parameter in self._parameters)
+        self._scaler = torch.amp.GradScaler(self._masters[0].device.type, enabled=is_half)
+
+    def scaled(self, loss: "torch.Tensor") -> "torch.Tensor":
+        """What gradients are computed of: the loss, in float16 a multiple of it."""
+        scaled: torch.Tensor = self._scaler.scale(loss)
+        return scaled
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether gradients that were not finite were left out and a smaller multiple of the loss may keep them so."""
+        return self._scaler.is_enabled() and self._scaler.get_scale() >= 1
 
     def step(self, factor: float) -> tuple[float, float]:
         """Apply the accumulated gradients and clear them.
@@ -75,39 +93,54 @@ class AdapterOptimizer:
         for master, parameter in zip(self._masters, self._parameters, strict=True):
             master.grad = None if parameter.grad is None else parameter.grad.float()
             parameter.grad = None
+        self._scaler.unscale_(self._adamw)
         norm = float(torch.nn.utils.clip_grad_norm_(self._masters, self._max_grad_norm))
         learning_rate = self._peak * factor
+        for group in self._adamw.param_groups:
+            group["lr"] = learning_rate
         if math.isfinite(norm):
             self.is_whole = False
-            for group in self._adamw.param_groups:
-                group["lr"] = learning_rate
-            self._adamw.step()
+            self._scaler.step(self._adamw)
             self._hand_over()
+            self._num_updates += 1
+        self._scaler.update()
+        if math.isfinite(norm) or self.may_go_on:
             self.num_steps += 1
-            self.is_whole = True
+        self.is_whole = True
         return learning_rate, norm
 
     def state(self) -> "dict[str, torch.Tensor]":
-        """All that the next step depends on, besides the gradients: float32 weights and the moments of each."""
+        """All that the next step depends on, besides the gradients: float32 weights, moments, the loss's multiple."""
+        import torch
+
         kinds = {"weight": self._masters} | {
             kind: [self._adamw.state[master][kind] for master in self._masters if master in self._adamw.state]
             for kind in _MOMENTS
         }
-        return {
+        tensors = {
             f"{kind}.{number:04d}": tensor for kind, all_of in kinds.items() for number, tensor in enumerate(all_of)
         }
+        scaler = self._scaler.state_dict()
+        numbers = [self._num_updates, *(scaler[name] for name in _SCALER if scaler)]
+        return tensors | {_NUMBERS: torch.tensor(numbers, dtype=torch.float64)}
 
     def restore(self, state: "Mapping[str, torch.Tensor]", num_steps: int) -> None:
         """Become what `state` was taken of, after so many steps, and hand the weights to the model."""
         import torch
 
+        num_updates, *scaler = state[_NUMBERS].tolist()
         for number, master in enumerate(self._masters):
             master.detach().copy_(state[f"weight.{number:04d}"])
-            if num_steps:
+            if num_updates:
                 moments = {kind: state[f"{kind}.{number:04d}"].to(master.device, copy=True) for kind in _MOMENTS}
-                self._adamw.state[master] = {"step": torch.tensor(float(num_steps)), **moments}
+                self._adamw.state[master] = {"step": torch.tensor(num_updates), **moments}
+        if scaler:
+            scale, tracker = scaler
+            self._scaler.load_state_dict(
+                self._scaler.state_dict() | dict(zip(_SCALER, (scale, int(tracker)), strict=True))
+            )
         self._hand_over()
-        self.num_steps = num_steps
+        self.num_steps, self._num_updates = num_steps, int(num_updates)
 
     def _hand_over(self) -> None:
         import torch

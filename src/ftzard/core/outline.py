@@ -13,6 +13,7 @@ from ftzard.core.base_model import BaseModel
 from ftzard.core.base_source import BaseModelSource
 from ftzard.core.classifier import Classifier, lora_classifier
 from ftzard.core.label_head import LabelHead
+from ftzard.core.precision import Precision, Quantization
 from ftzard.core.prompts import Tokens
 
 if TYPE_CHECKING:
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from ftzard.config import FtzardConfig
     from ftzard.core.devices import Device
 
-# Bytes a weight of a quantized layer: nf4 with doubly quantized scales (Dettmers et al. 2023: 0.127 bits a weight for
-# them), and int8 with a float32 scale for each row.
-_QUANTIZED_BYTES = {"nf4": (4 + 0.127) / 8, "int8": 1.01}
+# Bytes a weight of a quantized layer: nf4 and fp4 with doubly quantized scales (Dettmers et al. 2023: 0.127 bits a weight
+# for them), and int8 with a float32 scale for each row.
+_QUANTIZED_BYTES = {"nf4": (4 + 0.127) / 8, "fp4": (4 + 0.127) / 8, "int8": 1.01}
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def outline(
     Args:
         source: The base model.
         model_config: Its configuration, as transformers has it.
-        config: Its sections `model` and `training`.
+        config: Its sections `model`, the quantization being chosen, and `training`.
         kind: Where is computed, and in which floating-point type.
         num_labels: Outputs of the head.
         sequences: The micro-batch.
@@ -107,7 +108,8 @@ def _on_meta(source: BaseModelSource, model_config: Any, config: "FtzardConfig",
             model_config, dtype=dtype, attn_implementation=config.model.attn_implementation, trust_remote_code=False
         )
     model.eval().requires_grad_(requires_grad=False)
-    return BaseModel(model, None, source.identity, cast("Device", "meta"))
+    precision = Precision(cast("Quantization", config.model.quantization), "not loaded")
+    return BaseModel(model, None, source.identity, cast("Device", "meta"), precision)
 
 
 def _linear_shapes(decoder: Any) -> tuple[tuple[int, int], ...]:

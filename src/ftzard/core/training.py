@@ -58,6 +58,7 @@ class TrainingResult:
         num_truncated: Training texts that lost their end.
         device: Where it was computed.
         dtype: In which floating-point type.
+        precision: Type and quantization of the base model and why, in words.
         seconds: Wall-clock time of the loop, validation included.
         tokens_per_s: Real training tokens over the time of the loop without validation.
         budget: How many tokens were computed at once, and whether memory ran out.
@@ -78,6 +79,7 @@ class TrainingResult:
     num_truncated: int
     device: str
     dtype: str
+    precision: str
     seconds: float
     tokens_per_s: float
     budget: TokenBudget
@@ -134,6 +136,8 @@ def train_adapter(  # noqa: PLR0913 - what is trained on what, from where, and w
     ):
         compute = {"device": device, "dtype": fit.classifier.compute_dtype}
         budget = fit.record.budget
+        # What was chosen here stays chosen wherever the adapter is used or trained again.
+        recorded = replace(config, model=replace(config.model, quantization=base.precision.quantization))
         adapter = write_adapter(
             output_dir,
             weights=fit.classifier.adapter_weights(),
@@ -144,7 +148,7 @@ def train_adapter(  # noqa: PLR0913 - what is trained on what, from where, and w
             ),
             describe=manifest_fields(
                 base.identity,
-                config,
+                recorded,
                 provenance or {},
                 {**compute, "num_threads": str(torch.get_num_threads()), **budget.as_manifest()},
             ),
@@ -159,6 +163,7 @@ def train_adapter(  # noqa: PLR0913 - what is trained on what, from where, and w
             num_trainable_parameters=sum(part.numel() for part in fit.classifier.trainable_parameters()),
             num_parameters=fit.classifier.num_parameters(),
             num_truncated=fit.num_truncated,
+            precision=base.precision.reason,
             seconds=fit.record.seconds,
             tokens_per_s=fit.record.tokens_per_s,
             budget=budget,
@@ -251,7 +256,12 @@ def _identity(
     # When a checkpoint is made decides nothing.
     del values["training"]["checkpoint_interval_s"]
     settings = {f"{section}.{key}": value for section, keys in values.items() for key, value in keys.items()}
-    compute = {"device": base.device, "dtype": classifier.compute_dtype, "num_threads": torch.get_num_threads()}
+    compute = {
+        "device": base.device,
+        "dtype": classifier.compute_dtype,
+        "quantization": base.precision.quantization,
+        "num_threads": torch.get_num_threads(),
+    }
     data = {"labels": labels, "training examples": train.checksum, "validation examples": validation.checksum}
     start = {"base model": asdict(base.identity), "initial adapter": initial.checksum if initial else None}
     known = settings | compute | data | start | {f"{name} version": text for name, text in current_versions().items()}

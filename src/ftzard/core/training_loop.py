@@ -154,14 +154,14 @@ def run_training(
                     factor = learning_rate_factor(step - 1, num_steps, config.warmup_fraction)
                     classifier.peft_model.train()
                     loss = budget.redoing(
-                        partial(_accumulate_gradients, classifier, train, batch, weights, config),
+                        partial(_accumulate_gradients, classifier, train, batch, weights, config, optimizer),
                         batch,
                         train.prompts.lengths,
                         step=step,
                         undo=_undoing(classifier),
                     )
                     learning_rate, norm = optimizer.step(factor)
-                    if not math.isfinite(loss) or not math.isfinite(norm):
+                    if not math.isfinite(loss) or not (math.isfinite(norm) or optimizer.may_go_on):
                         raise _diverged(step, loss, norm, train, batch)
                     record.add_step(
                         step=step,
@@ -231,6 +231,7 @@ def _accumulate_gradients(
     batch: Indices,
     example_weights: "np.ndarray[Any, Any]",
     config: "TrainingConfig",
+    optimizer: AdapterOptimizer,
     max_tokens: int,
 ) -> float:
     """Add the gradients of one optimizer step's mean weighted loss; returns that loss.
@@ -246,7 +247,7 @@ def _accumulate_gradients(
         )
         logits = classifier.logits([train.prompts.input_ids[index] for index in part])
         part_loss = weighted_loss(logits, targets, weights, config) / len(batch)
-        _backward(part_loss)
+        _backward(optimizer.scaled(part_loss))
         loss += float(part_loss.detach())
     return loss
 

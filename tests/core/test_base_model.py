@@ -101,7 +101,25 @@ def test_weights_that_are_a_pickle_are_not_loaded(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "model")
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps({}))
-    with pytest.raises(ModelNotFoundError, match="cannot be loaded"):
+    with pytest.raises(ModelNotFoundError, match=r"pytorch_model\.bin, which could run code(?s:.*)as safetensors"):
+        load_base_model(_folder(folder), "cpu")
+
+
+def test_pickles_and_code_beside_safetensors_are_left_alone(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "model")
+    (folder / "pytorch_model.bin").write_bytes(b"never read")
+    (folder / "modeling_own.py").write_text("raise SystemExit('it ran')\n")
+    own = json.loads((folder / "config.json").read_text())
+    own["auto_map"] = {"AutoConfig": "modeling_own.C", "AutoModelForCausalLM": "modeling_own.M"}
+    (folder / "config.json").write_text(json.dumps(own))
+    assert type(load_base_model(_folder(folder), "cpu").model).__name__ == "LlamaForCausalLM"
+
+
+def test_a_folder_without_a_tokenizer_is_an_error_that_names_the_files_it_lacks(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "model")
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(ModelNotFoundError, match=r"tokenizer cannot be read(?s:.*)tokenizer\.json"):
         load_base_model(_folder(folder), "cpu")
 
 
@@ -112,7 +130,7 @@ def test_code_that_comes_with_a_model_is_never_run(tmp_path: Path) -> None:
     own = json.loads((folder / "config.json").read_text())
     own |= {"model_type": "own", "auto_map": {"AutoConfig": "configuration_own.OwnConfig"}}
     (folder / "config.json").write_text(json.dumps(own))
-    with pytest.raises(ModelNotFoundError):
+    with pytest.raises(ModelNotFoundError, match="code of its own .*never run"):
         load_base_model(_folder(folder), "cpu")
     assert not marker.exists()
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ _logger = logging.getLogger(__name__)
 
 # What transformers and the readers below it raise for files that are missing, damaged or not what their name says.
 _UNREADABLE = (OSError, ValueError, KeyError, IndexError, RuntimeError, NotImplementedError)
+_PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,7 +265,32 @@ def _explain(source: BaseModelSource, error: Exception) -> ModelNotFoundError:
     where = "the Hugging Face hub or its local cache" if source.is_on_hub else str(source.location)
     file = f", file {source.gguf_file}" if source.gguf_file else ""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    reason, fix = _explain_kind(source, reason)
     return ModelNotFoundError(
-        f"model.base_model is {source.identity}: it cannot be loaded from {where}{file}: {reason}",
-        fix="check the name, the revision and the files (safetensors or GGUF); a hub model needs the network once",
+        f"model.base_model is {source.identity}: it cannot be loaded from {where}{file}: {reason}", fix=fix
+    )
+
+
+def _explain_kind(source: BaseModelSource, reason: str) -> tuple[str, str]:
+    """Reason and remedy, in FTzard's words where it is known what is the matter."""
+    folder = Path(source.location) if source.location and not source.is_on_hub else None
+    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES) if folder else []
+    if "custom code" in reason:
+        return (
+            "it comes with code of its own (auto_map), which is never run",
+            "choose a model of an architecture that transformers has itself",
+        )
+    if pickles and folder and source.gguf_file is None and not any(folder.glob("*.safetensors")):
+        return (
+            f"its weights are in {pickles[0]}, which could run code when it is read, and never is",
+            "save the model as safetensors (`save_pretrained` of transformers does)",
+        )
+    if "tokenizer" in reason.lower():
+        return (
+            f"its tokenizer cannot be read: {reason}",
+            "put tokenizer.json and tokenizer_config.json beside the weights (`save_pretrained` of the tokenizer does)",
+        )
+    return (
+        reason,
+        "check the name, the revision and the files (safetensors or GGUF); a hub model needs the network once",
     )

@@ -130,7 +130,7 @@ def test_code_that_comes_with_a_model_is_never_run(tmp_path: Path) -> None:
     own = json.loads((folder / "config.json").read_text())
     own |= {"model_type": "own", "auto_map": {"AutoConfig": "configuration_own.OwnConfig"}}
     (folder / "config.json").write_text(json.dumps(own))
-    with pytest.raises(ModelNotFoundError, match="code of its own .*never run"):
+    with pytest.raises(ModelNotFoundError, match=r"code of its own .*never run"):
         load_base_model(_folder(folder), "cpu")
     assert not marker.exists()
 

@@ -185,6 +185,25 @@ def test_loss_is_searched_downwards(tmp_path: Path) -> None:
     assert value.best.score == min(trial.score for trial in value.trials if trial.score is not None)
 
 
+def test_a_trial_that_stops_early_is_scored_by_the_weights_that_are_kept(tmp_path: Path) -> None:
+    one = task(tmp_path, 1, search_space={"training.learning_rate": SearchDimension(choices=(3e-2,))}, metric="loss")
+    # Forgets in its second epoch what it learned in the first.
+    unsteady = config(
+        num_train_epochs=4, warmup_fraction=0.0, early_stopping_patience=1, metric_for_best_model="loss"
+    ).training
+    value = tune(replace(one, config=replace(one.config, training=unsteady)), untracked)
+    settings = with_values(replace(config(), training=unsteady), {"training.learning_rate": 3e-2})
+    ordered = replace(splits(), train=splits().train.sort("text_hash"))
+    with (
+        borrowed_base_model(settings.model, "cpu") as base,
+        fitted_classifier(base, ordered, settings, LABELS) as fit,
+    ):
+        rows = fit.record.validation()
+    assert rows.height > 1
+    assert rows["is_kept"].to_list().index(True) < rows.height - 1
+    assert value.trials[0].score == rows["loss"].min()
+
+
 def test_a_losing_trial_is_given_up_and_its_base_is_clean_for_the_next(tmp_path: Path) -> None:
     # The second choice learns nothing at all, so it is behind at the second point already.
     space = {"training.learning_rate": SearchDimension(choices=(5e-3, 1e-12))}

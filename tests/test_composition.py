@@ -196,7 +196,7 @@ def test_the_current_directory_does_not_matter(tmp_path: Path, monkeypatch: pyte
         (["training.method=full"], ["training.method", "'full'", "must be 'lora'"]),
         (["training.method=full", "model.quantization=nf4"], ["training.method", "'full'", "must be 'lora'"]),
         (["model=falcon_7b_nf4", "training.method=full"], ["training.method", "'full'", "must be 'lora'"]),
-        (["model.quantization=int4"], ["model.quantization", "'int4'", "'none', 'nf4' or 'int8'"]),
+        (["model.quantization=int4"], ["model.quantization", "'int4'", "'auto', 'none', 'nf4', 'fp4' or 'int8'"]),
         (["model.base_model=org/name"], ["model.base_model=org/name", "revision", "40 hex digits"]),
         (["model=smollm2_135m", "model.revision=main"], ["model.revision", "'main'"]),
         (["data.raw_dir=../elsewhere"], ["data.raw_dir", "'../elsewhere'", "inside the project folder"]),

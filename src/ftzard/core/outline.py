@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ftzard.config import FtzardConfig
     from ftzard.core.devices import Device
 
-# Bytes a weight of a quantized layer: nf4 and fp4 with doubly quantized scales (Dettmers et al. 2023: 0.127 bits a weight
-# for them), and int8 with a float32 scale for each row.
+# Bytes a weight of a quantized layer: nf4 and fp4 with doubly quantized scales (Dettmers et al. 2023: 0.127 bits a
+# weight for them), and int8 with a float32 scale for each row.
 _QUANTIZED_BYTES = {"nf4": (4 + 0.127) / 8, "fp4": (4 + 0.127) / 8, "int8": 1.01}
 
 

@@ -1,10 +1,14 @@
 """`ftzard checkout`: the data of any commit, whole or not at all, and nothing else changes."""
 
+import contextlib
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from dvc.api import DVCFileSystem
 from tests.project_scenario import file_bytes, git
 
 from ftzard.cli import main
@@ -107,3 +111,79 @@ def test_a_commit_without_data_is_told_where_there_is_some(history: tuple[Path, 
     with pytest.raises(StorageError, match="holds no data") as caught:
         checkout_data(project, f"{first}~1")
     assert "data.dvc" in caught.value.fix
+
+
+def _listing(store: Path, project: Path, commit: str) -> Path:
+    """Where a store of DVC's objects has the list of a commit's files."""
+    name = next(line for line in git(project, "show", f"{commit}:data.dvc").splitlines() if ".dir" in line).split()[-1]
+    return store / "files" / "md5" / name[:2] / name[2:]
+
+
+def _put_remote(project: Path, folder: Path) -> Path:
+    """A remote that has all that the cache has."""
+    with open_dvc(project) as repo, repo.config.edit() as config:
+        config["core"]["remote"] = "store"
+        config["remote"]["store"] = {"url": str(folder)}
+    shutil.copytree(project / ".dvc" / "cache" / "files", folder / "files")
+    return folder
+
+
+def _break(path: Path) -> bytes:
+    whole = path.read_bytes()
+    path.chmod(0o644)
+    # One letter of an entry, which makes another list and is none that cannot be read.
+    path.write_bytes(whole.replace(b'"relpath": "', b'"relpath": "_', 1))
+    return whole
+
+
+def test_a_broken_list_of_files_in_the_cache_is_replaced_by_the_remotes(
+    history: tuple[Path, str, dict[str, bytes]], tmp_path: Path
+) -> None:
+    project, first, old = history
+    _put_remote(project, tmp_path / "remote")
+    listing = _listing(project / ".dvc" / "cache", project, first)
+    whole = _break(listing)
+    assert file_bytes(checkout_data(project, first).folder) == old
+    assert listing.read_bytes() == whole
+
+
+def test_a_list_of_files_that_is_broken_in_the_remote_is_named_and_does_no_harm(
+    history: tuple[Path, str, dict[str, bytes]], tmp_path: Path
+) -> None:
+    project, first, old = history
+    remote = _put_remote(project, tmp_path / "remote")
+    cache = project / ".dvc" / "cache"
+    cache.rename(tmp_path / "away")
+    listing = _listing(remote, project, first)
+    _break(listing)
+    with pytest.raises(StorageError, match="broken in the remote") as error:
+        checkout_data(project, first)
+    assert str(listing) in error.value.what
+    # What the error says to do.
+    listing.unlink()
+    shutil.rmtree(cache, ignore_errors=True)
+    (tmp_path / "away").rename(cache)
+    git(project, "stash", "--include-untracked", "--quiet", "--", "data.dvc")
+    git(project, "checkout", "--quiet", first)
+    _dvc(project, "checkout")
+    _dvc(project, "push")
+    git(project, "checkout", "--quiet", "-")
+    shutil.rmtree(cache)
+    assert file_bytes(checkout_data(project, first).folder) == old
+
+
+def test_what_dvc_remembers_of_a_broken_list_of_files_is_forgotten(
+    history: tuple[Path, str, dict[str, bytes]],
+) -> None:
+    project, first, old = history
+    listing = _listing(project / ".dvc" / "cache", project, first)
+    whole = _break(listing)
+    # Somebody's own script reads it meanwhile.
+    with contextlib.suppress(Exception):
+        DVCFileSystem(str(project), rev=first).get("data", str(project.parent / "theirs"), recursive=True)
+    listing.write_bytes(whole)
+    assert file_bytes(checkout_data(project, first).folder) == old
+
+
+def _dvc(project: Path, *arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=project, check=True, capture_output=True)

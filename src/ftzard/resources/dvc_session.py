@@ -1,6 +1,5 @@
 """DVC as a library, without the habits of its command line: no hints, no bars, no staging, no statistics."""
 
-import hashlib
 import logging
 import os
 import threading
@@ -9,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+
+from ftzard.resources.dvc_databases import failing_with_the_disk
 
 _LOGGER = logging.getLogger(__name__)
 _LOCK_ATTEMPTS = 10
@@ -47,7 +48,7 @@ def open_dvc(root: Path, complaints: list[str] | None = None) -> Iterator[Any]:
     """
     from dvc.repo import Repo
 
-    with quiet_dvc([] if complaints is None else complaints):
+    with quiet_dvc([] if complaints is None else complaints), failing_with_the_disk():
         # Whatever the person has configured, DVC must not stage files in their index.
         repo = Repo(os.fspath(root), config={"core": {"autostage": False}})
         try:
@@ -89,20 +90,6 @@ def retry_while_locked(operation: Callable[[], T]) -> T:
         except LockError:
             time.sleep(_LOCK_PAUSE_S)
     return operation()
-
-
-def remove_broken_listing(repo: Any, data_hash: str | None) -> bool:
-    """Whether the cache's list of the folder's files was not what its name says, as a kill while it was written leaves.
-
-    DVC writes it in place, and afterwards takes any file of that name for whole.
-    """
-    path = Path(repo.cache.local.oid_to_path(data_hash))
-    content = path.read_bytes() if path.is_file() else b""
-    if f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}.dir" == data_hash:
-        return False
-    _LOGGER.warning("DVC's list of the data folder's files was broken, as a killed process leaves it: written again")
-    path.unlink(missing_ok=True)
-    return True
 
 
 @contextmanager

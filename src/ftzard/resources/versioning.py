@@ -22,8 +22,9 @@ from ftzard.resources.data_commit import BranchCommit, DataCommit, commit_edits
 from ftzard.resources.data_folder import DataFolder, commit_changes, find_dvc_root, require_data, require_unambiguous
 from ftzard.resources.data_pointer import read_hash, read_pointer
 from ftzard.resources.data_push import default_remote
+from ftzard.resources.dvc_listing import remove_broken_listing
 from ftzard.resources.dvc_operation import with_dvc
-from ftzard.resources.dvc_session import cached_object, remove_broken_listing
+from ftzard.resources.dvc_session import cached_object
 from ftzard.resources.git import Git
 from ftzard.resources.interrupted_commit import journalled, mend_pointer, settle
 from ftzard.resources.linked_files import drop_edited_objects

@@ -1,0 +1,46 @@
+"""DVC's databases on a disk that fails: an error, where DVC would try again for ever.
+
+diskcache, which DVC keeps its memory of hashes and links in, takes every operational error of SQLite for the lock of
+somebody else. On a disk that is full or read-only that lock is never free.
+"""
+
+import errno
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_ERRNO = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+    sqlite3.SQLITE_CANTOPEN: errno.EIO,
+}
+# Of an extended code the lowest byte is what kind of error it is.
+_KIND = 0xFF
+
+
+@contextmanager
+def failing_with_the_disk() -> Iterator[None]:
+    """Within it diskcache does not wait for the disk; its class, which is the process's, is as it was afterwards."""
+    import diskcache  # type: ignore[import-untyped]  # diskcache ships no types
+
+    theirs = diskcache.Cache._sql  # noqa: SLF001 - where each of its statements goes through
+    diskcache.Cache._sql = property(lambda cache: _telling(theirs.fget(cache), cache.directory))  # noqa: SLF001
+    try:
+        yield
+    finally:
+        diskcache.Cache._sql = theirs  # noqa: SLF001
+
+
+def _telling(execute: Callable[..., Any], folder: str) -> Callable[..., Any]:
+    def run(*arguments: Any) -> Any:
+        try:
+            return execute(*arguments)
+        except sqlite3.OperationalError as error:
+            code = _ERRNO.get(getattr(error, "sqlite_errorcode", 0) & _KIND)
+            if code is None:
+                raise
+            raise OSError(code, str(error), folder) from error
+
+    return run

@@ -244,6 +244,14 @@ def test_an_impossible_value_in_a_file_is_refused_with_the_file_the_key_and_the_
     assert [part for part in named if part not in message] == []
 
 
+def test_a_file_that_is_not_utf8_is_named_with_the_line(conf: Callable[[str, str], Path]) -> None:
+    project = conf("experiment/mine.yaml", "# @package _global_\ntraining:\n  seed: 1\n")
+    file = project / "conf" / "experiment" / "mine.yaml"
+    file.write_bytes(file.read_bytes() + b"# caf\xe9\n")
+    with pytest.raises(ConfigError, match=r"mine\.yaml, line 4: byte 0xe9 is not UTF-8"):
+        compose(["experiment=mine"], project_dir=project)
+
+
 def test_all_violations_are_told_at_once() -> None:
     message = _refusal("training.learning_rate=-1", "data.seed=-1", "evaluation.num_bootstrap_samples=1")
     assert "3 values" in message

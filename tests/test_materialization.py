@@ -156,6 +156,18 @@ def test_the_instance_is_the_projects_own_unless_dagster_home_names_another(
         assert Path(instance.root_directory) == tmp_path / "home"
 
 
+@pytest.mark.parametrize("content", [b"run_monitoring:\n  enabded: true\n", b"telemetry: [\n", b"\xf8"])
+def test_settings_of_dagster_that_it_refuses_are_named(project: Path, content: bytes) -> None:
+    project_instance(project).dispose()
+    settings = project / ".dagster" / "dagster.yaml"
+    settings.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"\.dagster/dagster\.yaml is not as Dagster wants it") as error:
+        project_instance(project)
+    assert "delete it" in error.value.fix
+    settings.unlink()
+    project_instance(project).dispose()
+
+
 def test_an_impossible_configuration_is_refused_before_anything_runs(project: Path) -> None:
     with pytest.raises(ConfigError, match=r"training\.learning_rate"):
         run(project, "training.learning_rate=-1")

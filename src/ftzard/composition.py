@@ -58,7 +58,10 @@ def compose(overrides: Sequence[str] = (), *, project_dir: Path | None = None) -
         search_path = [f"file://{path}" for path in sources[1:]]
         entry = {"defaults": [_PRIMARY, "_self_"], "hydra": {"searchpath": search_path}}
         ConfigStore.instance().store(name=_ENTRY, node=entry, replace=True)
-        values, choices = _composed(_ENTRY, overrides)
+        try:
+            values, choices = _composed(_ENTRY, overrides)
+        except UnicodeDecodeError as error:
+            raise _not_utf8(sources, error) from None
     return _validated(values, _Origins(tuple(overrides), choices, tuple(sources)))
 
 
@@ -137,6 +140,8 @@ def _composed(config_name: str, overrides: Sequence[str]) -> tuple[dict[str, Any
         choices = {str(group): str(option) for group, option in composed.hydra.runtime.choices.items()}
         without_hydra = {key: value for key, value in composed.items_ex(resolve=False) if key != "hydra"}
         values = OmegaConf.to_container(OmegaConf.create(without_hydra), resolve=True)
+    except UnicodeDecodeError:
+        raise
     # Hydra raises a bare ValueError for a group that is set to a number.
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         # Not chained: the text is in the message, and there without passwords.
@@ -189,6 +194,20 @@ def _explained(error: Exception, overrides: Sequence[str]) -> ConfigError:
         f"The configuration cannot be composed: {text}{cause and f': {cause}'}",
         fix="see `ftzard config --help` for the grammar",
     )
+
+
+def _not_utf8(sources: Sequence[Path], error: UnicodeDecodeError) -> ConfigError:
+    """What was read is one of the files; Hydra does not say which."""
+    for path in sorted(path for source in sources for path in source.rglob("*.yaml")):
+        try:
+            path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as found:
+            line = found.object.count(b"\n", 0, found.start) + 1
+            return ConfigError(
+                f"{path}, line {line}: byte 0x{found.object[found.start]:02x} is not UTF-8",
+                fix="write the file in UTF-8, or bring it back with git",
+            )
+    return ConfigError(f"A file of the configuration is not UTF-8: {error}", fix="write the files of conf/ in UTF-8")
 
 
 def _without_credentials(text: str) -> str:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import dagster as dg
+import yaml
 
 from ftzard.errors import ConfigError
 
@@ -33,20 +34,35 @@ run_retries:
   retry_on_asset_or_op_failure: false
 """
 
+# As much of what Dagster says as names the key and what is expected.
+_SAID = 400
+
 
 def project_instance(project_dir: Path) -> dg.DagsterInstance:
     """The Dagster instance of a project: `DAGSTER_HOME` where it is set, else `.dagster/` in the project.
 
     Raises:
-        ConfigError: `DAGSTER_HOME` names no directory.
+        ConfigError: `DAGSTER_HOME` names no directory, or Dagster refuses the `dagster.yaml` there.
     """
     if home := os.environ.get("DAGSTER_HOME"):
         if not Path(home).is_dir():
             msg = f"DAGSTER_HOME names no directory: {home}."
             raise ConfigError(msg, fix="Make it with mkdir, or unset DAGSTER_HOME to use the project's own .dagster/.")
-        return dg.DagsterInstance.from_config(home)
+        return _opened(Path(home))
     own = project_dir.resolve() / DAGSTER_DIR
     own.mkdir(parents=True, exist_ok=True)
     if not (own / "dagster.yaml").exists():
         (own / "dagster.yaml").write_text(DAGSTER_YAML, encoding="utf-8")
-    return dg.DagsterInstance.from_config(str(own))
+    return _opened(own)
+
+
+def _opened(home: Path) -> dg.DagsterInstance:
+    file = home / "dagster.yaml"
+    try:
+        return dg.DagsterInstance.from_config(str(home))
+    except (dg.DagsterInvalidConfigError, yaml.YAMLError, UnicodeDecodeError) as error:
+        said = " ".join(str(error).split())
+        raise ConfigError(
+            f"{file} is not as Dagster wants it: {said[:_SAID]}",
+            fix="correct it, or delete it: where the project's own .dagster/ has none, a new one is written",
+        ) from error

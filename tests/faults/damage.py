@@ -210,10 +210,8 @@ def _go_back(project: Path, name: str, original: bytes, message: str) -> str:
     if deleted := re.search(r"(?:delete|remove) (?:the file )?`?(/\S+?)`?[;,.]", fix):
         Path(deleted[1]).unlink()
         return "delete the file"
-    if command := re.search(r"`dvc (checkout --force [^`]+)` in ([^,;]+)", fix):
-        words = [sys.executable, "-m", "dvc", *command[1].split(" ", 2)]
-        subprocess.run(words, cwd=command[2], check=True, capture_output=True)
-        return "dvc checkout"
+    if done := _by_dvc(project, name, fix):
+        return done
     if "git checkout" in fix:
         subprocess.run(["git", "checkout", "--", name], cwd=project, check=True, capture_output=True)
         return "git checkout"
@@ -223,6 +221,26 @@ def _go_back(project: Path, name: str, original: bytes, message: str) -> str:
         return _MATERIALIZED
     (project / name).write_bytes(original)
     return "restored from a copy"
+
+
+def _by_dvc(project: Path, name: str, fix: str) -> str | None:
+    """Do what it says with DVC; None where it says nothing of that."""
+    if command := re.search(r"`dvc (checkout --force [^`]+)` in ([^,;]+)", fix):
+        _dvc(Path(command[2]), *command[1].split(" ", 2))
+        return "dvc checkout"
+    if "remove the broken object" in fix and name.startswith(".dvc/cache"):
+        (project / name).unlink()
+        _dvc(project, "fetch", "--all-commits")
+        return "dvc fetch"
+    if "run `dvc push`" in fix and name.startswith("dvc-remote"):
+        (project / name).unlink()
+        _dvc(project, "push")
+        return "dvc push"
+    return None
+
+
+def _dvc(folder: Path, *arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=folder, check=True, capture_output=True)
 
 
 def _difference(found: Any, expected: Any) -> str:

@@ -26,8 +26,8 @@ from benchmarks.report import Result
 from ftzard.composition import compose
 from ftzard.config import FtzardConfig, LabellingConfig
 from ftzard.core.base_model import borrowed_base_model
-from ftzard.core.classifier import last_hidden_states
 from ftzard.core.cleaning import clean, labels_of
+from ftzard.core.decoder_states import last_hidden_states
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.inference import compute_rows
 from ftzard.core.label_queue import make_label_queue

@@ -232,6 +232,8 @@ class TrainingConfig:
     early_stopping_threshold: NonNegativeFloat = 0.0
     metric_for_best_model: Literal["macro_f1", "loss"] = "macro_f1"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    # Whether what the layers below the lowest one with LoRA make of each text is kept in memory from epoch to epoch.
+    keep_frozen_layers: bool = True
     # Seconds between two checkpoints, from which a killed training goes on; None makes none.
     checkpoint_interval_s: NonNegativeFloat | None = 60.0
     retraining: RetrainingConfig = field(default_factory=RetrainingConfig)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from ftzard.core.classifier import last_hidden_states
+from ftzard.core.decoder_states import last_hidden_states
 from ftzard.core.packed_attention import can_pack, packed_attention
 from ftzard.core.prompts import Tokens
 

@@ -23,6 +23,7 @@ from ftzard.errors import ConfigError, ModelNotFoundError, NotACausalLanguageMod
 
 if TYPE_CHECKING:
     from ftzard.config import ModelConfig
+    from ftzard.core.frozen_prefix import FrozenPrefix
 
 _logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class BaseModel:
         identity: What tells it from another base model.
         device: Where it is.
         precision: What it was loaded in, and why.
+        prefixes: What its first layers make of the texts of a training, see `ftzard.core.frozen_prefix`.
     """
 
     model: Any
@@ -48,6 +50,7 @@ class BaseModel:
     identity: BaseModelIdentity
     device: Device
     precision: Precision
+    prefixes: "dict[tuple[int, int, str], FrozenPrefix]" = field(default_factory=dict)
 
 
 @dataclass

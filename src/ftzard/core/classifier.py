@@ -2,8 +2,7 @@
 
 The classifier is what transformers calls `AutoModelForSequenceClassification`, so that an adapter loads there with two
 lines of anyone's code. Here its decoder is the base model's own, not a second copy, and how sequences are put to it is
-ours: packed in one row where the architecture allows it, else padded at the right, which needs no mask; and the hidden
-state at a position that is known instead of looked for.
+ours (`ftzard.core.decoder_states`).
 """
 
 import copy
@@ -12,12 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ftzard.core.batching import pad_right
+from ftzard.core.decoder_states import last_hidden_states
 from ftzard.core.label_head import LabelHead
 from ftzard.core.lora_linear import fused_lora
 from ftzard.core.lora_methods import HEAD, check_lora, original_modules, peft_config, put_back, start_from_base
-from ftzard.core.packed_attention import AttentionLayout, can_pack, packed_attention
-from ftzard.core.packing import pack
 from ftzard.core.prompts import Tokens
 from ftzard.errors import AdapterMismatchError, NotACausalLanguageModelError
 
@@ -26,6 +23,7 @@ if TYPE_CHECKING:
 
     from ftzard.config import LoraConfig
     from ftzard.core.base_model import BaseModel
+    from ftzard.core.frozen_prefix import FrozenPrefix
 
 # Set on a model by bitsandbytes' loaders and looked for by PEFT, which would else not see that layers are quantized.
 _QUANTIZATION_MARKS = ("is_loaded_in_4bit", "is_loaded_in_8bit", "is_quantized", "quantization_method", "hf_quantizer")
@@ -41,6 +39,7 @@ class Classifier:
         score: The trained head, (n, hidden) -> (n, k), in float32.
         num_labels: k.
         device: Where they are.
+        prefix: What the first layers make of texts that are known; None where every layer is computed.
     """
 
     peft_model: Any
@@ -48,6 +47,7 @@ class Classifier:
     score: Any
     num_labels: int
     device: str
+    prefix: "FrozenPrefix | None" = None
 
     def logits(self, sequences: Sequence[Tokens]) -> "torch.Tensor":
         """Score n sequences of token ids: shape (n, k), float32."""
@@ -56,7 +56,7 @@ class Classifier:
 
     def hidden_states(self, sequences: Sequence[Tokens]) -> "torch.Tensor":
         """What the head sees of n sequences of token ids: shape (n, hidden), float32."""
-        return last_hidden_states(self.decoder, sequences)
+        return last_hidden_states(self.decoder, sequences, self.prefix)
 
     @property
     def hidden_size(self) -> int:
@@ -119,52 +119,6 @@ class Classifier:
                 fix="use the base model that the adapter's manifest.json names",
             )
         set_peft_model_state_dict(self.peft_model, dict(weights))
-
-
-def last_hidden_states(decoder: Any, sequences: Sequence[Tokens]) -> "torch.Tensor":
-    """The decoder's last hidden state at each sequence's last token.
-
-    Args:
-        decoder: With or without an adapter in it.
-        sequences: The token ids of n sequences.
-
-    Returns:
-        Shape (n, hidden), float32, on the decoder's device.
-    """
-    is_packable = can_pack(decoder, max(map(len, sequences)))
-    return _packed_states(decoder, sequences) if is_packable else _padded_states(decoder, sequences)
-
-
-def _packed_states(decoder: Any, sequences: Sequence[Tokens]) -> "torch.Tensor":
-    import torch
-
-    packed = pack(sequences)
-    weight = decoder.get_input_embeddings().weight
-    ids, positions, last = (
-        torch.from_numpy(values).to(weight.device)
-        for values in (packed.input_ids, packed.position_ids, packed.last_token)
-    )
-    with packed_attention(decoder) as otherwise:
-        output = decoder(
-            input_ids=ids[None],
-            position_ids=positions[None],
-            use_cache=False,
-            packed_layout=AttentionLayout.of(packed, weight, is_fused=otherwise == "sdpa"),
-        )
-    pooled: torch.Tensor = output.last_hidden_state[0, last]
-    return pooled.float()
-
-
-def _padded_states(decoder: Any, sequences: Sequence[Tokens]) -> "torch.Tensor":
-    """In a causal model no token sees a later one, so what pads a row at its right changes nothing before it."""
-    import torch
-
-    padded = pad_right(sequences)
-    device = decoder.get_input_embeddings().weight.device
-    ids, last = (torch.from_numpy(values).to(device) for values in (padded.input_ids, padded.last_token))
-    hidden = decoder(input_ids=ids, use_cache=False).last_hidden_state
-    pooled: torch.Tensor = hidden[torch.arange(len(last), device=device), last]
-    return pooled.float()
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from ftzard.core.base_model import BaseModel, borrowed_base_model
 from ftzard.core.checkpoints import Checkpoints, kept_checkpoints
 from ftzard.core.classifier import Classifier, lora_classifier
 from ftzard.core.devices import resolve_device
+from ftzard.core.frozen_prefix import kept_prefix
 from ftzard.core.label_head import LabelHead, make_label_head
 from ftzard.core.lora_methods import check_ranks, stored_lora
 from ftzard.core.prompts import PromptTemplate, label_words
@@ -134,6 +135,8 @@ def train_adapter(  # noqa: PLR0913 - what is trained on what, from where, and w
             base, splits, config, labels, on_progress=on_progress, initial=initial, checkpoint_dir=checkpoint_dir
         ) as fit,
     ):
+        # Kept for the trials of a study; what follows a training has other texts.
+        base.prefixes.clear()
         compute = {"device": device, "dtype": fit.classifier.compute_dtype}
         budget = fit.record.budget
         # What was chosen here stays chosen wherever the adapter is used or trained again.
@@ -233,10 +236,12 @@ def fitted_classifier(  # noqa: PLR0913 - as `train_adapter`
                 head = replace(head, kind=start.head, reason=None)
             else:
                 check_ranks(classifier.peft_model, lora)
-            identity = _identity(base, classifier, config, labels, train, validation, initial)
-            interval_s = config.training.checkpoint_interval_s
-            with kept_checkpoints(checkpoint_dir, identity, interval_s) as checkpoints:
-                record = run_training(classifier, train, validation, config.training, on_progress, watch, checkpoints)
+            texts = [*train.prompts.input_ids, *validation.prompts.input_ids]
+            with kept_prefix(base, classifier, texts, config.training) as faster:
+                identity = _identity(base, faster, config, labels, train, validation, initial)
+                interval_s = config.training.checkpoint_interval_s
+                with kept_checkpoints(checkpoint_dir, identity, interval_s) as checkpoints:
+                    record = run_training(faster, train, validation, config.training, on_progress, watch, checkpoints)
             yield FittedClassifier(classifier, record, head, words, train.prompts.num_truncated, checkpoints)
 
 
@@ -261,6 +266,7 @@ def _identity(
         "dtype": classifier.compute_dtype,
         "quantization": base.precision.quantization,
         "num_threads": torch.get_num_threads(),
+        "frozen layers that are kept": classifier.prefix.num_layers if classifier.prefix else 0,
     }
     data = {"labels": labels, "training examples": train.checksum, "validation examples": validation.checksum}
     start = {"base model": asdict(base.identity), "initial adapter": initial.checksum if initial else None}

@@ -1,0 +1,75 @@
+"""How sequences are put to a decoder, and its hidden state at the last token of each.
+
+Packed in one row where the architecture allows it, else padded at the right, which needs no mask; and the hidden state
+at a position that is known instead of looked for.
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from ftzard.core.batching import pad_right
+from ftzard.core.packed_attention import AttentionLayout, can_pack, packed_attention
+from ftzard.core.packing import PackedBatch, pack
+from ftzard.core.prompts import Tokens
+
+if TYPE_CHECKING:
+    import torch
+
+    from ftzard.core.frozen_prefix import FrozenPrefix
+
+
+def last_hidden_states(
+    decoder: Any, sequences: Sequence[Tokens], prefix: "FrozenPrefix | None" = None
+) -> "torch.Tensor":
+    """The decoder's last hidden state at each sequence's last token.
+
+    Args:
+        decoder: With or without an adapter in it.
+        sequences: The token ids of n sequences.
+        prefix: What its first layers make of sequences that are known.
+
+    Returns:
+        Shape (n, hidden), float32, on the decoder's device.
+    """
+    is_packable = can_pack(decoder, max(map(len, sequences)))
+    return _packed_states(decoder, sequences, prefix) if is_packable else _padded_states(decoder, sequences)
+
+
+def packed_states(decoder: Any, packed: PackedBatch) -> "torch.Tensor":
+    """The last hidden state of each token of a packed row: shape (m, hidden), in the decoder's own type."""
+    import torch
+
+    weight = decoder.get_input_embeddings().weight
+    ids, positions = (torch.from_numpy(values).to(weight.device) for values in (packed.input_ids, packed.position_ids))
+    with packed_attention(decoder) as otherwise:
+        output = decoder(
+            input_ids=ids[None],
+            position_ids=positions[None],
+            use_cache=False,
+            packed_layout=AttentionLayout.of(packed, weight, is_fused=otherwise == "sdpa"),
+        )
+    states: torch.Tensor = output.last_hidden_state[0]
+    return states
+
+
+def _packed_states(decoder: Any, sequences: Sequence[Tokens], prefix: "FrozenPrefix | None") -> "torch.Tensor":
+    import torch
+
+    packed = pack(sequences)
+    is_known = prefix is not None and prefix.knows(sequences)
+    with prefix.put_into(decoder, prefix.row(packed, sequences)) if prefix and is_known else nullcontext():
+        states = packed_states(decoder, packed)
+    return states[torch.from_numpy(packed.last_token).to(states.device)].float()
+
+
+def _padded_states(decoder: Any, sequences: Sequence[Tokens]) -> "torch.Tensor":
+    """In a causal model no token sees a later one, so what pads a row at its right changes nothing before it."""
+    import torch
+
+    padded = pad_right(sequences)
+    device = decoder.get_input_embeddings().weight.device
+    ids, last = (torch.from_numpy(values).to(device) for values in (padded.input_ids, padded.last_token))
+    hidden = decoder(input_ids=ids, use_cache=False).last_hidden_state
+    pooled: torch.Tensor = hidden[torch.arange(len(last), device=device), last]
+    return pooled.float()

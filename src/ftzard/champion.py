@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from ftzard.composition import compose
+from ftzard.core.answer_predictions import task_of_predictions
 from ftzard.core.champion_records import AliasMove, RegisteredAdapter
+from ftzard.core.generation_evaluation import mean_scores
 from ftzard.core.metrics import accuracy, confusion_matrices, macro_f1
 from ftzard.core.predictions import labels_of_predictions
 from ftzard.errors import ConfigError
@@ -16,7 +18,8 @@ from ftzard.resources.tracking import Tracking
 
 _NOBODY = """\
 {name} has no champion yet.
-Materialize `champion`: the first adapter becomes one unless it is shown to be worse than TF-IDF."""
+Materialize `champion`: the first adapter becomes one unless it is shown to be worse than TF-IDF
+(for generation and preference: than the same model untrained)."""
 _OUTSIDE = "somebody moved the alias `champion` in MLflow itself"
 
 
@@ -91,9 +94,12 @@ def _facts(registry: AdapterRegistry, champion: RegisteredAdapter, moves: Sequen
 def _scores(registry: AdapterRegistry, champion: RegisteredAdapter) -> str:
     """As measured when it was registered; another test split may say otherwise."""
     predictions = registry.evidence(champion).predictions
-    labels = labels_of_predictions(predictions)
     if predictions.is_empty():
         return "none, it was judged on no rows"
+    if task_of_predictions(predictions) != "classification":
+        told = ", ".join(f"{name.replace('_', ' ')} {score:.3f}" for name, score in mean_scores(predictions).items())
+        return f"{told} on {predictions.height} test rows of its time"
+    labels = labels_of_predictions(predictions)
     position = {label: index for index, label in enumerate(labels)}
     true, predicted = (
         np.array([position[label] for label in predictions[column]], dtype=np.int64)

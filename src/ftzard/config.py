@@ -38,6 +38,13 @@ def _without_password(url: str, instead: str) -> str:
     return url
 
 
+def _with_text_once(prompt_template: str) -> str:
+    if prompt_template.count("{text}") != 1:
+        message = "must contain {text} exactly once"
+        raise ValueError(message)
+    return prompt_template
+
+
 # A folder inside the project: configuration may come from a stranger and must not reach out of it.
 ProjectPath = Annotated[str, AfterValidator(_stays_inside)]
 
@@ -56,8 +63,17 @@ class DataConfig:
     # Where files without labels arrive, and where those of them that cannot be read are moved to.
     incoming_dir: ProjectPath = "data/incoming"
     rejected_dir: ProjectPath = "data/rejected"
+    # What a row is: a text and its label, a prompt and its completion, or a prompt and a chosen and a rejected answer.
+    task: Literal["classification", "generation", "preference"] = "classification"
     text_column: Name = "text"
     label_column: Name = "label"
+    # For generation and preference; the prompt of both, then what answers it.
+    prompt_column: Name = "prompt"
+    completion_column: Name = "completion"
+    chosen_column: Name = "chosen"
+    rejected_column: Name = "rejected"
+    # For generation, instead of prompt and completion: a list of {role, content} that ends with the assistant's answer.
+    messages_column: Name | None = None
     # Names for the columns of files without a header row; empty means that the first row is the header.
     column_names: tuple[str, ...] = ()
     encoding: Name = "auto"
@@ -108,11 +124,34 @@ class DataConfig:
         if min(self.train_fraction, self.test_fraction) == 0:
             message = "train_fraction and test_fraction must both be above 0"
             raise ValueError(message)
+        if self.task != "classification" and (self.labels or self.label_mapping):
+            message = f"labels and label_mapping must be empty where task is {self.task!r}: its answers are free text"
+            raise ValueError(message)
+        if self.task != "generation" and self.messages_column is not None:
+            message = f"messages_column must not be given where task is {self.task!r}; only 'generation' reads messages"
+            raise ValueError(message)
         unknown = sorted(set(self.label_mapping.values()) - set(self.labels)) if self.labels else []
         if unknown:
             message = f"label_mapping maps to unknown label(s) {unknown}; allowed by data.labels: {list(self.labels)}"
             raise ValueError(message)
         return self
+
+
+@dataclass(frozen=True, config=_STRICT)
+class GenerationConfig:
+    """How a prompt is put to a model that answers in words, and how long it may answer."""
+
+    # `chat`: by the tokenizer's chat template, as a user's message; `plain`: the prompt, then the answer at once.
+    prompt_format: Literal["chat", "plain"] = "chat"
+    # {text} is replaced by the prompt, whatever the format; messages are taken as they are.
+    prompt_template: Name = "{text}"
+    # Tokens of an answer, the one that ends it included.
+    max_new_tokens: PositiveInt = 64
+
+    @field_validator("prompt_template")
+    @classmethod
+    def _holds_the_text_once(cls, prompt_template: str) -> str:
+        return _with_text_once(prompt_template)
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -136,14 +175,13 @@ class ModelConfig:
     head: Literal["label_words", "random"] = "label_words"
     # The word that stands for a label in the prompt and in the head; the label itself where none is given.
     label_words: dict[str, str] = field(default_factory=dict)
+    # For the tasks `generation` and `preference`, instead of the prompt template, head and label words above.
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
 
     @field_validator("prompt_template")
     @classmethod
     def _holds_the_text_once(cls, prompt_template: str) -> str:
-        if prompt_template.count("{text}") != 1:
-            message = "must contain {text} exactly once"
-            raise ValueError(message)
-        return prompt_template
+        return _with_text_once(prompt_template)
 
     @model_validator(mode="after")
     def _pins_hub_models(self) -> Self:
@@ -231,6 +269,11 @@ class TrainingConfig:
     # By how much more than this a validation must be better.
     early_stopping_threshold: NonNegativeFloat = 0.0
     metric_for_best_model: Literal["macro_f1", "loss"] = "macro_f1"
+    # For the task `generation`: put several examples into one row of model.max_length tokens, where none sees another.
+    # `train_batch_size` then counts rows.
+    packing: bool = False
+    # For the task `preference`: how much a departure from the model before the training costs (beta of DPO).
+    beta: PositiveFloat = 0.1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     # Whether what the layers below the lowest one with LoRA make of each text is kept in memory from epoch to epoch.
     keep_frozen_layers: bool = True
@@ -341,6 +384,8 @@ class EvaluationConfig:
 
     num_bootstrap_samples: Annotated[int, Field(ge=100)] = 2000
     num_calibration_bins: Annotated[int, Field(ge=2, le=100)] = 10
+    # For the task `generation`: what the gate compares. Where the task is `preference` it is the preference accuracy.
+    generation_metric: Literal["token_f1", "exact_match", "chrf"] = "token_f1"
     gate: GateConfig = field(default_factory=GateConfig)
     seed: NonNegativeInt = 0
 
@@ -464,4 +509,26 @@ class FtzardConfig:
                 f"it must have one for each of data.labels and no other: {list(self.data.labels)}"
             )
             raise ValueError(message)
+        self._check_task()
         return self
+
+    def _check_task(self) -> None:
+        """Refuse what a task would pass over in silence."""
+        task, generation = self.data.task, self.model.generation
+        if task != "classification" and self.tuning.method != "none":
+            message = f"tuning.method must be 'none' where data.task is {task!r}: there is no study of generation yet"
+            raise ValueError(message)
+        if task != "classification" and self.model.label_words:
+            message = f"model.label_words must be empty where data.task is {task!r}"
+            raise ValueError(message)
+        if task != "generation" and self.training.packing:
+            message = (
+                f"training.packing must be false where data.task is {task!r}: only 'generation' packs its examples"
+            )
+            raise ValueError(message)
+        if self.data.messages_column is not None and generation.prompt_format != "chat":
+            message = "model.generation.prompt_format must be 'chat' where data.messages_column is given"
+            raise ValueError(message)
+        if self.data.messages_column is not None and generation.prompt_template != "{text}":
+            message = "model.generation.prompt_template must be '{text}' where data.messages_column is given"
+            raise ValueError(message)

@@ -12,9 +12,10 @@ import polars as pl
 from ftzard.composition import compose
 from ftzard.config import EvaluationConfig, FtzardConfig
 from ftzard.core.adapter import read_manifest
-from ftzard.core.comparison import Comparison, compare
+from ftzard.core.answer_comparison import AnswerComparison
 from ftzard.core.records import ASSETS_DIR
 from ftzard.core.row_difference import RowDifference, difference_lines, row_difference
+from ftzard.core.task_judging import AnyComparison, compare_any
 from ftzard.data_checkout import checkout_data
 from ftzard.errors import LabelSetChangedError, PredictionsMismatchError, TooFewExamplesError
 from ftzard.references import find_data_commit, find_version
@@ -60,7 +61,7 @@ class ProjectDifference:
     commits: tuple[str, str]
     rows: Mapping[str, RowDifference]
     config: Mapping[str, tuple[Any, Any]]
-    scores: Comparison | None
+    scores: AnyComparison | None
     why_not: str
 
     def to_dict(self, num_examples: int) -> dict[str, Any]:
@@ -71,7 +72,7 @@ class ProjectDifference:
             "commits": self.commits,
             "rows": {name: one.to_dict(num_examples) for name, one in self.rows.items()},
             "config": self.config,
-            "macro_f1": [scores.other_macro_f1, scores.macro_f1] if scores else None,
+            **_both_scores(scores),
             "difference": [scores.difference.value, scores.difference.low, scores.difference.high] if scores else None,
             "not_comparable": self.why_not or None,
         }
@@ -121,7 +122,8 @@ def diff_lines(difference: ProjectDifference, num_examples: int) -> Iterator[str
         return
     gain = scores.difference
     yield "test scores, on the same rows:"
-    yield f"  macro-F1: {scores.other_macro_f1:.3f} -> {scores.macro_f1:.3f}"
+    name, (before, after) = next(iter(_both_scores(scores).items()))
+    yield f"  {'macro-F1' if name == 'macro_f1' else name.replace('_', ' ')}: {before:.3f} -> {after:.3f}"
     yield f"  paired difference: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
 
 
@@ -145,12 +147,21 @@ def _state(project_dir: Path, config: FtzardConfig, which: str, overrides: Seque
     return ProjectState(which, done.commit_id, tables, dict(_flat(manifest.config)) if manifest else {}, judged)
 
 
-def _scores(before: ProjectState, after: ProjectState, config: EvaluationConfig) -> tuple[Comparison | None, str]:
+def _both_scores(scores: AnyComparison | None) -> dict[str, Any]:
+    """The metric by its name -> the two scores."""
+    if scores is None:
+        return {"macro_f1": None}
+    if isinstance(scores, AnswerComparison):
+        return {scores.metric: [scores.other_score, scores.score]}
+    return {"macro_f1": [scores.other_macro_f1, scores.macro_f1]}
+
+
+def _scores(before: ProjectState, after: ProjectState, config: EvaluationConfig) -> tuple[AnyComparison | None, str]:
     if before.predictions is None or after.predictions is None:
         lacking = before if before.predictions is None else after
         return None, f"{lacking.name} has no test predictions"
     try:
-        return compare(after.predictions, before.predictions, before.name, config), ""
+        return compare_any(after.predictions, before.predictions, before.name, config), ""
     except PredictionsMismatchError:
         return None, "they were scored on other test rows"
     except (LabelSetChangedError, TooFewExamplesError) as error:

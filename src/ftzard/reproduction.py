@@ -132,12 +132,16 @@ def _train(
     config: FtzardConfig,
     target: Path,
 ) -> AdapterDirectory:
+    from ftzard.core.answer_training import train_answers
     from ftzard.core.training import train_adapter
 
     plan, initial = _start(registry, manifest, splits, config)
+    planned = Splits(plan.examples, splits.validation, splits.test)
     with _threads(manifest.compute.get("num_threads")):
+        if config.data.task != "classification":
+            return train_answers(planned, config, target, provenance=manifest.provenance, initial=initial).adapter
         return train_adapter(
-            Splits(plan.examples, splits.validation, splits.test),
+            planned,
             config,
             read_labels(original.path).labels,
             target,
@@ -151,6 +155,7 @@ def _start(
 ) -> tuple[RetrainingPlan, AdapterDirectory | None]:
     """What was trained on, and from which weights: the predecessor of then, whoever is champion now."""
     training, checksum = config.training, manifest.provenance.get(PREDECESSOR_KEY)
+    by_label = config.data.task == "classification"
     if checksum is None:
         return retraining_plan(splits.train, None, training.retraining, training.seed), None
     before = next((one for one in registry.versions() if one.checksum == checksum), None)
@@ -160,7 +165,9 @@ def _start(
         )
     seen = registry.evidence(before).train_hashes
     num_forgotten = int(manifest.provenance.get(FORGOTTEN_KEY, "0"))
-    plan = retraining_plan(splits.train, seen, training.retraining, training.seed, num_forgotten)
+    plan = retraining_plan(
+        splits.train, seen, training.retraining, training.seed, num_forgotten, by_label=by_label
+    )
     return plan, registry.load(before) if plan.continues else None
 
 

@@ -96,9 +96,11 @@ def incoming_files_sensor(pipeline: Pipeline, status: dg.DefaultSensorStatus) ->
             context.log.warning("%s was moved to %s: %s", rejection.name, rejection.moved_to, rejection.reason)
         known = context.instance.get_dynamic_partitions(pipeline.incoming_partitions)
         arrived = dict.fromkeys(arrival.key for arrival in intake.arrivals if arrival.key not in known)
-        made = {name: context.instance.get_materialized_partitions(pipeline.asset_key(name)) for name in SERVING}
+        # Queues ask people to choose a label, which other tasks do not have.
+        serving = SERVING if config.data.task == "classification" else SERVING[:-1]
+        made = {name: context.instance.get_materialized_partitions(pipeline.asset_key(name)) for name in serving}
         for key in known:
-            if all(key in made[name] for name in SERVING):
+            if all(key in made[name] for name in serving):
                 forget_copy(project_dir / STAGING_DIR, key)
         requests, reason = _requests(context, pipeline, [*known, *arrived], made, config.automation.max_files_per_run)
         partitions = dg.DynamicPartitionsDefinition(name=pipeline.incoming_partitions)
@@ -150,7 +152,8 @@ def _requests(
     max_files: int,
 ) -> tuple[list[dg.RunRequest], str]:
     """At most one run, because two would predict the same files; or why there is none."""
-    if all(key in made[name] for key in keys for name in SERVING):
+    serving = tuple(made)
+    if all(key in made[name] for key in keys for name in serving):
         return [], "no file is new"
     # All of them, and not only those with the tag: a person may have started one in the browser.
     open_runs = context.instance.get_runs(
@@ -163,7 +166,7 @@ def _requests(
     if champion is None:
         return [], "files wait for the first champion"
     attempts = _attempts(context.instance, pipeline, champion.version, keys)
-    plan = plan_serving(keys, SERVING, made, attempts, max_files)
+    plan = plan_serving(keys, serving, made, attempts, max_files)
     if plan.request is None:
         return [], f"given up after errors: {', '.join(plan.given_up)}; materialize them by hand to try again"
     return [_run_request(pipeline, plan, plan.request, champion.version)], ""

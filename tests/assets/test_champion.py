@@ -13,7 +13,7 @@ from ftzard.assets.step import Step, StepResult
 from ftzard.composition import compose
 from ftzard.config import TrackingConfig
 from ftzard.core.adapter import config_for
-from ftzard.core.comparison import compare
+from ftzard.core.comparison import Comparison, compare
 from ftzard.core.gate import PromotionVerdict
 from ftzard.core.inference import predict
 from ftzard.core.splitting import test_fingerprint as fingerprint_of
@@ -60,6 +60,7 @@ def _assert_told(project: Path, verdict: PromotionVerdict) -> None:
     table = str(metadata["comparisons"].value)
     for found in verdict.comparisons:
         assert f"{found.difference.value:.4g}" in table
+        assert isinstance(found, Comparison)
         assert f"{found.p_value:.4g}" in table
     mlflow_run = _mlflow_run(project)
     assert mlflow_run.info.status == "FINISHED"

@@ -7,11 +7,15 @@ import polars as pl
 from ftzard.assets.gpu import GPU_POOL, GPU_TAGS
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
+from ftzard.core.answer_comparison import AnswerComparison
 from ftzard.core.comparison import Comparison
 from ftzard.core.evaluation_report import EvaluationReport
 from ftzard.core.gate import PromotionVerdict
+from ftzard.core.generation_report import GenerationReport
 from ftzard.core.records import AdapterDirectory, Splits
 from ftzard.errors import ConfigError
+
+Report = EvaluationReport | GenerationReport
 
 
 @tracked_asset(
@@ -24,7 +28,7 @@ from ftzard.errors import ConfigError
     op_tags=GPU_TAGS,
 )
 def champion(
-    lora_adapter: AdapterDirectory, predictions: pl.DataFrame, splits: Splits, metrics: EvaluationReport, step: Step
+    lora_adapter: AdapterDirectory, predictions: pl.DataFrame, splits: Splits, metrics: Report, step: Step
 ) -> StepResult[PromotionVerdict]:
     """The gate's verdict on the newest adapter: promote it, keep the champion, or get more labels first.
 
@@ -51,7 +55,11 @@ def champion(
             "comparisons": _table(verdict.comparisons),
         },
         metrics=_numbers(verdict),
-        figures={"macro-F1 against others": difference_plot(differences, confidence=confidence)},
+        figures={
+            f"{_metric(verdict)} against others": difference_plot(
+                differences, confidence=confidence, metric=_metric(verdict)
+            )
+        },
         tags={"ftzard.verdict": verdict.verdict, "ftzard.sentence": verdict.sentence},
     )
 
@@ -68,10 +76,26 @@ def _numbers(verdict: PromotionVerdict) -> dict[str, float]:
     return {name: float(number) for name, number in numbers.items() if number is not None}
 
 
-def _table(comparisons: Sequence[Comparison]) -> pl.DataFrame:
+def _metric(verdict: PromotionVerdict) -> str:
+    """What it is about, for people; macro-F1 where nothing was compared, as of classifiers."""
+    found = [one.metric for one in verdict.comparisons if isinstance(one, AnswerComparison)]
+    return found[0].replace("_", " ") if found else "macro-F1"
+
+
+def _table(comparisons: Sequence[Comparison | AnswerComparison]) -> pl.DataFrame:
     """The numbers behind a verdict, a row for each that the challenger was compared with."""
     rows = [
         {
+            "other": found.other,
+            found.metric: found.score,
+            "of the other": found.other_score,
+            "difference": found.difference.value,
+            "low": found.difference.low,
+            "high": found.difference.high,
+            "rows that differ": found.num_rows_differing,
+        }
+        if isinstance(found, AnswerComparison)
+        else {
             "other": found.other,
             "macro-F1": found.macro_f1,
             "of the other": found.other_macro_f1,

@@ -1,10 +1,12 @@
 """From labelled files to train, validation and test examples."""
 
+from collections.abc import Mapping
+
 import polars as pl
 
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
-from ftzard.core.cleaning import clean
+from ftzard.core.cleaning_answers import clean_for_task
 from ftzard.core.reading import read_batches
 from ftzard.core.records import Cleaned, Splits
 from ftzard.core.splitting import split, stratification_error, test_fingerprint
@@ -48,11 +50,12 @@ def cleaned(raw_data: pl.DataFrame, step: Step) -> StepResult[Cleaned]:
     """Normalised text and label of each distinct example.
 
     Exact duplicates and texts with conflicting labels are taken out; every row that did not become an example is kept
-    beside it with a reason.
+    beside it with a reason. For generation the text is the prompt and the label its completion, for preference the pair
+    of answers.
     """
-    from ftzard.core.figures import label_balance, length_histogram
+    from ftzard.core.figures import length_histogram
 
-    value = clean(raw_data, step.config.data)
+    value = clean_for_task(raw_data, step.config.data)
     reasons = value.rejected.group_by("reason").len("rows").sort("rows", "reason", descending=[True, False])
     return StepResult(
         value=value,
@@ -63,7 +66,7 @@ def cleaned(raw_data: pl.DataFrame, step: Step) -> StepResult[Cleaned]:
             **{f"num_rejected_{reason}": rows for reason, rows in reasons.iter_rows()},
         },
         figures={
-            "label balance": label_balance({"cleaned": _label_counts(value.examples)}),
+            **_label_figures({"cleaned": value.examples}, step),
             "text length": length_histogram(value.examples["text"].str.len_chars().to_list(), unit="characters"),
         },
     )
@@ -75,9 +78,8 @@ def splits(cleaned: Cleaned, step: Step) -> StepResult[Splits]:
 
     An example's split follows from a hash of its text, so it never moves to another split.
     """
-    from ftzard.core.figures import label_balance
-
     value = split(cleaned.examples, step.config.data)
+    is_stratified = step.config.data.task == "classification"
     return StepResult(
         value=value,
         metadata={"test_fingerprint": test_fingerprint(value.test)},
@@ -85,18 +87,20 @@ def splits(cleaned: Cleaned, step: Step) -> StepResult[Splits]:
             "num_train": value.train.height,
             "num_validation": value.validation.height,
             "num_test": value.test.height,
-            "stratification_error": stratification_error(value),
+            **({"stratification_error": stratification_error(value)} if is_stratified else {}),
         },
-        figures={
-            "label balance": label_balance(
-                {
-                    "train": _label_counts(value.train),
-                    "validation": _label_counts(value.validation),
-                    "test": _label_counts(value.test),
-                }
-            )
-        },
+        figures=_label_figures({"train": value.train, "validation": value.validation, "test": value.test}, step),
     )
+
+
+def _label_figures(frames: Mapping[str, pl.DataFrame], step: Step) -> dict[str, bytes]:
+    """How many examples each label has; or, where the answers are free text, how long those are."""
+    from ftzard.core.figures import label_balance, length_histogram
+
+    if step.config.data.task == "classification":
+        return {"label balance": label_balance({name: _label_counts(frame) for name, frame in frames.items()})}
+    answers = pl.concat(frames.values())["label"]
+    return {"answer length": length_histogram(answers.str.len_chars().to_list(), unit="characters")}
 
 
 def _label_counts(examples: pl.DataFrame) -> dict[str, int]:

@@ -5,6 +5,7 @@ import polars as pl
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
 from ftzard.core.evaluation_report import EvaluationReport
+from ftzard.core.generation_report import GenerationReport
 from ftzard.core.records import AdapterDirectory, Splits
 
 _GROUP = "evaluation"
@@ -20,28 +21,45 @@ _GROUP = "evaluation"
 def predictions(lora_adapter: AdapterDirectory, splits: Splits, step: Step) -> StepResult[pl.DataFrame]:
     """The adapter's prediction for each test example.
 
-    One row per example: hash of the text, true label, predicted label, and probability and logit of each label.
+    One row per example: hash of the text, true label, predicted label, and probability and logit of each label. For
+    generation and preference: what the adapter writes, what the same model writes without it, and the log-probability
+    of each token of these and of the answers that were asked for.
     """
     from ftzard.core.adapter import config_for
+    from ftzard.core.answer_inference import predict_answers
     from ftzard.core.inference import predict
     from ftzard.core.predictions import labels_of_predictions
 
-    # Another base model than the configured one is a mistake, unless a study chose it.
-    config = config_for(lora_adapter, step.config) if step.config.tuning.searches("model") else step.config
-    value = predict(lora_adapter, splits.test, config)
+    if step.config.data.task != "classification":
+        value = predict_answers(lora_adapter, splits.test, step.config)
+        shown: dict[str, object] = {"task": step.config.data.task}
+    else:
+        # Another base model than the configured one is a mistake, unless a study chose it.
+        config = config_for(lora_adapter, step.config) if step.config.tuning.searches("model") else step.config
+        value = predict(lora_adapter, splits.test, config)
+        shown = {"labels": ", ".join(labels_of_predictions(value))}
     return StepResult(
         value=value,
-        metadata={"labels": ", ".join(labels_of_predictions(value)), "adapter": lora_adapter.checksum},
+        metadata={**shown, "adapter": lora_adapter.checksum},
         metrics={"num_predictions": value.height},
     )
 
 
 @tracked_asset("EVALUATION", group=_GROUP, kinds={"sklearn", "json", "dvc"}, io="report", sections=("evaluation",))
-def metrics(predictions: pl.DataFrame, splits: Splits, step: Step) -> StepResult[EvaluationReport]:
-    """The evaluation report: the adapter's scores with 95 % intervals, beside two baselines on the same rows.
+def metrics(predictions: pl.DataFrame, splits: Splits, step: Step) -> StepResult[EvaluationReport | GenerationReport]:
+    """The evaluation report: the adapter's scores with 95 % intervals, beside baselines on the same rows.
 
-    TF-IDF with logistic regression is trained on the same train split; the difference to it is paired, row by row.
+    For classification these are the majority class, and TF-IDF with logistic regression, trained on the same train
+    split; for generation and preference the same model without the adapter. Differences are paired, row by row.
     """
+    if step.config.data.task == "classification":
+        return _classifier_report(predictions, splits, step)
+    return _answer_report(predictions, splits, step)
+
+
+def _classifier_report(
+    predictions: pl.DataFrame, splits: Splits, step: Step
+) -> StepResult[EvaluationReport | GenerationReport]:
     from ftzard.core.evaluation import evaluate
     from ftzard.core.figures import confusion_matrix, interval_plot, reliability_diagram
 
@@ -62,6 +80,53 @@ def metrics(predictions: pl.DataFrame, splits: Splits, step: Step) -> StepResult
             ),
         },
     )
+
+
+def _answer_report(
+    predictions: pl.DataFrame, splits: Splits, step: Step
+) -> StepResult[EvaluationReport | GenerationReport]:
+    from ftzard.core.figures import interval_plot
+    from ftzard.core.generation_evaluation import evaluate_answers
+
+    report = evaluate_answers(predictions, splits.train, splits.test, step.config.evaluation)
+    systems = (report.adapter, report.untrained)
+    return StepResult(
+        value=report,
+        metadata={"verdict": report.verdict, "sentence": report.sentence, "scores": answer_score_table(report)},
+        metrics=_logged_answer_metrics(report),
+        figures={
+            report.metric.replace("_", " "): interval_plot(
+                {system.name: system.metrics[report.metric] for system in systems}, metric=report.metric
+            )
+        },
+    )
+
+
+def answer_score_table(report: GenerationReport) -> pl.DataFrame:
+    """Every metric of the adapter, of the untrained model and of their difference, as `value [low, high]`."""
+    columns = {
+        "adapter": report.adapter.metrics,
+        "untrained model": report.untrained.metrics,
+        "difference": report.differences,
+    }
+    table = {
+        title: [f"{score.value:.3f} [{score.low:.3f}, {score.high:.3f}]" for score in scores.values()]
+        for title, scores in columns.items()
+    }
+    return pl.DataFrame({"metric": list(report.differences), **table})
+
+
+def _logged_answer_metrics(report: GenerationReport) -> dict[str, float]:
+    systems = {"": report.adapter.metrics, "untrained_": report.untrained.metrics, "difference_in_": report.differences}
+    rewards = report.reward_accuracy
+    return {
+        **{f"{prefix}{name}": score.value for prefix, scores in systems.items() for name, score in scores.items()},
+        "difference": report.difference.value,
+        "difference_low": report.difference.low,
+        "difference_high": report.difference.high,
+        "num_test": report.num_test,
+        **({} if rewards is None else {"reward_accuracy": rewards.value}),
+    }
 
 
 def score_table(report: EvaluationReport) -> pl.DataFrame:

@@ -9,6 +9,7 @@ from ftzard.assets.gpu import GPU_POOL
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
 from ftzard.core.records import LabelQueue
+from ftzard.errors import ConfigError
 
 if TYPE_CHECKING:
     from ftzard.core.champion_records import RegisteredAdapter
@@ -28,12 +29,18 @@ def label_queue(incoming: pl.DataFrame, incoming_predictions: pl.DataFrame, step
     """The rows of one incoming file to be labelled: the uncertain ones, and a random control arm among them.
 
     `queue.csv` is for a person, who fills in the label and puts the file into the folder for labelled data;
-    `label-studio.json` and `label-studio.xml` are for Label Studio.
+    `label-studio.json` and `label-studio.xml` are for Label Studio. For classification only.
     """
     from ftzard.core.label_figures import uncertainty_histogram
     from ftzard.core.label_queue import file_uncertainty, make_label_queue
 
     labelling = step.config.labelling
+    if step.config.data.task != "classification":
+        raise ConfigError(
+            f"there are no label queues where data.task is {step.config.data.task!r}: a queue asks people to choose a "
+            "label",
+            fix="materialize `incoming_predictions` alone; put prompts with answers into data.labelled_dir as a batch",
+        )
     version = str(incoming_predictions["champion_version"][0])
     value = make_label_queue(incoming, incoming_predictions, version, labelling, **_knowledge(incoming, version, step))
     uncertainty, threshold = file_uncertainty(incoming_predictions, labelling)

@@ -50,22 +50,29 @@ def incoming_predictions(incoming: pl.DataFrame, step: Step) -> StepResult[pl.Da
     """The champion's prediction for each text of one incoming file.
 
     One row per text: its hash, the predicted label, probability and logit of each label, and the champion's version.
+    For generation and preference: what the champion writes, and the log-probability of each of its tokens.
     """
+    from ftzard.core.answer_inference import predict_answers
     from ftzard.core.inference import predict
 
     champion = step.registry.champion() if step.registry else None
     if step.registry is None or champion is None:
         raise NoChampionError(
             "there is no champion to predict with",
-            fix="materialize the assets up to champion; the first adapter becomes it unless TF-IDF is shown better",
+            fix="materialize the assets up to champion; the first adapter becomes it unless shown to be worse",
         )
     adapter = step.registry.load(champion)
-    value = predict(adapter, incoming, config_for(adapter, step.config)).with_columns(
-        champion_version=pl.lit(champion.version)
-    )
-    counts = value.group_by("predicted_label").len("rows").sort("predicted_label")
+    is_classifier = step.config.data.task == "classification"
+    ask = predict if is_classifier else predict_answers
+    answers = ask(adapter, incoming, config_for(adapter, step.config))
+    value = answers.with_columns(champion_version=pl.lit(champion.version))
+    counts = value.group_by("predicted_label").len("rows").sort("predicted_label") if is_classifier else None
     return StepResult(
         value=value,
-        metadata={"champion_version": champion.version, "adapter": champion.checksum, "predicted": counts},
+        metadata={
+            "champion_version": champion.version,
+            "adapter": champion.checksum,
+            **({} if counts is None else {"predicted": counts}),
+        },
         metrics={"num_predictions": value.height},
     )

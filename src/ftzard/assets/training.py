@@ -67,6 +67,15 @@ def _estimated(splits: Splits, config: "FtzardConfig", labels: Sequence[str], st
     return found
 
 
+def _against(expected: "Estimate | None", peak_bytes: int, result: "TrainingResult") -> dict[str, float]:
+    """What was estimated, and how far that was off; nothing where there was no estimate."""
+    if expected is None:
+        return {}
+    # A part of a training says nothing of how long a whole one takes.
+    seconds = 0.0 if result.resumed_from else result.seconds
+    return {"estimated_memory_bytes": expected.peak_bytes, **expected.errors(peak_bytes, seconds)}
+
+
 @tracked_asset(
     "TRAINING",
     group="training",
@@ -82,12 +91,15 @@ def _estimated(splits: Splits, config: "FtzardConfig", labels: Sequence[str], st
 def lora_adapter(
     splits: Splits, tuned_hyperparameters: TunedHyperparameters, step: Step
 ) -> StepResult[AdapterDirectory]:
-    """A PEFT adapter for sequence classification, trained on the train split.
+    """A PEFT adapter, trained on the train split: for sequence classification, or to write answers.
 
-    A directory: `adapter_model.safetensors`, `adapter_config.json`, the tokenizer's and the labels' files, and
-    `manifest.json` with the base model, the data commit, the configuration and the checksum of each file.
+    A directory: `adapter_model.safetensors`, `adapter_config.json`, the tokenizer's files, a classifier's `labels.json`
+    or the `generation.json` of what writes answers, and `manifest.json` with the base model, the data commit, the
+    configuration and the checksum of each file.
     """
+    from ftzard.core.answer_training import train_answers
     from ftzard.core.device_memory import PeakMemory
+    from ftzard.core.devices import resolve_device
     from ftzard.core.figures import loss_curve
     from ftzard.core.retraining import training_start
     from ftzard.core.training import train_adapter
@@ -100,20 +112,24 @@ def lora_adapter(
     labels = labels_of(splits.train, config.data)
     # Asked before the work: a server that dies meanwhile does not cost the training.
     num_new_labels = _num_new_labels(splits, step)
-    start = training_start(splits.train, config.training, step.registry, step.forgotten_labels(splits))
+    is_classifier = config.data.task == "classification"
+    start = training_start(
+        splits.train, config.training, step.registry, step.forgotten_labels(splits), by_label=is_classifier
+    )
     followed = start.predecessor.provenance if start.predecessor else {}
-    planned = Splits(start.plan.examples, splits.validation, splits.test)
-    expected = _estimated(planned, config, labels, step)
-    with PeakMemory(expected.device) as peak:
-        result = train_adapter(
-            planned,
-            config,
-            labels,
-            step.new_directory(),
-            on_progress=report,
-            provenance={**step.provenance, **followed},
-            initial=start.initial,
-            checkpoint_dir=checkpoints_dir(step.project_dir),
+    planned, folder = Splits(start.plan.examples, splits.validation, splits.test), step.new_directory()
+    expected = _estimated(planned, config, labels, step) if is_classifier else None
+    known: dict[str, Any] = {
+        "on_progress": report,
+        "provenance": {**step.provenance, **followed},
+        "initial": start.initial,
+        "checkpoint_dir": checkpoints_dir(step.project_dir),
+    }
+    with PeakMemory(resolve_device(config.training.device)) as peak:
+        result = (
+            train_adapter(planned, config, labels, folder, **known)
+            if is_classifier
+            else train_answers(planned, config, folder, **known)
         )
     _report_what_was_before(result, step)
     return StepResult(
@@ -135,11 +151,11 @@ def lora_adapter(
             "num_trainable_parameters": result.num_trainable_parameters,
             "num_parameters": result.num_parameters,
             "peak_memory_bytes": peak.num_bytes,
-            "estimated_memory_bytes": expected.peak_bytes,
-            # A part of a training says nothing of how long a whole one takes.
-            **expected.errors(peak.num_bytes, 0.0 if result.resumed_from else result.seconds),
+            **_against(expected, peak.num_bytes, result),
+            **({} if is_classifier else {"num_left_out": result.num_left_out}),
         },
-        params={"head": result.head, "device": result.device, "dtype": result.dtype, "labels": labels}
+        params={"head": result.head, "device": result.device, "dtype": result.dtype}
+        | ({"labels": labels} if is_classifier else {"task": config.data.task})
         | ({"tuned": tuned_hyperparameters.values} if tuned_hyperparameters.values else {}),
         figures={"loss curve": loss_curve(result.curve, result.validation)},
         tags={"ftzard.num_new_labels": str(num_new_labels)},

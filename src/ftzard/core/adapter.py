@@ -3,7 +3,8 @@
     adapter_model.safetensors   LoRA matrices and head, by PEFT's names
     adapter_config.json         PEFT's configuration
     tokenizer files             as transformers saves them
-    labels.json                 labels in the order of the outputs, their words, the prompt
+    labels.json                 of a classifier: labels in the order of the outputs, their words, the prompt
+    generation.json             of what writes answers, instead: how a prompt is put, how long an answer may be
     manifest.json               base model, configuration, seeds, versions, provenance, SHA-256 of each other file
 
 The same training makes the same bytes: nothing in it tells the time or the machine's folders.
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 MANIFEST_NAME = "manifest.json"
 LABELS_NAME = "labels.json"
+ANSWERS_NAME = "generation.json"
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
 
@@ -66,6 +68,27 @@ class AdapterLabels:
     prompt_template: str
     max_length: int
     head: Literal["label_words", "random"]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class AnswerFormat:
+    """`generation.json`: how a prompt is put to the model, and how it answers.
+
+    Attributes:
+        task: What it was trained for.
+        messages: Whether a text holds messages, and not a prompt alone.
+        prompt_format: `chat` or `plain`, as configured.
+        prompt_template: As configured, with `{text}`.
+        max_length: Tokens of prompt and answer together that it was trained on, at most.
+        max_new_tokens: Tokens of an answer, at most.
+    """
+
+    task: Literal["generation", "preference"]
+    messages: bool
+    prompt_format: Literal["chat", "plain"]
+    prompt_template: str
+    max_length: int
+    max_new_tokens: int
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -104,17 +127,17 @@ def write_adapter(
     weights: "Mapping[str, torch.Tensor]",
     peft_config: Mapping[str, Any],
     tokenizer: Any,
-    labels: AdapterLabels,
+    labels: AdapterLabels | AnswerFormat,
     describe: Mapping[str, Any],
 ) -> AdapterDirectory:
     """Write an adapter directory, the manifest last: without it the directory is not an adapter yet.
 
     Args:
         path: A folder that is empty or does not exist.
-        weights: As `Classifier.adapter_weights` gives them.
+        weights: As `AdaptedModel.adapter_weights` gives them.
         peft_config: The fields of `peft.LoraConfig`, the base model's configured name and revision among them.
         tokenizer: The base model's.
-        labels: What the outputs mean.
+        labels: What the outputs mean; or how answers are asked for and given.
         describe: The manifest's fields apart from `files`, as `manifest_fields` gives them.
 
     Raises:
@@ -128,7 +151,8 @@ def write_adapter(
             raise StorageError(f"the adapter's folder {path} is not empty", fix="name a folder that does not exist")
         save_file(dict(weights), path / WEIGHTS_NAME, metadata={"format": "pt"})
         (path / CONFIG_NAME).write_text(_to_json(peft_config), encoding="utf-8")
-        (path / LABELS_NAME).write_text(_to_json(asdict(labels)), encoding="utf-8")
+        meaning = LABELS_NAME if isinstance(labels, AdapterLabels) else ANSWERS_NAME
+        (path / meaning).write_text(_to_json(asdict(labels)), encoding="utf-8")
         _save_tokenizer(tokenizer, path)
         files = {file.name: _sha256(file) for file in sorted(path.iterdir())}
         manifest = AdapterManifest(format_version=_FORMAT_VERSION, **describe, files=files)
@@ -169,7 +193,8 @@ def verify_adapter(path: Path) -> AdapterDirectory:
     present = {entry.name: entry for entry in path.iterdir() if entry.name != MANIFEST_NAME}
     for name in sorted(present.keys() | manifest.files.keys()):
         _verify_file(path, name, present.get(name), manifest.files.get(name))
-    for name in (WEIGHTS_NAME, CONFIG_NAME, LABELS_NAME):
+    meaning = ANSWERS_NAME if ANSWERS_NAME in manifest.files else LABELS_NAME
+    for name in (WEIGHTS_NAME, CONFIG_NAME, meaning):
         if name not in manifest.files:
             raise AdapterCorruptError(f"the adapter {path} has no file {name}", fix=_FIX_CORRUPT)
     return AdapterDirectory(path, manifest.checksum)
@@ -189,8 +214,23 @@ def read_labels(path: Path) -> AdapterLabels:
 
     Raises:
         AdapterCorruptError: There is none, or it is not one.
+        AdapterMismatchError: The adapter is no classifier.
     """
+    if not (path / LABELS_NAME).exists() and (path / ANSWERS_NAME).exists():
+        raise _other_task(path, read_answer_format(path).task, "classification")
     return _read(TypeAdapter(AdapterLabels), path / LABELS_NAME)
+
+
+def read_answer_format(path: Path) -> AnswerFormat:
+    """Read `generation.json`.
+
+    Raises:
+        AdapterCorruptError: There is none, or it is not one.
+        AdapterMismatchError: The adapter is a classifier.
+    """
+    if not (path / ANSWERS_NAME).exists() and (path / LABELS_NAME).exists():
+        raise _other_task(path, "classification", "generation or preference")
+    return _read(TypeAdapter(AnswerFormat), path / ANSWERS_NAME)
 
 
 def read_lora_config(path: Path) -> LoraConfig:
@@ -256,6 +296,14 @@ def check_compatible(
             f"the adapter was made for the labels {list(made_for)}, and data.labels is {list(labels)}",
             fix="configure the adapter's labels in their order, or train an adapter for these",
         )
+
+
+def _other_task(path: Path, task: str, wanted: str) -> AdapterMismatchError:
+    return AdapterMismatchError(
+        f"the adapter {path} was trained for data.task={task}, and {wanted} is asked of it",
+        fix="set data.task to the adapter's, or train an adapter for this task (with another "
+        "tracking.registered_model, so that it has a champion of its own)",
+    )
 
 
 def _verify_file(path: Path, name: str, entry: Path | None, expected: str | None) -> None:

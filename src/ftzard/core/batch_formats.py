@@ -18,6 +18,7 @@ import polars as pl
 from ftzard.config import DataConfig
 from ftzard.core.detection import fields_of_any_length, line_end, names_columns
 from ftzard.core.records import RAW_SCHEMA
+from ftzard.core.row_columns import RowColumns, row_columns
 from ftzard.errors import EmptyBatchError, MalformedBatchError, MissingColumnError
 
 PARSED_SCHEMA: Final = pl.Schema({name: RAW_SCHEMA[name] for name in ("text", "label", "row")})
@@ -41,8 +42,14 @@ def parse_delimited(text: str, name: str, delimiter: str, config: DataConfig) ->
         EmptyBatchError: There is no record below the header.
         MalformedBatchError: Quotes do not balance, a record has more or fewer fields than there are columns, or two
             columns have the same name.
-        MissingColumnError: The text or the label column is missing.
+        MissingColumnError: A column that the task needs is missing.
     """
+    wanted = row_columns(config)
+    if wanted.needs_structure:
+        raise MalformedBatchError(
+            f"{name} is delimited text, which cannot hold the lists of messages that data.messages_column names",
+            fix="give messages as JSON lines (.jsonl) or Parquet",
+        )
     with fields_of_any_length(len(text)):
         records = _records(text, name, delimiter)
         first = next(records, None)
@@ -50,8 +57,8 @@ def parse_delimited(text: str, name: str, delimiter: str, config: DataConfig) ->
             raise _empty(name)
         columns = _columns(first[1], name, config)
         is_header = not config.column_names or names_columns(first[1], config)
-        text_index, label_index = _find_columns(columns, name, config)
-        rows: list[tuple[int, str, str]] = []
+        indices = _find_columns(columns, name, wanted)
+        rows: list[tuple[int, list[object]]] = []
         for line, record in records if is_header else itertools.chain([first], records):
             if len(record) != len(columns):
                 raise MalformedBatchError(
@@ -59,11 +66,11 @@ def parse_delimited(text: str, name: str, delimiter: str, config: DataConfig) ->
                     f"(delimiter {delimiter!r})",
                     fix="put quotes around a text that holds the delimiter, or set data.delimiter",
                 )
-            rows.append((line, record[text_index], record[label_index]))
-    return _frame(rows, name, "line")
+            rows.append((line, [record[index] for index in indices]))
+    return _frame(rows, name, "line", wanted)
 
 
-def parse_json_lines(text: str, name: str, config: DataConfig) -> pl.DataFrame:
+def parse_json_lines(text: str, name: str, config: DataConfig, *, answered: bool = True) -> pl.DataFrame:
     """Parse a file with one JSON object on each line; blank lines are passed over.
 
     An object may lack the text or the label, or have it null; a label may be a number or a truth value and is then
@@ -73,6 +80,7 @@ def parse_json_lines(text: str, name: str, config: DataConfig) -> pl.DataFrame:
         text: The file's text.
         name: The file's name for messages.
         config: Names the columns.
+        answered: Whether messages must end with an answer.
 
     Returns:
         `PARSED_SCHEMA`; `row` is the 1-based line.
@@ -87,18 +95,20 @@ def parse_json_lines(text: str, name: str, config: DataConfig) -> pl.DataFrame:
     if not objects:
         raise _empty(name)
     columns = list(dict.fromkeys(itertools.chain.from_iterable(keys for _, keys in objects)))
-    _find_columns(columns, name, config)
-    rows = ((number, found.get(config.text_column), found.get(config.label_column)) for number, found in objects)
-    return _frame(rows, name, "line")
+    wanted = row_columns(config, answered=answered)
+    _find_columns(columns, name, wanted)
+    rows = ((number, [found.get(column) for column in wanted.names.values()]) for number, found in objects)
+    return _frame(rows, name, "line", wanted)
 
 
-def parse_parquet(data: bytes, name: str, config: DataConfig) -> pl.DataFrame:
+def parse_parquet(data: bytes, name: str, config: DataConfig, *, answered: bool = True) -> pl.DataFrame:
     """Parse a Parquet file.
 
     Args:
         data: The file's bytes.
         name: The file's name for messages.
         config: Names the columns; the others are not read.
+        answered: Whether messages must end with an answer.
 
     Returns:
         `PARSED_SCHEMA`; `row` is the 1-based number of the record. Labels as for `parse_json_lines`.
@@ -108,11 +118,11 @@ def parse_parquet(data: bytes, name: str, config: DataConfig) -> pl.DataFrame:
         MalformedBatchError: The file is not Parquet or damaged, or a text or label is of a type that it cannot be.
         MissingColumnError: The text or the label column is missing.
     """
+    wanted = row_columns(config, answered=answered)
     try:
-        _find_columns(list(pl.read_parquet_schema(io.BytesIO(data))), name, config)
-        # Text and label may be configured as one column, as `read_unlabelled` does.
-        wanted = list(dict.fromkeys([config.text_column, config.label_column]))
-        frame = pl.read_parquet(io.BytesIO(data), columns=wanted)
+        _find_columns(list(pl.read_parquet_schema(io.BytesIO(data))), name, wanted)
+        # Two keys may name one column.
+        frame = pl.read_parquet(io.BytesIO(data), columns=list(dict.fromkeys(wanted.names.values())))
     # A damaged file can also make the reader panic, which polars raises outside of `Exception`.
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise MalformedBatchError(
@@ -121,8 +131,8 @@ def parse_parquet(data: bytes, name: str, config: DataConfig) -> pl.DataFrame:
         ) from error
     if frame.is_empty():
         raise _empty(name)
-    texts, labels = frame[config.text_column], frame[config.label_column]
-    return _frame(zip(itertools.count(1), texts, labels, strict=False), name, "record")
+    values = zip(*(frame[column] for column in wanted.names.values()), strict=True)
+    return _frame(((number, list(row)) for number, row in enumerate(values, start=1)), name, "record", wanted)
 
 
 def canonical_label(value: object) -> str | None:
@@ -193,8 +203,8 @@ def _columns(first: Sequence[str], name: str, config: DataConfig) -> list[str]:
     return columns
 
 
-def _find_columns(columns: list[str], name: str, config: DataConfig) -> tuple[int, int]:
-    for key, column in (("text_column", config.text_column), ("label_column", config.label_column)):
+def _find_columns(columns: list[str], name: str, wanted: RowColumns) -> list[int]:
+    for key, column in wanted.names.items():
         if column not in columns:
             raise MissingColumnError(
                 f"{name} has no column {column!r}; its columns are {[_shorten(found) for found in columns]}"
@@ -202,7 +212,7 @@ def _find_columns(columns: list[str], name: str, config: DataConfig) -> tuple[in
                 fix=f"set data.{key}=NAME to one of them; for a delimited file without a header row, name its columns "
                 "with data.column_names",
             )
-    return columns.index(config.text_column), columns.index(config.label_column)
+    return [columns.index(column) for column in wanted.names.values()]
 
 
 def _nearest(column: str, columns: Sequence[str]) -> str:
@@ -231,15 +241,17 @@ def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(message)
 
 
-def _frame(rows: Iterable[tuple[int, object, object]], name: str, unit: str) -> pl.DataFrame:
+def _frame(rows: Iterable[tuple[int, Sequence[object]]], name: str, unit: str, wanted: RowColumns) -> pl.DataFrame:
     parsed: list[tuple[str | None, str | None, int]] = []
-    for number, text, label in rows:
+    for number, values in rows:
         try:
+            text, label = wanted.combine(values)
             parsed.append((_as_text(text), _encodable(canonical_label(label)), number))
-        except (TypeError, UnicodeEncodeError) as error:
+        except (TypeError, ValueError) as error:
+            keys = " and ".join(f"data.{key}" for key in wanted.names)
             raise MalformedBatchError(
                 f"{name}, {unit} {number}: {error}",
-                fix="correct the value in the file, or name other columns with data.text_column and data.label_column",
+                fix=f"correct the value in the file, or name other columns with {keys}",
             ) from error
     if not parsed:
         raise _empty(name)

@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING, Protocol
 import polars as pl
 
 from ftzard.core.adapter import config_for
-from ftzard.core.baseline import tfidf_predictions
 from ftzard.core.champion_records import AdapterEvidence, AliasMove, RegisteredAdapter
-from ftzard.core.comparison import Comparison, check_same_labels, compare
-from ftzard.core.gate import PromotionVerdict, judge
-from ftzard.core.inference import predict
-from ftzard.core.predictions import labels_of_predictions, matched_predictions
+from ftzard.core.gate import PromotionVerdict
 from ftzard.core.records import AdapterDirectory, Splits
 from ftzard.core.retraining import Lineage, trained_hashes
 from ftzard.core.splitting import test_fingerprint
+from ftzard.core.task_judging import AnyComparison, compare_any, judging_of
 
 if TYPE_CHECKING:
     from ftzard.config import FtzardConfig
@@ -45,7 +42,7 @@ def challenge(
     registry: Registry,
     run_id: str,
 ) -> PromotionVerdict:
-    """Judge an adapter beside the champion and TF-IDF, register it, and promote it where the gate says so.
+    """Judge an adapter beside the champion and the task's baseline, register it, and promote it where the gate says so.
 
     Args:
         adapter: The challenger.
@@ -59,8 +56,8 @@ def challenge(
         PromotionConflictError: The champion changed meanwhile; nothing was promoted.
         FtzardError: As `compare`, `predict` and the registry.
     """
-    fingerprint = test_fingerprint(splits.test)
-    mine = matched_predictions(predictions, splits.test)
+    fingerprint, judging = test_fingerprint(splits.test), judging_of(predictions)
+    mine = judging.matched(predictions, splits.test)
     evidence = AdapterEvidence(mine, trained_hashes(adapter, splits.train, registry))
     champion = registry.champion()
     registered = registry.register(adapter, evidence, test_fingerprint=fingerprint, run_id=run_id)
@@ -83,14 +80,14 @@ def challenge(
     if champion is not None:
         before, name = registry.evidence(champion), f"champion version {champion.version}"
         # Before the champion is scored anew, which would end in a mismatch that tells less.
-        check_same_labels(mine, before.predictions, name)
+        judging.check_comparable(mine, before.predictions, name)
         seen = pl.concat([seen, before.train_hashes]).unique()
         theirs = _answers(champion, before, fingerprint, splits, config, registry)
         against_champion = _compared(mine, theirs, seen, name, config)
-    baseline = tfidf_predictions(splits.train, splits.test, labels_of_predictions(mine), config.evaluation.seed)
-    against_baseline = _compared(mine, baseline, seen, "TF-IDF", config)
+    beside, baseline = judging.baseline(mine, splits, config.evaluation)
+    against_baseline = _compared(mine, baseline, seen, beside, config)
     num_rows = _unseen(mine, seen).height
-    verdict, reasons, more = judge(
+    verdict, reasons, more = judging.judge(
         against_champion, against_baseline, num_rows, config.data.test_fraction, config.evaluation
     )
     if verdict == "promote" and (move := _taken_back(registered, registry.history())) is not None:
@@ -139,16 +136,17 @@ def _answers(
     registry: Registry,
 ) -> pl.DataFrame:
     """The champion's answers for the test split of now: those it gave, if the split is the same, else new ones."""
+    judging = judging_of(evidence.predictions)
     if champion.test_fingerprint == fingerprint:
-        return matched_predictions(evidence.predictions, splits.test)
+        return judging.matched(evidence.predictions, splits.test)
     adapter = registry.load(champion)
-    return predict(adapter, splits.test, config_for(adapter, config))
+    return judging.predict(adapter, splits.test, config_for(adapter, config))
 
 
 def _compared(
     mine: pl.DataFrame, theirs: pl.DataFrame, seen: pl.Series, name: str, config: "FtzardConfig"
-) -> Comparison:
-    return compare(_unseen(mine, seen), _unseen(theirs, seen), name, config.evaluation)
+) -> AnyComparison:
+    return compare_any(_unseen(mine, seen), _unseen(theirs, seen), name, config.evaluation)
 
 
 def _unseen(predictions: pl.DataFrame, seen: pl.Series) -> pl.DataFrame:

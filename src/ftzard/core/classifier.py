@@ -6,7 +6,7 @@ ours (`ftzard.core.decoder_states`).
 """
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,9 @@ from ftzard.core.decoder_states import last_hidden_states
 from ftzard.core.label_head import LabelHead
 from ftzard.core.lora_linear import fused_lora
 from ftzard.core.lora_methods import HEAD, check_lora, original_modules, peft_config, put_back, start_from_base
+from ftzard.core.peft_adapter import AdaptedModel
 from ftzard.core.prompts import Tokens
-from ftzard.errors import AdapterMismatchError, NotACausalLanguageModelError
+from ftzard.errors import NotACausalLanguageModelError
 
 if TYPE_CHECKING:
     import torch
@@ -30,23 +31,21 @@ _QUANTIZATION_MARKS = ("is_loaded_in_4bit", "is_loaded_in_8bit", "is_quantized",
 
 
 @dataclass(frozen=True, eq=False)
-class Classifier:
+class Classifier(AdaptedModel):
     """A base model with an adapter and a head.
 
     Attributes:
         peft_model: `peft.PeftModelForSequenceClassification` around the decoder and the head.
+        device: Where they are.
         decoder: The base model's decoder, LoRA layers in it.
         score: The trained head, (n, hidden) -> (n, k), in float32.
         num_labels: k.
-        device: Where they are.
         prefix: What the first layers make of texts that are known; None where every layer is computed.
     """
 
-    peft_model: Any
     decoder: Any
     score: Any
     num_labels: int
-    device: str
     prefix: "FrozenPrefix | None" = None
 
     def logits(self, sequences: Sequence[Tokens]) -> "torch.Tensor":
@@ -63,62 +62,10 @@ class Classifier:
         """Width of the hidden states."""
         return int(self.decoder.config.get_text_config().hidden_size)
 
-    def trainable_parameters(self) -> "list[torch.nn.Parameter]":
-        """LoRA matrices and head, in an order that is always the same."""
-        return [parameter for parameter in self.peft_model.parameters() if parameter.requires_grad]
-
-    def num_parameters(self) -> int:
-        """Base, adapter and head together."""
-        return sum(parameter.numel() for parameter in self.peft_model.parameters())
-
     @property
     def compute_dtype(self) -> str:
         """Type of the hidden states, such as `bfloat16`."""
         return str(self.decoder.get_input_embeddings().weight.dtype).removeprefix("torch.")
-
-    def peft_fields(self, base_model: str, revision: str | None) -> dict[str, Any]:
-        """The fields of `adapter_config.json`, for use and with the base model as it was configured."""
-        fields: dict[str, Any] = self.peft_model.active_peft_config.to_dict()
-        # PEFT keeps these as sets, whose order differs from process to process, and names the head twice.
-        names = {key: sorted(set(fields[key])) for key in ("target_modules", "modules_to_save")}
-        return (
-            fields
-            | names
-            | {
-                "init_lora_weights": True,
-                "base_model_name_or_path": base_model,
-                "revision": revision,
-                "inference_mode": True,
-            }
-        )
-
-    def adapter_weights(self) -> "dict[str, torch.Tensor]":
-        """The adapter's tensors by PEFT's names, on the CPU, in name order."""
-        from peft import get_peft_model_state_dict
-
-        # The embedding is frozen; "auto" would ask the hub whether it was resized.
-        weights = get_peft_model_state_dict(self.peft_model, save_embedding_layers=False)
-        return {name: weights[name].detach().cpu().contiguous() for name in sorted(weights)}
-
-    def load_adapter_weights(self, weights: "Mapping[str, torch.Tensor]") -> None:
-        """Put an adapter's tensors in the place of the first ones.
-
-        Raises:
-            AdapterMismatchError: Their names or shapes are not those that the adapter's configuration makes here.
-        """
-        from peft import set_peft_model_state_dict
-
-        expected = {name: tuple(tensor.shape) for name, tensor in self.adapter_weights().items()}
-        found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-        different = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        if different:
-            name = different[0]
-            raise AdapterMismatchError(
-                f"{len(different)} tensor(s) of the adapter do not fit the base model, the first is {name}: "
-                f"the adapter has {found.get(name)}, the base model needs {expected.get(name)}",
-                fix="use the base model that the adapter's manifest.json names",
-            )
-        set_peft_model_state_dict(self.peft_model, dict(weights))
 
 
 @contextmanager
@@ -135,7 +82,8 @@ def lora_classifier(base: "BaseModel", head: LabelHead, lora: "LoraConfig") -> I
 
     shell = _sequence_classifier(base, head)
     check_lora(shell, lora)
-    peft_model = get_peft_model(shell, peft_config(shell, lora), autocast_adapter_dtype=False)
+    adapted = peft_config(shell, lora, "SEQ_CLS", modules_to_save=(HEAD,))
+    peft_model = get_peft_model(shell, adapted, autocast_adapter_dtype=False)
     originals = original_modules(peft_model)
     try:
         _match_compute_dtype(base, peft_model)
@@ -144,10 +92,10 @@ def lora_classifier(base: "BaseModel", head: LabelHead, lora: "LoraConfig") -> I
         with fused_lora(peft_model):
             yield Classifier(
                 peft_model,
+                base.device,
                 decoder=getattr(shell, shell.base_model_prefix),
                 score=getattr(shell, HEAD),
                 num_labels=len(head.weight),
-                device=base.device,
             )
     finally:
         peft_model.base_model.unload()

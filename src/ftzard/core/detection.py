@@ -11,6 +11,7 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
+from ftzard.core.row_columns import row_columns
 from ftzard.errors import BatchEncodingError, ConfigError
 
 if TYPE_CHECKING:
@@ -109,8 +110,8 @@ def detect_delimiter(text: str, suffix: str, config: "DataConfig") -> str:
 
 
 def names_columns(record: "Sequence[str]", config: "DataConfig") -> bool:
-    """Whether a record is a header: it holds the names of both the text and the label column."""
-    return {config.text_column, config.label_column} <= {field.strip() for field in record}
+    """Whether a record is a header: it holds the names of all columns that the task needs."""
+    return set(row_columns(config).names.values()) <= {field.strip() for field in record}
 
 
 def line_end(text: str) -> str:

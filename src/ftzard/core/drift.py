@@ -12,6 +12,7 @@ from statistics import NormalDist
 import numpy as np
 import polars as pl
 
+from ftzard.core.answer_predictions import confidences as answer_confidences
 from ftzard.core.bootstrap import CONFIDENCE_LEVEL
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.metrics import FloatArray
@@ -23,7 +24,7 @@ def confidence_drift(on_test: pl.DataFrame, incoming: pl.DataFrame) -> Interval 
     """Compare a champion's confidence on what came in with its confidence on its test split.
 
     Args:
-        on_test: `prediction_schema`; the champion's predictions on the test rows of its time.
+        on_test: `prediction_schema` or `answer_schema`; the champion's predictions on the test rows of its time.
         incoming: The same columns, and maybe others; the same champion's predictions on what came in.
 
     Returns:
@@ -61,6 +62,8 @@ def cliffs_delta(first: FloatArray, second: FloatArray) -> Interval | None:
 
 
 def _confidences(frame: pl.DataFrame) -> FloatArray:
+    if "token_log_probabilities" in frame.columns:
+        return answer_confidences(frame)
     scores = frame.schema.get("probabilities")
     labels = [field.name for field in scores.fields] if isinstance(scores, pl.Struct) else []
     columns = prediction_schema(labels).names() if len(labels) > 1 else ["probabilities"]

@@ -207,14 +207,15 @@ def interval_plot(intervals: Mapping[str, Interval], *, metric: str) -> bytes:
     return _png(figure)
 
 
-def difference_plot(intervals: Mapping[str, Interval], *, confidence: float) -> bytes:
-    """Draw by how much a challenger's macro-F1 differs from that of others, with intervals around zero.
+def difference_plot(intervals: Mapping[str, Interval], *, confidence: float, metric: str = "macro-F1") -> bytes:
+    """Draw by how much a challenger's score differs from that of others, with intervals around zero.
 
     Args:
         intervals: Other -> challenger minus other; may be empty, which is then said.
         confidence: Of the intervals, in (0, 1).
+        metric: The name of the score.
     """
-    figure, axes = _canvas("Challenger's macro-F1 minus that of")
+    figure, axes = _canvas(f"Challenger's {_plain(metric)} minus that of")
     for place, (colour, interval) in enumerate(zip(_cycle(len(intervals)), intervals.values(), strict=True)):
         distances = [[interval.value - interval.low], [interval.high - interval.value]]
         axes.errorbar(

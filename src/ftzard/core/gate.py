@@ -17,6 +17,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from ftzard.config import EvaluationConfig
+from ftzard.core.answer_comparison import AnswerComparison
 from ftzard.core.comparison import Comparison
 from ftzard.core.documents import JsonDocument
 from ftzard.core.evaluation_report import Interval
@@ -42,7 +43,8 @@ class PromotionVerdict(JsonDocument):
         num_rows: Rows that everything rests on.
         num_rows_left_out: Test rows that one of the two was trained on.
         against_champion: None where there was no champion, or the challenger is the champion.
-        against_baseline: Beside TF-IDF with logistic regression.
+        against_baseline: Beside TF-IDF with logistic regression; for generation and preference, beside the model
+            without the adapter.
         num_more_labels: Labelled examples to add, of which a part become test rows; None with another verdict.
     """
 
@@ -54,13 +56,13 @@ class PromotionVerdict(JsonDocument):
     test_fingerprint: str
     num_rows: int
     num_rows_left_out: int
-    against_champion: Comparison | None
-    against_baseline: Comparison | None
+    against_champion: Comparison | AnswerComparison | None
+    against_baseline: Comparison | AnswerComparison | None
     num_more_labels: int | None = None
 
     @property
-    def comparisons(self) -> tuple[Comparison, ...]:
-        """Those that were made: with the champion, and with TF-IDF."""
+    def comparisons(self) -> tuple[Comparison | AnswerComparison, ...]:
+        """Those that were made: with the champion, and with the baseline."""
         return tuple(found for found in (self.against_champion, self.against_baseline) if found is not None)
 
     @property
@@ -75,11 +77,11 @@ def objections(
     """What is shown to be worse: each a reason that no gain elsewhere outweighs."""
     found = []
     if against_baseline.is_shown_worse:
-        found.append(f"its macro-F1 is shown to be below TF-IDF's, by {_told(against_baseline, -1)}")
+        found.append(f"its macro-F1 is shown to be below TF-IDF's, by {told_difference(against_baseline, -1)}")
     if against_champion is None:
         return tuple(found)
     if against_champion.is_shown_worse:
-        found.append(f"its macro-F1 is shown to be below the champion's, by {_told(against_champion, -1)}")
+        found.append(f"its macro-F1 is shown to be below the champion's, by {told_difference(against_champion, -1)}")
     if against_champion.is_shown_right_less_often:
         found.append(
             f"it is shown to be right on fewer rows: on {against_champion.num_only_challenger} where the champion is "
@@ -92,7 +94,7 @@ def objections(
 
 
 def num_more_labels(
-    comparison: Comparison, num_rows: int, test_fraction: float, config: EvaluationConfig
+    comparison: Comparison | AnswerComparison, num_rows: int, test_fraction: float, config: EvaluationConfig
 ) -> int | None:
     """How many labelled examples to add so that a gain of the size observed would be found.
 
@@ -109,7 +111,7 @@ def num_more_labels(
     return None if needed is None else max(1, math.ceil((needed - num_rows) / test_fraction))
 
 
-def num_rows_to_tell(comparison: Comparison, num_rows: int, config: EvaluationConfig) -> int | None:
+def num_rows_to_tell(comparison: Comparison | AnswerComparison, num_rows: int, config: EvaluationConfig) -> int | None:
     """How many test rows the gate needs to find a gain of the size observed with the configured power.
 
     The gate looks at macro-F1, so its variance decides, which is that of the rows on which the two differ, those of
@@ -143,7 +145,7 @@ def judge(
         return "keep", worse, None
     if against_champion is None:
         return "promote", ("there is no champion, and the challenger is not shown to be below TF-IDF",), None
-    gain = _told(against_champion, 1)
+    gain = told_difference(against_champion, 1)
     if against_champion.is_shown_better:
         return "promote", (f"its macro-F1 is shown to be above the champion's, by {gain}",), None
     more = num_more_labels(against_champion, num_rows, test_fraction, config)
@@ -165,7 +167,8 @@ def _labels_that_suffer(comparison: Comparison, margin: float) -> list[str]:
     ]
 
 
-def _told(comparison: Comparison, sign: Literal[1, -1]) -> str:
+def told_difference(comparison: Comparison | AnswerComparison, sign: Literal[1, -1]) -> str:
+    """The difference with its interval, or its negative, in words."""
     return _of_interval(comparison.difference, sign, comparison.significance)
 
 

@@ -156,8 +156,15 @@ def read_unlabelled(path: Path, name: str, config: DataConfig) -> Cleaned:
     Raises:
         FtzardError: As `read_batch` and `clean_unlabelled`.
     """
-    rows, _ = read_batch(path, name, replace(config, label_column=config.text_column))
+    rows, _ = read_batch(path, name, _questions_alone(config), answered=False)
     return clean_unlabelled(rows.with_columns(label=pl.lit(None, pl.String)), config)
+
+
+def _questions_alone(config: DataConfig) -> DataConfig:
+    """The same, with the answer looked for where the question is."""
+    if config.task == "classification":
+        return replace(config, label_column=config.text_column)
+    return replace(config, task="generation", completion_column=config.prompt_column)
 
 
 def find_content(project_dir: Path, config: DataConfig, staging_dir: Path, key: str) -> tuple[Path, str]:

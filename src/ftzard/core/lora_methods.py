@@ -37,18 +37,27 @@ def stored_lora(lora: LoraConfig) -> LoraConfig:
     )
 
 
-def peft_config(model: Any, lora: LoraConfig) -> Any:
-    """What PEFT is told; the model is asked for the names of its linear layers."""
+def peft_config(model: Any, lora: LoraConfig, task_type: str, modules_to_save: tuple[str, ...] = ()) -> Any:
+    """What PEFT is told; the model is asked for the names of its linear layers.
+
+    Args:
+        model: Without an adapter.
+        lora: What is configured.
+        task_type: As PEFT calls it.
+        modules_to_save: Modules that are trained and saved as a whole besides those that are configured.
+    """
     import peft
 
     stored = stored_lora(lora)
     targets: str | list[str] = list(lora.target_modules)
     if lora.target_modules == (_ALL_LINEAR,):
         # PEFT takes no choice of layers together with its own word for all modules, nor with full names.
-        ends = sorted({name.rpartition(".")[2] for name in _linear_modules(model)})
+        output = model.get_output_embeddings() if task_type == "CAUSAL_LM" else None
+        linear = [name for name in _linear_modules(model) if model.get_submodule(name) is not output]
+        ends = sorted({name.rpartition(".")[2] for name in linear})
         targets = ends if lora.layers_to_transform else _ALL_LINEAR
     return peft.LoraConfig(
-        task_type="SEQ_CLS",
+        task_type=task_type,
         r=stored.r,
         lora_alpha=stored.lora_alpha,
         lora_dropout=lora.lora_dropout,
@@ -58,7 +67,7 @@ def peft_config(model: Any, lora: LoraConfig) -> Any:
         init_lora_weights=True if lora.starts_from_base else lora.init_lora_weights,
         rank_pattern=dict(stored.rank_pattern),
         alpha_pattern=dict(stored.alpha_pattern),
-        modules_to_save=[HEAD, *lora.modules_to_save],
+        modules_to_save=[*modules_to_save, *lora.modules_to_save] or None,
         layers_to_transform=list(lora.layers_to_transform) or None,
     )
 

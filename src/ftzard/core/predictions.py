@@ -120,6 +120,17 @@ def matched_predictions(predictions: pl.DataFrame, test: pl.DataFrame) -> pl.Dat
         PredictionsMismatchError: A row is predicted twice, for another label, or in one of the two frames only.
         InvalidPredictionsError: A predicted label is none of the classifier's.
     """
+    matched = matched_rows(predictions, test)
+    _check_known_labels(matched, labels_of_predictions(predictions))
+    return matched
+
+
+def matched_rows(predictions: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
+    """As `matched_predictions`, whatever it is that was predicted.
+
+    Raises:
+        PredictionsMismatchError: A row is predicted twice, for another label, or in one of the two frames only.
+    """
     for name, frame in (("predictions", predictions), ("test split", test)):
         repeated = frame.filter(pl.col("text_hash").is_duplicated())["text_hash"]
         if repeated.len():
@@ -137,7 +148,6 @@ def matched_predictions(predictions: pl.DataFrame, test: pl.DataFrame) -> pl.Dat
             )
     matched = predictions.sort("text_hash")
     _check_true_labels(matched, test.sort("text_hash"))
-    _check_known_labels(matched, labels_of_predictions(predictions))
     return matched
 
 

@@ -106,13 +106,14 @@ def list_batches(project_dir: Path, config: DataConfig) -> tuple[Path, ...]:
     return tuple(found[name] for name in batches)
 
 
-def read_batch(path: Path, name: str, config: DataConfig) -> tuple[pl.DataFrame, BatchSource]:
+def read_batch(path: Path, name: str, config: DataConfig, *, answered: bool = True) -> tuple[pl.DataFrame, BatchSource]:
     """Read one batch file.
 
     Args:
         path: The file; its suffix says what it is.
         name: What to call it: its POSIX path relative to the project folder.
         config: Says how to read it.
+        answered: Whether messages must end with an answer.
 
     Returns:
         The rows (`RAW_SCHEMA`; `row` is the 1-based line on which the record starts, the header being line 1, and the
@@ -123,7 +124,7 @@ def read_batch(path: Path, name: str, config: DataConfig) -> tuple[pl.DataFrame,
         ConfigError: `data.encoding` is not the name of a text encoding.
         EmptyBatchError: It holds no rows.
         MalformedBatchError: It cannot be parsed as what its name says.
-        MissingColumnError: It lacks the text or the label column.
+        MissingColumnError: It lacks a column that the task needs.
         StorageError: It cannot be opened.
     """
     try:
@@ -141,10 +142,10 @@ def read_batch(path: Path, name: str, config: DataConfig) -> tuple[pl.DataFrame,
         parsed = returned.rows.select(PARSED_SCHEMA.names())
     elif path.suffix.lower() == ".parquet":
         encoding = "utf-8"
-        parsed = parse_parquet(data, name, config)
+        parsed = parse_parquet(data, name, config, answered=answered)
     else:
         text, encoding = decode(data, name, config.encoding)
-        parsed, delimiter = _parse_text(text, name, path.suffix.lower(), config)
+        parsed, delimiter = _parse_text(text, name, path.suffix.lower(), config, answered=answered)
     rows = parsed.with_columns(batch=pl.lit(name, pl.String)).select(RAW_SCHEMA.names())
     return rows, BatchSource(name, encoding, delimiter, rows.height, hashlib.sha256(data).hexdigest())
 
@@ -164,7 +165,7 @@ def read_returned_labels(data: bytes, name: str, config: DataConfig) -> Returned
         FtzardError: As `read_label_csv` and `read_label_studio`.
     """
     suffix = PurePosixPath(name).suffix.lower()
-    if not _is_below(name, config.labelled_dir):
+    if not _is_below(name, config.labelled_dir) or config.task != "classification":
         return None
     if suffix == LABEL_STUDIO_SUFFIX:
         return read_label_studio(data, name, config)
@@ -189,7 +190,9 @@ def read_batches(project_dir: Path, config: DataConfig) -> RawData:
     return RawData(pl.concat(frames), tuple(sources))
 
 
-def _parse_text(text: str, name: str, suffix: str, config: DataConfig) -> tuple[pl.DataFrame, str | None]:
+def _parse_text(
+    text: str, name: str, suffix: str, config: DataConfig, *, answered: bool
+) -> tuple[pl.DataFrame, str | None]:
     if "\0" in text:
         before = text[: text.index("\0")]
         raise MalformedBatchError(
@@ -198,7 +201,7 @@ def _parse_text(text: str, name: str, suffix: str, config: DataConfig) -> tuple[
             "otherwise write it again",
         )
     if suffix in (".jsonl", ".ndjson"):
-        return parse_json_lines(text, name, config), None
+        return parse_json_lines(text, name, config, answered=answered), None
     delimiter = detect_delimiter(text, suffix, config)
     return parse_delimited(text, name, delimiter, config), delimiter
 
@@ -238,7 +241,8 @@ def _is_inside(path: Path, project_dir: Path) -> bool:
 def _is_batch(name: str, config: DataConfig) -> bool:
     """Whether a file is of a kind that is read; Label Studio's exports are, in the folder for labelled files."""
     suffix = PurePosixPath(name).suffix.lower()
-    return suffix in BATCH_SUFFIXES or (suffix == LABEL_STUDIO_SUFFIX and _is_below(name, config.labelled_dir))
+    may_be_export = suffix == LABEL_STUDIO_SUFFIX and config.task == "classification"
+    return suffix in BATCH_SUFFIXES or (may_be_export and _is_below(name, config.labelled_dir))
 
 
 def _is_below(name: str, folder: str) -> bool:

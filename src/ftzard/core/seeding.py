@@ -1,7 +1,10 @@
 """Random numbers that are ours while we need them, and the caller's again afterwards."""
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import numpy as np
 
 from ftzard.core.devices import Device
 
@@ -24,3 +27,15 @@ def torch_seeded(seed: int, device: Device) -> Iterator[None]:
         if device == "cuda":
             torch.cuda.manual_seed_all(seed)
         yield
+
+
+@contextmanager
+def all_seeded(seed: int, device: Device) -> Iterator[None]:
+    """As `torch_seeded`, with Python's and NumPy's global generators too: transformers' trainers seed all three."""
+    before, numpy_before = random.getstate(), np.random.get_state()  # noqa: NPY002  # the one that trainers use
+    try:
+        with torch_seeded(seed, device):
+            yield
+    finally:
+        random.setstate(before)
+        np.random.set_state(numpy_before)  # noqa: NPY002

@@ -49,7 +49,7 @@ def split(examples: pl.DataFrame, config: DataConfig) -> Splits:
     if config.sample_fraction < 1:
         is_sampled = _uniform(sampled["text_hash"], config.seed, "sample") < config.sample_fraction
         sampled = sampled.filter(is_sampled)
-    if sampled.height < len(labels) or not labels:
+    if sampled.height < max(1, len(labels)):
         raise TooFewExamplesError(
             f"{sampled.height} example(s) for {len(labels)} label(s), of {examples.height} before "
             f"data.sample_fraction={config.sample_fraction:g}",
@@ -123,13 +123,9 @@ def _shares(frame: pl.DataFrame) -> dict[str, float]:
 
 
 def _check(splits: Splits, labels: tuple[str, ...], config: DataConfig) -> None:
-    lacking = [
-        f"{name} has no {label!r} (its counts: {_counts(frame) or 'none at all'})"
-        for name, frame in _named(splits)
-        if name != "validation"
-        for label in labels
-        if label not in _counts(frame)
-    ]
+    lacking = [f"{name} is empty" for name, frame in _named(splits) if name != "validation" and frame.is_empty()]
+    if labels:
+        lacking = _lacking_labels(splits, labels)
     if splits.validation.is_empty() and config.validation_fraction > 0:
         lacking.append("validation is empty")
     if lacking:
@@ -140,3 +136,13 @@ def _check(splits: Splits, labels: tuple[str, ...], config: DataConfig) -> None:
             fix="add labelled examples; or set another data.seed, or larger fractions for the splits that lack some "
             "(validation_fraction=0 does without validation); or raise data.sample_fraction if it is below 1",
         )
+
+
+def _lacking_labels(splits: Splits, labels: tuple[str, ...]) -> list[str]:
+    return [
+        f"{name} has no {label!r} (its counts: {_counts(frame) or 'none at all'})"
+        for name, frame in _named(splits)
+        if name != "validation"
+        for label in labels
+        if label not in _counts(frame)
+    ]

@@ -56,7 +56,7 @@ class TrainingResult:
         head_reason: Why it was random although label words were asked for; None otherwise.
         num_trainable_parameters: LoRA matrices and head.
         num_parameters: These and the base.
-        num_truncated: Training texts that lost their end.
+        num_truncated: Training texts that lost their end; answers, where the adapter writes them.
         device: Where it was computed.
         dtype: In which floating-point type.
         precision: Type and quantization of the base model and why, in words.
@@ -67,6 +67,7 @@ class TrainingResult:
             times and tokens covers the whole training either way.
         num_checkpoints: How many were made.
         checkpoint_seconds: Of `seconds`, what they took.
+        num_left_out: Training examples whose prompt left no room for an answer; always 0 for a classifier.
     """
 
     adapter: "AdapterDirectory"
@@ -87,6 +88,7 @@ class TrainingResult:
     resumed_from: int
     num_checkpoints: int
     checkpoint_seconds: float
+    num_left_out: int = 0
 
 
 def train_adapter(  # noqa: PLR0913 - what is trained on what, from where, and who is told
@@ -233,7 +235,7 @@ def fitted_classifier(  # noqa: PLR0913 - as `train_adapter`
         with lora_classifier(base, head, lora) as classifier:
             if start is not None:
                 start.put_into(classifier)
-                head = replace(head, kind=start.head, reason=None)
+                head = replace(head, kind=start.head or head.kind, reason=None)
             else:
                 check_ranks(classifier.peft_model, lora)
             texts = [*train.prompts.input_ids, *validation.prompts.input_ids]

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ftzard.core.adapter import (
     WEIGHTS_NAME,
+    AnswerFormat,
     check_compatible,
+    read_answer_format,
     read_labels,
     read_lora_config,
     read_manifest,
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from ftzard.config import LoraConfig
     from ftzard.core.base_source import BaseModelIdentity
-    from ftzard.core.classifier import Classifier
+    from ftzard.core.peft_adapter import AdaptedModel
     from ftzard.core.records import AdapterDirectory
 
 # What decides about the shape of the weights and about what they do. Dropout may differ: it is gone after training.
@@ -48,14 +50,14 @@ class WarmStart:
     Attributes:
         weights: By PEFT's names.
         target_modules: The modules that they are for, as PEFT wrote them down.
-        head: What the head started from, long ago.
+        head: What the head started from, long ago; None where there is none.
     """
 
     weights: "Mapping[str, torch.Tensor]"
     target_modules: tuple[str, ...]
-    head: Literal["label_words", "random"]
+    head: Literal["label_words", "random"] | None
 
-    def put_into(self, classifier: "Classifier") -> None:
+    def put_into(self, classifier: "AdaptedModel") -> None:
         """Put the weights in the place of the fresh ones.
 
         Raises:
@@ -82,22 +84,54 @@ def read_warm_start(
         AdapterCorruptError: The directory is not what its manifest or the reference says.
         AdapterMismatchError: The adapter has another base model, other labels or another LoRA configuration.
     """
-    from safetensors.torch import load_file
+    _check_is_meant(adapter)
+    own = read_labels(adapter.path)
+    check_compatible(read_manifest(adapter.path), base_model, own.labels, labels)
+    return WarmStart(*_weights(adapter, lora), own.head)
 
+
+def read_answering_start(
+    adapter: "AdapterDirectory", base_model: "BaseModelIdentity", lora: "LoraConfig", answers: AnswerFormat
+) -> WarmStart:
+    """As `read_warm_start`, for an adapter that writes answers.
+
+    Raises:
+        AdapterCorruptError: The directory is not what its manifest or the reference says.
+        AdapterMismatchError: The adapter has another base model, another way to put a prompt or another LoRA
+            configuration, or is a classifier.
+    """
+    _check_is_meant(adapter)
+    check_compatible(read_manifest(adapter.path), base_model, (), ())
+    own = read_answer_format(adapter.path)
+    for key in ("messages", "prompt_format", "prompt_template"):
+        if getattr(own, key) != getattr(answers, key):
+            raise AdapterMismatchError(
+                f"the adapter to go on from was trained with {key}={getattr(own, key)!r}, and "
+                f"{getattr(answers, key)!r} is configured",
+                fix="train with the adapter's value, or from the base model: training.retraining.start_from=base",
+            )
+    return WarmStart(*_weights(adapter, lora), None)
+
+
+def _check_is_meant(adapter: "AdapterDirectory") -> None:
     verified = verify_adapter(adapter.path)
     if verified.checksum != adapter.checksum:
         raise AdapterCorruptError(
             f"the adapter {adapter.path} has the checksum {verified.checksum}, and {adapter.checksum} was expected",
             fix="restore the version that is meant (for example with `dvc checkout`)",
         )
-    own = read_labels(adapter.path)
-    check_compatible(read_manifest(adapter.path), base_model, own.labels, labels)
+
+
+def _weights(adapter: "AdapterDirectory", lora: "LoraConfig") -> "tuple[dict[str, torch.Tensor], tuple[str, ...]]":
+    """The weights and their modules, where the LoRA configuration of then is that of now."""
+    from safetensors.torch import load_file
+
     trained_with = read_lora_config(adapter.path)
     for key in _FIXED_KEYS:
         # PEFT writes names in an order of its own.
         if _unordered(getattr(trained_with, key)) != _unordered(getattr(lora, key)):
             raise _mismatch(key, getattr(trained_with, key), getattr(lora, key))
-    return WarmStart(load_file(adapter.path / WEIGHTS_NAME), trained_with.target_modules, own.head)
+    return load_file(adapter.path / WEIGHTS_NAME), trained_with.target_modules
 
 
 def _unordered(value: Any) -> Any:

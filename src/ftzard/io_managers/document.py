@@ -7,6 +7,7 @@ from typing import ClassVar, TypeVar
 from ftzard.core.documents import JsonDocument
 from ftzard.core.evaluation_report import EvaluationReport
 from ftzard.core.gate import PromotionVerdict
+from ftzard.core.generation_report import GenerationReport
 from ftzard.core.hyperparameters import TunedHyperparameters
 from ftzard.core.retrain_decision import RetrainDecision
 from ftzard.errors import StorageError
@@ -38,10 +39,14 @@ class DocumentIOManager(CommittingIOManager):
 
 
 class ReportIOManager(DocumentIOManager):
-    """An `EvaluationReport`."""
+    """An `EvaluationReport`, or a `GenerationReport`, which names its task."""
 
     document = EvaluationReport
     artifact = "report.json"
+
+    def read(self, path: Path) -> JsonDocument:
+        """Read whichever of the two it is."""
+        return read_document(GenerationReport if _names_a_task(path) else EvaluationReport, path)
 
 
 class VerdictIOManager(DocumentIOManager):
@@ -66,6 +71,14 @@ class HyperparametersIOManager(DocumentIOManager):
     document = TunedHyperparameters
     artifact = "hyperparameters.json"
     commits = False
+
+
+def _names_a_task(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(content, dict) and "task" in content
 
 
 def read_document(document: type[D], path: Path) -> D:

@@ -5,13 +5,13 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from ftzard.core.adapter import verify_adapter
+from ftzard.core.answer_predictions import check_answers, task_of_predictions
 from ftzard.core.champion_records import AdapterEvidence, RegisteredAdapter
 from ftzard.core.predictions import labels_of_predictions
 from ftzard.core.records import AdapterDirectory
@@ -47,7 +47,7 @@ class RegisteredArtifacts:
             pl.DataFrame({"text_hash": evidence.train_hashes}).write_parquet(folder / _TRAIN_HASHES)
             # At once or not at all: a version must never name artifacts that are still to come.
             with self.tracking.connected() as client:
-                _write_signature(folder / _SIGNATURE, labels_of_predictions(evidence.predictions), run_id)
+                _write_signature(folder / _SIGNATURE, evidence.predictions, run_id)
                 client.log_artifact(run_id, str(folder / _SIGNATURE), ADAPTER_FOLDER)
                 (folder / _SIGNATURE).unlink()
                 client.log_artifacts(run_id, str(adapter.path), ADAPTER_FOLDER)
@@ -93,7 +93,7 @@ class RegisteredArtifacts:
                 if _digest(folder) != digest:
                     raise _evidence_error(registered, "its checksum is another one")
                 predictions = pl.read_parquet(folder / _PREDICTIONS)
-                labels_of_predictions(predictions)
+                _check_columns(predictions)
                 hashes = pl.read_parquet(folder / _TRAIN_HASHES, schema=_TRAIN_HASHES_SCHEMA)["text_hash"]
             except (OSError, pl.exceptions.PolarsError, InvalidPredictionsError) as error:
                 raise _evidence_error(registered, str(error).partition("\n")[0]) from error
@@ -118,18 +118,25 @@ def check_checksum(found: AdapterDirectory, expected: str) -> None:
         )
 
 
-def _write_signature(path: Path, labels: Sequence[str], run_id: str) -> None:
-    """What the adapter takes and answers: a text, the predicted label, and a probability for each label."""
+def _check_columns(predictions: pl.DataFrame) -> None:
+    if task_of_predictions(predictions) == "classification":
+        labels_of_predictions(predictions)
+    else:
+        check_answers(predictions)
+
+
+def _write_signature(path: Path, predictions: pl.DataFrame, run_id: str) -> None:
+    """What the adapter takes and answers: a text, and the predicted label with a probability for each, or an answer."""
     from mlflow.models import Model
     from mlflow.models.signature import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
     from mlflow.types.schema import Object, Property
 
-    probabilities = Object([Property(label, DataType.double) for label in labels])
-    outputs: list[ColSpec | TensorSpec] = [
-        ColSpec(DataType.string, "predicted_label"),
-        ColSpec(probabilities, "probabilities"),
-    ]
+    outputs: list[ColSpec | TensorSpec] = [ColSpec(DataType.string, "prediction")]
+    if task_of_predictions(predictions) == "classification":
+        labels = labels_of_predictions(predictions)
+        probabilities = Object([Property(label, DataType.double) for label in labels])
+        outputs = [ColSpec(DataType.string, "predicted_label"), ColSpec(probabilities, "probabilities")]
     signature = ModelSignature(inputs=Schema([ColSpec(DataType.string, "text")]), outputs=Schema(outputs))
     Model(artifact_path=ADAPTER_FOLDER, run_id=run_id, signature=signature).save(str(path))
 

@@ -1,0 +1,92 @@
+"""From rows as read to examples where the answers are free text: prompts and completions, or pairs of answers.
+
+Prompts are normalised as texts to classify are; answers only lose the whitespace around them, because what is learnt
+is to write them.
+"""
+
+import polars as pl
+
+from ftzard.config import DataConfig
+from ftzard.core.cleaning import clean, hash_texts, normalise_questions, nothing_left
+from ftzard.core.records import EXAMPLE_SCHEMA, REJECTED_SCHEMA, Cleaned
+from ftzard.core.row_columns import read_pair, write_pair
+
+
+def clean_for_task(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
+    """Turn rows as read into examples of the configured task.
+
+    Raises:
+        FtzardError: As `clean` and `clean_answers`.
+    """
+    return clean(raw, config) if config.task == "classification" else clean_answers(raw, config)
+
+
+def clean_answers(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
+    """Turn prompts with answers into examples, one for each distinct prompt.
+
+    A row is rejected, with the first reason that holds, for `missing_text` (the prompt is null or empty),
+    `missing_answer` (the completion, or one answer of a pair, is null or blank), `empty_after_cleaning` (the prompt),
+    `equal_answers` (the chosen answer is the rejected one), `duplicate` (of an earlier row by batch and row) or
+    `repeated_prompt` (the prompt of an earlier row with another answer: the first is kept, because a prompt must not
+    be in two splits).
+
+    Args:
+        raw: `RAW_SCHEMA`, text and label as `row_columns` makes them.
+        config: Names the task and the cleaning steps.
+
+    Returns:
+        Examples and rejected rows, each sorted by batch and row; together as many rows as `raw`.
+
+    Raises:
+        ConfigError: A cleaning step does not exist.
+        NoExamplesError: All rows are rejected.
+    """
+    rows = raw.sort("batch", "row", "text", "label")
+    answers = [_stripped(label, config) for label in rows["label"]]
+    rows = rows.with_columns(
+        cleaned=normalise_questions(rows["text"], config),
+        answer=pl.Series([answer for answer, _ in answers], dtype=pl.String),
+        equal=pl.Series([is_equal for _, is_equal in answers], dtype=pl.Boolean),
+    )
+    rows = rows.with_columns(reason=_basic_reason()).with_columns(reason=_repetition_reason())
+    kept = rows.filter(pl.col("reason").is_null())
+    rejected = rows.filter(pl.col("reason").is_not_null()).select(REJECTED_SCHEMA.names())
+    if kept.is_empty():
+        raise nothing_left(rejected, "prompts with answers")
+    examples = kept.select(text="cleaned", label="answer", batch="batch", row="row")
+    return Cleaned(examples.with_columns(hash_texts(examples["text"])).select(EXAMPLE_SCHEMA.names()), rejected)
+
+
+def _stripped(label: str | None, config: DataConfig) -> tuple[str | None, bool]:
+    """An answer without the whitespace around it, null where nothing is left; and whether two answers are one."""
+    if label is None or config.task != "preference":
+        return (label or "").strip() or None, False
+    chosen, rejected = (answer.strip() for answer in read_pair(label))
+    return write_pair(chosen, rejected), chosen == rejected
+
+
+def _basic_reason() -> pl.Expr:
+    return (
+        pl.when(pl.col("text").is_null() | (pl.col("text") == ""))
+        .then(pl.lit("missing_text"))
+        .when(pl.col("answer").is_null())
+        .then(pl.lit("missing_answer"))
+        .when(pl.col("cleaned").str.strip_chars() == "")
+        .then(pl.lit("empty_after_cleaning"))
+        .when(pl.col("equal"))
+        .then(pl.lit("equal_answers"))
+    )
+
+
+def _repetition_reason() -> pl.Expr:
+    """Among rows without a reason so far, all but the first of a prompt."""
+    is_later = pl.int_range(pl.len()).over("cleaned", "reason") > 0
+    is_other = pl.int_range(pl.len()).over("cleaned", "answer", "reason") == 0
+    return (
+        pl.when(pl.col("reason").is_not_null())
+        .then(pl.col("reason"))
+        .when(is_later & is_other)
+        .then(pl.lit("repeated_prompt"))
+        .when(is_later)
+        .then(pl.lit("duplicate"))
+    )

@@ -15,6 +15,7 @@ from benchmarks import (
     definitions_import,
     estimate,
     forgetting,
+    generation,
     inference_throughput,
     orchestration,
     quality,
@@ -36,6 +37,7 @@ BENCHMARKS: Mapping[str, Callable[[], Result]] = {
     "inference_throughput": inference_throughput.run,
     "active_learning": active_learning.run,
     "forgetting": forgetting.run,
+    "generation": generation.run,
     "quality": quality.run,
 }
 RESULTS_DIR = Path(__file__).parent / "results"

@@ -1,0 +1,101 @@
+"""Cleaning where the answers are free text: every row becomes an example or is kept with its reason."""
+
+import polars as pl
+import pytest
+
+from ftzard.config import DataConfig
+from ftzard.core.cleaning import clean
+from ftzard.core.cleaning_answers import clean_answers, clean_for_task
+from ftzard.core.records import RAW_SCHEMA, Cleaned
+from ftzard.core.row_columns import read_messages, write_messages, write_pair
+from ftzard.core.splitting import split
+from ftzard.errors import NoExamplesError, TooFewExamplesError
+
+_PROMPTS = DataConfig(task="generation")
+_MESSAGES = DataConfig(task="generation", messages_column="messages")
+
+
+def _raw(*rows: tuple[str | None, str | None]) -> pl.DataFrame:
+    numbered = [(text, label, "a.csv", number) for number, (text, label) in enumerate(rows, start=2)]
+    return pl.DataFrame(numbered, schema=RAW_SCHEMA, orient="row")
+
+
+def _reasons(cleaned: Cleaned) -> dict[int, str]:
+    return dict(cleaned.rejected.select("row", "reason").iter_rows())
+
+
+def test_a_prompt_is_normalised_and_an_answer_only_loses_the_whitespace_around_it() -> None:
+    example = clean_answers(_raw((" Say\n hi ", "\n Hi,\n  you! ")), _PROMPTS).examples.row(0, named=True)
+    assert example["text"] == "Say hi"
+    assert example["label"] == "Hi,\n  you!"
+
+
+def test_every_row_that_is_no_example_has_its_reason() -> None:
+    rows = _raw(
+        ("one", "1"),
+        (None, "1"),
+        ("two", "  "),
+        ("two", None),
+        (" ", "1"),
+        ("one", "1"),
+        ("one", "uno"),
+        ("one", "uno"),
+    )
+    cleaned = clean_answers(rows, _PROMPTS)
+    assert cleaned.examples["row"].to_list() == [2]
+    assert _reasons(cleaned) == {
+        3: "missing_text",
+        4: "missing_answer",
+        5: "missing_answer",
+        6: "empty_after_cleaning",
+        7: "duplicate",
+        8: "repeated_prompt",
+        9: "duplicate",
+    }
+
+
+def test_a_pair_of_equal_answers_teaches_nothing() -> None:
+    pairs = DataConfig(task="preference")
+    rows = _raw(("one", write_pair("yes", " yes ")), ("two", write_pair("yes", "no")), ("three", None))
+    cleaned = clean_answers(rows, pairs)
+    assert _reasons(cleaned) == {2: "equal_answers", 4: "missing_answer"}
+    assert cleaned.examples["label"].to_list() == [write_pair("yes", "no")]
+
+
+def test_of_messages_what_people_say_is_normalised_and_what_the_model_said_is_not() -> None:
+    talk = [
+        {"role": "user", "content": "  Hi\n there "},
+        {"role": "assistant", "content": " One\n two "},
+        {"role": "user", "content": "And\tthen?"},
+    ]
+    text = clean_answers(_raw((write_messages(talk), "Nothing.")), _MESSAGES).examples["text"][0]
+    assert [message["content"] for message in read_messages(text)] == ["Hi there", " One\n two ", "And then?"]
+
+
+def test_messages_that_end_with_nothing_are_empty() -> None:
+    talk = write_messages([{"role": "user", "content": " \n"}])
+    with pytest.raises(NoExamplesError, match="1 empty_after_cleaning"):
+        clean_answers(_raw((talk, "Nothing.")), _MESSAGES)
+
+
+def test_a_classification_is_cleaned_as_it_was() -> None:
+    rows = _raw(("one", "a"), ("two", "b"), ("two", "a"), ("three", "b"))
+    cleaned, before = clean_for_task(rows, DataConfig()), clean(rows, DataConfig())
+    assert _reasons(cleaned) == {3: "conflicting_label", 4: "conflicting_label"}
+    assert cleaned.examples.equals(before.examples)
+
+
+def test_prompts_are_split_without_labels_and_a_prompt_is_in_one_split() -> None:
+    examples = clean_answers(
+        _raw(*((f"prompt {number}", f"answer {number}") for number in range(60))), _PROMPTS
+    ).examples
+    splits = split(examples, _PROMPTS)
+    parts = [set(frame["text"]) for frame in (splits.train, splits.validation, splits.test)]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 60
+    assert all(parts)
+
+
+def test_too_few_prompts_for_a_test_split_are_told() -> None:
+    examples = clean_answers(_raw(("one", "1")), _PROMPTS).examples
+    with pytest.raises(TooFewExamplesError, match="is empty"):
+        split(examples, _PROMPTS)

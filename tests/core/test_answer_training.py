@@ -4,7 +4,7 @@ import random
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -21,12 +21,14 @@ from ftzard.core.answer_training import EncodedAnswers, encode_answers, train_an
 from ftzard.core.answering import log_probabilities
 from ftzard.core.base_model import BaseModel, borrowed_base_model
 from ftzard.core.language_model import lora_language_model
-from ftzard.core.progress import Progress
 from ftzard.core.records import AdapterDirectory, Splits
 from ftzard.core.seeding import all_seeded
 from ftzard.core.training import TrainingResult
 from ftzard.core.trl_trainer import TrainerRecord, batch_size, run_trainer
 from ftzard.errors import AdapterMismatchError, ConfigError, TooFewExamplesError, TrainingDivergedError
+
+if TYPE_CHECKING:
+    from ftzard.core.progress import Progress
 
 
 def _train(folder: Path, settings: FtzardConfig, parts: Splits | None = None, **options: Any) -> TrainingResult:

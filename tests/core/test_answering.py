@@ -1,7 +1,7 @@
 """Greedy answers and log-probabilities, beside what one would compute by hand, a token at a time."""
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -10,7 +10,9 @@ from tests.core.answer_scenario import tiny_base
 
 from ftzard.core.answering import Answer, greedy_answers, log_probabilities
 from ftzard.core.base_model import BaseModel
-from ftzard.core.progress import Progress
+
+if TYPE_CHECKING:
+    from ftzard.core.progress import Progress
 
 _PROMPTS = ("good day", "a much longer prompt about rain and sun", "x", "bad cat 17")
 _MAX_NEW = 7

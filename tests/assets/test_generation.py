@@ -1,0 +1,247 @@
+"""The whole graph for models that write answers: called as functions, and materialized."""
+
+import csv
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+import torch
+from polars.testing import assert_frame_equal
+from tests.core.answer_scenario import examples
+from tests.project_scenario import file_bytes, materializations, stored_value
+
+from ftzard.assets.champion import champion
+from ftzard.assets.checks import adapter_beats_baseline, examples_fit_the_schema, splits_are_disjoint
+from ftzard.assets.data import cleaned, raw_data, splits
+from ftzard.assets.evaluation import metrics, predictions
+from ftzard.assets.labelling import label_queue
+from ftzard.assets.step import Step
+from ftzard.assets.training import lora_adapter
+from ftzard.assets.tuning import tuned_hyperparameters
+from ftzard.champion import describe_champion
+from ftzard.composition import compose
+from ftzard.core.answer_comparison import AnswerComparison
+from ftzard.core.answer_predictions import answer_schema, check_answers, incoming_schema
+from ftzard.core.generation_report import GenerationReport
+from ftzard.core.records import Splits
+from ftzard.core.row_columns import read_pair
+from ftzard.core.versions import content_version
+from ftzard.dagster_instance import project_instance
+from ftzard.definitions import build_definitions
+from ftzard.difference import diff_lines, diff_project
+from ftzard.errors import ConfigError, LabelSetChangedError, NoExamplesError
+from ftzard.materialization import materialize
+from ftzard.reproduction import reproduce
+from ftzard.resources.registry import AdapterRegistry
+from ftzard.resources.tracking import Tracking
+
+_GENERATION, _PREFERENCE = ("experiment=tiny_generation",), ("experiment=tiny_preference",)
+_COLUMNS = {"generation": ("prompt", "completion"), "preference": ("prompt", "chosen", "rejected")}
+
+
+def _write_batch(project: Path, task: str, num: int = 40, seed: int = 1, name: str = "batch.csv") -> None:
+    rows = examples(num, seed, task).select("text", "label").iter_rows()
+    with (project / "data" / "raw" / name).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS[task])
+        writer.writerows((text, label) if task == "generation" else (text, *read_pair(label)) for text, label in rows)
+
+
+def _project(template: Path, empty_store: Path, folder: Path, task: str, overrides: Sequence[str]) -> Path:
+    project = shutil.copytree(template, folder / "project")
+    shutil.copy(empty_store, project / "mlflow.db")
+    shutil.rmtree(project / "data" / "raw")
+    (project / "data" / "raw").mkdir()
+    _write_batch(project, task)
+    materialize(project, overrides)
+    return project
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """For operations this small a second thread only waits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def writing(project_template: Path, empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project materialized with `experiment=tiny_generation`."""
+    return _project(project_template, empty_store, tmp_path_factory.mktemp("sft"), "generation", _GENERATION)
+
+
+@pytest.fixture(scope="module")
+def preferring(project_template: Path, empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project materialized with `experiment=tiny_preference`."""
+    return _project(project_template, empty_store, tmp_path_factory.mktemp("dpo"), "preference", _PREFERENCE)
+
+
+def test_what_is_called_is_what_is_materialized(writing: Path, tmp_path: Path) -> None:
+    config = compose(_GENERATION, project_dir=writing)
+    step = Step(config, tmp_path)
+    raw = raw_data(step=Step(config, writing)).value
+    clean = cleaned(raw, step).value
+    parts = splits(clean, step).value
+    tuned = tuned_hyperparameters(parts, step).value
+    adapter = lora_adapter(parts, tuned, step).value
+    answers = predictions(adapter, parts, step).value
+    report = metrics(answers, parts, step).value
+    assert not list(tmp_path.rglob("*.db"))
+    assert_frame_equal(answers, stored_value(writing, "predictions"), check_exact=True)
+    assert report == stored_value(writing, "metrics")
+    stored = stored_value(writing, "lora_adapter")
+    ours, theirs = file_bytes(adapter.path), file_bytes(stored.path)
+    assert {name for name in ours if ours[name] != theirs[name]} == {"manifest.json"}
+    for name, value in (("raw_data", raw), ("cleaned", clean), ("splits", parts), ("lora_adapter", adapter)):
+        assert content_version(value) == content_version(stored_value(writing, name))
+    for check, checked in ((examples_fit_the_schema, clean), (splits_are_disjoint, parts)):
+        assert check(checked, config).passed  # type: ignore[operator]
+
+
+def test_the_predictions_hold_what_both_models_write_and_the_report_judges_them(writing: Path) -> None:
+    answers, parts = stored_value(writing, "predictions"), stored_value(writing, "splits")
+    assert answers.schema == answer_schema("generation")
+    assert check_answers(answers) == "generation"
+    assert set(answers["text_hash"]) == set(parts.test["text_hash"])
+    report = stored_value(writing, "metrics")
+    assert isinstance(report, GenerationReport)
+    assert report.num_test == parts.test.height
+    assert report.adapter.metrics["perplexity"].value < report.untrained.metrics["perplexity"].value
+    found = adapter_beats_baseline(report, compose(_GENERATION))
+    assert found.passed == (report.verdict == "better")
+    assert found.description == report.sentence
+
+
+def test_dagster_and_mlflow_show_the_metrics_of_answers(writing: Path) -> None:
+    shown = materializations(writing)
+    report = stored_value(writing, "metrics")
+    assert shown["metrics"].metadata["token_f1"].value == report.adapter.metrics["token_f1"].value
+    assert shown["metrics"].metadata["untrained_perplexity"].value == report.untrained.metrics["perplexity"].value
+    assert "perplexity" in str(shown["metrics"].metadata["scores"].value)
+    assert "answer length" in shown["splits"].metadata
+    assert shown["predictions"].metadata["task"].value == "generation"
+    assert "token f1 against others" in shown["champion"].metadata
+
+
+def test_the_first_adapter_is_champion_and_is_told_with_its_scores(writing: Path) -> None:
+    verdict = stored_value(writing, "champion")
+    assert verdict.verdict == "promote"
+    assert isinstance(verdict.against_baseline, AnswerComparison)
+    assert verdict.against_baseline.other == "untrained model"
+    told = describe_champion(writing, _GENERATION)
+    assert "exact match" in told
+    assert "perplexity" in told
+
+
+def test_nothing_runs_again_where_nothing_has_changed(writing: Path) -> None:
+    assert materialize(writing, _GENERATION).ran == ()
+
+
+def test_the_champion_is_reproduced_bit_for_bit(writing: Path) -> None:
+    assert reproduce(writing, "champion", _GENERATION).differences == ()
+
+
+def test_a_difference_compares_by_the_configured_metric(writing: Path) -> None:
+    told = list(diff_lines(diff_project(writing, "1", "champion", _GENERATION), 3))
+    assert "  token f1: " in "\n".join(told)
+
+
+def test_preferences_go_through_the_same_assets(preferring: Path) -> None:
+    answers, report = stored_value(preferring, "predictions"), stored_value(preferring, "metrics")
+    assert answers.schema == answer_schema("preference")
+    assert report.task == "preference"
+    assert report.reward_accuracy is not None
+    assert report.reward_accuracy.value > 0.5
+    verdict = stored_value(preferring, "champion")
+    assert verdict.against_baseline.metric == "preference_accuracy"
+    assert verdict.verdict == "promote"
+
+
+def _defs(project: Path) -> dg.Definitions:
+    return build_definitions([*_GENERATION, "automation.settle_s=0"], project_dir=project)
+
+
+def test_prompts_that_come_in_are_answered_by_the_champion_and_not_queued_for_labels(writing: Path) -> None:
+    incoming = writing / "data" / "incoming" / "asked.csv"
+    incoming.parent.mkdir(exist_ok=True)
+    incoming.write_text("prompt\n12 good\n34 bad\n12 good\n", encoding="utf-8")
+    definitions = _defs(writing)
+    sensor = definitions.resolve_sensor_def("ftzard_incoming_files")
+    job = definitions.resolve_job_def("ftzard_serving")
+    resources = dict(definitions.resources or {})
+    with project_instance(writing) as instance:
+        with dg.build_sensor_context(instance=instance, definitions=definitions, resources=resources) as context:
+            tick = sensor.evaluate_tick(context)
+        assert [key.to_user_string() for key in tick.run_requests[0].asset_selection or ()] == [  # type: ignore[index]
+            "incoming",
+            "incoming_predictions",
+        ]
+        key = tick.run_requests[0].tags["dagster/asset_partition_range_start"]  # type: ignore[index]
+        instance.add_dynamic_partitions("ftzard_incoming", [key])
+        result = job.execute_in_process(
+            instance=instance,
+            partition_key=key,
+            asset_selection=[dg.AssetKey("incoming"), dg.AssetKey("incoming_predictions")],
+        )
+        assert result.success
+        with dg.build_sensor_context(
+            instance=instance, definitions=definitions, resources=resources, cursor=tick.cursor
+        ) as context:
+            again = sensor.evaluate_tick(context)
+    assert not again.run_requests
+    answers = pl.read_parquet(writing / "data" / "assets" / "incoming_predictions" / f"{key}.parquet")
+    assert answers.schema == pl.Schema([*incoming_schema().items(), ("champion_version", pl.String)])
+    assert answers.height == 2
+    assert answers["label"].null_count() == 2
+
+
+def test_a_label_queue_of_answers_is_refused(writing: Path) -> None:
+    step = Step(compose(_GENERATION, project_dir=writing), writing)
+    with pytest.raises(ConfigError, match="no label queues where data.task is 'generation'"):
+        label_queue(pl.DataFrame(), pl.DataFrame(), step)
+
+
+def test_a_champion_of_another_task_is_not_compared_with(preferring: Path, writing: Path) -> None:
+    config = compose(
+        [*_GENERATION, "tracking.registered_model=tiny_preference", "tracking.experiment=tiny_preference"],
+        project_dir=preferring,
+    )
+    registry = AdapterRegistry(Tracking(config.tracking, preferring))
+    run_id = registry.tracking.runs()[0].run_id
+    parts = stored_value(writing, "splits")
+    assert isinstance(parts, Splits)
+    values = [stored_value(writing, name) for name in ("lora_adapter", "predictions")]
+    report = stored_value(writing, "metrics")
+    step = Step(config, preferring, registry=registry, run_id=run_id)
+    with pytest.raises(LabelSetChangedError, match=r"data\.task=preference|for preference") as raised:
+        champion(values[0], values[1], parts, report, step)
+    assert "tracking.registered_model" in raised.value.fix
+
+
+def test_examples_that_are_added_train_again_on_from_the_champion(writing: Path) -> None:
+    _write_batch(writing, "generation", num=30, seed=9, name="more.csv")
+    overrides = [*_GENERATION, "training.retraining.start_from=champion", "training.retraining.replay_fraction=0.5"]
+    done = materialize(writing, overrides)
+    assert "lora_adapter" in done.ran
+    told = str(materializations(writing)["lora_adapter"].metadata["trained"].value)
+    # Half of all old examples, although hardly any answer is another's.
+    assert told.startswith("from the champion's weights on ")
+    decision = stored_value(writing, "retrain_decision")
+    assert decision.evidence.num_new_labels > 0
+    assert decision.evidence.drift is not None
+    verdict = stored_value(writing, "champion")
+    assert verdict.champion == "1"
+    assert isinstance(verdict.against_champion, AnswerComparison)
+
+
+def test_prompts_without_any_answer_are_told_with_their_reason(project: Path) -> None:
+    shutil.rmtree(project / "data" / "raw")
+    (project / "data" / "raw").mkdir()
+    (project / "data" / "raw" / "a.csv").write_text("prompt,completion\nWho?,\nWhat?,  \n", encoding="utf-8")
+    with pytest.raises(NoExamplesError, match="2 missing_answer"):
+        materialize(project, _GENERATION)

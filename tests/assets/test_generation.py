@@ -99,8 +99,8 @@ def test_what_is_called_is_what_is_materialized(writing: Path, tmp_path: Path) -
     assert {name for name in ours if ours[name] != theirs[name]} == {"manifest.json"}
     for name, value in (("raw_data", raw), ("cleaned", clean), ("splits", parts), ("lora_adapter", adapter)):
         assert content_version(value) == content_version(stored_value(writing, name))
-    for check, checked in ((examples_fit_the_schema, clean), (splits_are_disjoint, parts)):
-        assert check(checked, config).passed  # type: ignore[operator]
+    assert examples_fit_the_schema(clean, config).passed
+    assert splits_are_disjoint(parts, config).passed
 
 
 def test_the_predictions_hold_what_both_models_write_and_the_report_judges_them(writing: Path) -> None:
@@ -202,7 +202,7 @@ def test_prompts_that_come_in_are_answered_by_the_champion_and_not_queued_for_la
 
 def test_a_label_queue_of_answers_is_refused(writing: Path) -> None:
     step = Step(compose(_GENERATION, project_dir=writing), writing)
-    with pytest.raises(ConfigError, match="no label queues where data.task is 'generation'"):
+    with pytest.raises(ConfigError, match=r"no label queues where data\.task is 'generation'"):
         label_queue(pl.DataFrame(), pl.DataFrame(), step)
 
 

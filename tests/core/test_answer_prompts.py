@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.answer_scenario import CHAT_TEMPLATE, config
 
-from ftzard.core.adapter import AnswerFormat
+from ftzard.core.answer_format import AnswerFormat
 from ftzard.core.answer_prompts import AnswerEncoder, answer_format, encode_prompts_of
 from ftzard.core.records import EXAMPLE_SCHEMA
 from ftzard.core.row_columns import write_messages
@@ -93,7 +93,7 @@ def test_a_tokenizer_without_a_template_is_told_with_the_way_out() -> None:
         ("{{ raise_exception('no system') }}", "refuses messages of the roles ['user']: no system"),
         ("{{ 'hello' }}", "leaves out or changes the content"),
         (
-            "{% for m in messages %}{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}{{ 'think' }}{% endif %}",
+            "{% for m in messages %}{{ m['content'] }}{% endfor %}{{ 'think' if add_generation_prompt }}",
             "puts other text before an answer",
         ),
     ],

@@ -13,7 +13,8 @@ import torch
 from tests.core.answer_scenario import CHAT_TEMPLATE, config, examples, few, splits, tiny_base
 
 from ftzard.config import FtzardConfig, LoraConfig
-from ftzard.core.adapter import ANSWERS_NAME, read_answer_format, read_labels, read_manifest, verify_adapter
+from ftzard.core.adapter import ANSWERS_NAME, read_labels, read_manifest, verify_adapter
+from ftzard.core.answer_format import read_answer_format
 from ftzard.core.answer_inference import predict_answers
 from ftzard.core.answer_predictions import sums, without_adapter
 from ftzard.core.answer_prompts import AnswerEncoder, answer_format
@@ -39,6 +40,10 @@ def _bytes(adapter: AdapterDirectory) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in adapter.path.iterdir()}
 
 
+def _share_right(predictions: pl.DataFrame, column: str) -> float:
+    return predictions.filter(pl.col(column) == pl.col("label")).height / predictions.height
+
+
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     """For operations this small a second thread only waits."""
@@ -61,11 +66,8 @@ def preferring(tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
 
 def test_the_model_learns_to_write_the_answers(trained: TrainingResult) -> None:
     predictions = predict_answers(trained.adapter, splits().test, config())
-    right, before = (
-        (predictions[column] == predictions["label"]).mean() for column in ("prediction", "untrained_prediction")
-    )
-    assert right > 0.7
-    assert before == 0.0
+    assert _share_right(predictions, "prediction") > 0.7
+    assert _share_right(predictions, "untrained_prediction") == 0.0
     gain = sums(predictions["completion_log_probabilities"]) - sums(
         predictions["untrained_completion_log_probabilities"]
     )
@@ -81,7 +83,7 @@ def test_the_adapter_directory_keeps_its_contract(trained: TrainingResult) -> No
     assert '"task_type": "CAUSAL_LM"' in (adapter.path / "adapter_config.json").read_text()
     assert "trl" in read_manifest(adapter.path).versions
     assert read_answer_format(adapter.path) == answer_format(config())
-    with pytest.raises(AdapterMismatchError, match=r"data\.task=generation"):
+    with pytest.raises(AdapterMismatchError, match="writes answers, and a classifier is asked for"):
         read_labels(adapter.path)
 
 
@@ -316,12 +318,15 @@ def test_messages_are_trained_and_answered_through_the_template(tmp_path: Path) 
     parts = splits()
     result = _train(tmp_path, settings, Splits(*(as_messages(part) for part in vars(parts).values())))
     predictions = predict_answers(result.adapter, as_messages(parts.test), settings)
-    assert (predictions["prediction"] == predictions["label"]).mean() > 0.5
-    assert (predictions["untrained_prediction"] == predictions["label"]).mean() == 0.0
+    assert _share_right(predictions, "prediction") > 0.5
+    assert _share_right(predictions, "untrained_prediction") == 0.0
     assert read_answer_format(result.adapter.path).messages
 
 
-@pytest.mark.parametrize(("size", "longest", "budget", "rows"), [(16, 10, 1024, 16), (16, 100, 1024, 8), (6, 9, 30, 3), (16, 2000, 1024, 1)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("size", "longest", "budget", "rows"),
+    [(16, 10, 1024, 16), (16, 100, 1024, 8), (6, 9, 30, 3), (16, 2000, 1024, 1)],
+)
 def test_the_rows_of_a_pass_divide_the_optimizer_step_and_keep_to_the_budget(
     size: int, longest: int, budget: int, rows: int
 ) -> None:

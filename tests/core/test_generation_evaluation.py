@@ -28,6 +28,7 @@ from ftzard.core.row_columns import write_pair
 from ftzard.errors import InvalidPredictionsError, LabelSetChangedError, PredictionsMismatchError, TooFewExamplesError
 
 _CONFIG = EvaluationConfig(num_bootstrap_samples=200)
+_WRITTEN = st.sampled_from(["yes", "no", "yes no"])
 _HALF, _TENTH = math.log(0.5), math.log(0.1)
 
 
@@ -120,7 +121,7 @@ def test_an_impossible_answer_is_a_large_perplexity_and_no_infinity() -> None:
 
 
 @settings(max_examples=20)
-@given(st.lists(st.tuples(st.sampled_from(["yes", "no", "yes no"]), st.sampled_from(["yes", "no"])), min_size=2, max_size=12), st.randoms())  # fmt: skip
+@given(st.lists(st.tuples(_WRITTEN, _WRITTEN), min_size=2, max_size=12), st.randoms())
 def test_the_order_of_the_rows_is_of_no_account_and_every_interval_holds_its_value(
     rows: list[tuple[str, str]], order: Any
 ) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import torch
 
     from ftzard.config import FtzardConfig
+    from ftzard.core.answer_format import AnswerFormat
 
 MANIFEST_NAME = "manifest.json"
 LABELS_NAME = "labels.json"
@@ -71,27 +72,6 @@ class AdapterLabels:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class AnswerFormat:
-    """`generation.json`: how a prompt is put to the model, and how it answers.
-
-    Attributes:
-        task: What it was trained for.
-        messages: Whether a text holds messages, and not a prompt alone.
-        prompt_format: `chat` or `plain`, as configured.
-        prompt_template: As configured, with `{text}`.
-        max_length: Tokens of prompt and answer together that it was trained on, at most.
-        max_new_tokens: Tokens of an answer, at most.
-    """
-
-    task: Literal["generation", "preference"]
-    messages: bool
-    prompt_format: Literal["chat", "plain"]
-    prompt_template: str
-    max_length: int
-    max_new_tokens: int
-
-
-@dataclass(frozen=True, config=_STRICT)
 class AdapterManifest:
     """`manifest.json`.
 
@@ -127,7 +107,7 @@ def write_adapter(
     weights: "Mapping[str, torch.Tensor]",
     peft_config: Mapping[str, Any],
     tokenizer: Any,
-    labels: AdapterLabels | AnswerFormat,
+    labels: "AdapterLabels | AnswerFormat",
     describe: Mapping[str, Any],
 ) -> AdapterDirectory:
     """Write an adapter directory, the manifest last: without it the directory is not an adapter yet.
@@ -206,7 +186,7 @@ def read_manifest(path: Path) -> AdapterManifest:
     Raises:
         AdapterCorruptError: There is none, or it is not one.
     """
-    return _read(TypeAdapter(AdapterManifest), path / MANIFEST_NAME)
+    return read_json(TypeAdapter(AdapterManifest), path / MANIFEST_NAME)
 
 
 def read_labels(path: Path) -> AdapterLabels:
@@ -217,20 +197,12 @@ def read_labels(path: Path) -> AdapterLabels:
         AdapterMismatchError: The adapter is no classifier.
     """
     if not (path / LABELS_NAME).exists() and (path / ANSWERS_NAME).exists():
-        raise _other_task(path, read_answer_format(path).task, "classification")
-    return _read(TypeAdapter(AdapterLabels), path / LABELS_NAME)
-
-
-def read_answer_format(path: Path) -> AnswerFormat:
-    """Read `generation.json`.
-
-    Raises:
-        AdapterCorruptError: There is none, or it is not one.
-        AdapterMismatchError: The adapter is a classifier.
-    """
-    if not (path / ANSWERS_NAME).exists() and (path / LABELS_NAME).exists():
-        raise _other_task(path, "classification", "generation or preference")
-    return _read(TypeAdapter(AnswerFormat), path / ANSWERS_NAME)
+        raise AdapterMismatchError(
+            f"the adapter {path} writes answers, and a classifier is asked for",
+            fix="set data.task to what its generation.json says, or train a classifier (with another "
+            "tracking.registered_model, so that it has a champion of its own)",
+        )
+    return read_json(TypeAdapter(AdapterLabels), path / LABELS_NAME)
 
 
 def read_lora_config(path: Path) -> LoraConfig:
@@ -240,7 +212,7 @@ def read_lora_config(path: Path) -> LoraConfig:
         AdapterCorruptError: There is none, or it is not one.
     """
     file = path / CONFIG_NAME
-    fields = _read(TypeAdapter(dict[str, Any]), file)
+    fields = read_json(TypeAdapter(dict[str, Any]), file)
     try:
         return LoraConfig(
             **{key: fields[key] for key in _LORA_KEYS if key in fields},
@@ -298,14 +270,6 @@ def check_compatible(
         )
 
 
-def _other_task(path: Path, task: str, wanted: str) -> AdapterMismatchError:
-    return AdapterMismatchError(
-        f"the adapter {path} was trained for data.task={task}, and {wanted} is asked of it",
-        fix="set data.task to the adapter's, or train an adapter for this task (with another "
-        "tracking.registered_model, so that it has a champion of its own)",
-    )
-
-
 def _verify_file(path: Path, name: str, entry: Path | None, expected: str | None) -> None:
     problem = None
     if entry is None:
@@ -322,7 +286,12 @@ def _verify_file(path: Path, name: str, entry: Path | None, expected: str | None
         raise AdapterCorruptError(f"in the adapter {path}, the file {name!r} {problem}", fix=_FIX_CORRUPT)
 
 
-def _read(adapter: TypeAdapter[_T], file: Path) -> _T:
+def read_json(adapter: TypeAdapter[_T], file: Path) -> _T:
+    """Read a JSON file of an adapter.
+
+    Raises:
+        AdapterCorruptError: There is none, or it is not what it should be.
+    """
     try:
         return adapter.validate_json(file.read_bytes())
     except OSError as error:

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ftzard.core.adapter import (
-    AnswerFormat,
     check_compatible,
-    read_answer_format,
     read_lora_config,
     read_manifest,
     verify_adapter,
 )
+from ftzard.core.answer_format import AnswerFormat, read_answer_format
 from ftzard.core.answer_predictions import GIVEN, UNTRAINED, answer_schema, as_lists, check_answers, incoming_schema
 from ftzard.core.answer_prompts import AnswerEncoder, encode_prompts_of
 from ftzard.core.answer_training import EncodedAnswers, encode_answers

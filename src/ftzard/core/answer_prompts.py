@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from ftzard.core.adapter import AnswerFormat
+from ftzard.core.answer_format import AnswerFormat
 from ftzard.core.row_columns import read_messages
 from ftzard.errors import ConfigError
 

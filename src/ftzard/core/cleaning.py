@@ -5,7 +5,7 @@ The same normalisation serves text that arrives without a label, so that a model
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -14,7 +14,6 @@ import polars as pl
 
 from ftzard.config import DataConfig
 from ftzard.core.records import EXAMPLE_SCHEMA, REJECTED_SCHEMA, Cleaned
-from ftzard.core.row_columns import read_messages, write_messages
 from ftzard.errors import ConfigError, NoExamplesError, SingleClassError, TooFewExamplesError, UnknownLabelError
 
 _logger = logging.getLogger(__name__)
@@ -100,28 +99,6 @@ def normalise_text(texts: pl.Series, steps: Sequence[str]) -> pl.Series:
     return pl.concat([rows.select("index", "text"), *settled]).sort("index")["text"].rename(texts.name)
 
 
-def normalise_questions(texts: pl.Series, config: DataConfig) -> pl.Series:
-    """Apply the configured cleaning steps to what a model is asked.
-
-    Args:
-        texts: `text` of `RAW_SCHEMA`; null stays null.
-        config: Names the steps. Of messages, the content of each that is not an assistant's is normalised.
-
-    Returns:
-        A series of the same length and name. Messages whose last content is then blank become empty as a whole.
-
-    Raises:
-        ConfigError: A step does not exist.
-    """
-    if config.messages_column is None:
-        return normalise_text(texts, config.cleaning_steps)
-    all_messages = [read_messages(text) if text else None for text in texts]
-    flat = [message["content"] for messages in all_messages for message in messages or ()]
-    contents = iter(normalise_text(pl.Series("content", flat, dtype=pl.String), config.cleaning_steps))
-    normalised = [None if messages is None else _with_contents(messages, contents) for messages in all_messages]
-    return pl.Series(texts.name, normalised, dtype=pl.String)
-
-
 def hash_texts(texts: pl.Series) -> pl.Series:
     """Identify texts by their content: the first 16 bytes of the SHA-256 of their UTF-8, as 32 hexadecimal digits.
 
@@ -161,7 +138,7 @@ def clean(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     rows = raw.sort("batch", "row", "text", "label")
     rows = rows.with_columns(cleaned=normalise_text(rows["text"], config.cleaning_steps))
     rows = _map_labels(rows, config)
-    rows = rows.with_columns(reason=_basic_reason(labelled=True)).with_columns(reason=_repetition_reason())
+    rows = rows.with_columns(reason=_basic_reason()).with_columns(reason=_repetition_reason())
     _report_conflicts(rows)
     kept = rows.filter(pl.col("reason").is_null())
     rejected = rows.filter(pl.col("reason").is_not_null()).select(REJECTED_SCHEMA.names())
@@ -169,33 +146,6 @@ def clean(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     examples = kept.select(text="cleaned", label="mapped", batch="batch", row="row")
     examples = examples.with_columns(hash_texts(examples["text"])).select(EXAMPLE_SCHEMA.names())
     return Cleaned(examples, rejected)
-
-
-def clean_unlabelled(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
-    """Turn rows without labels into texts that a model can be asked about, exactly as `clean` would.
-
-    A row is rejected for `missing_text`, `empty_after_cleaning` or `duplicate`, as there.
-
-    Args:
-        raw: `RAW_SCHEMA`; the labels are not looked at.
-        config: Names the cleaning steps.
-
-    Returns:
-        Examples, whose label is null, and rejected rows, each sorted by batch and row; together as many rows as `raw`.
-
-    Raises:
-        ConfigError: A cleaning step does not exist.
-        NoExamplesError: All rows are rejected.
-    """
-    rows = raw.with_columns(label=pl.lit(None, pl.String)).sort("batch", "row", "text")
-    rows = rows.with_columns(cleaned=normalise_questions(rows["text"], config), mapped=pl.col("label"))
-    rows = rows.with_columns(reason=_basic_reason(labelled=False)).with_columns(reason=_repetition_reason())
-    kept = rows.filter(pl.col("reason").is_null())
-    rejected = rows.filter(pl.col("reason").is_not_null()).select(REJECTED_SCHEMA.names())
-    if kept.is_empty():
-        raise nothing_left(rejected, "rows with text")
-    examples = kept.select(text="cleaned", label="mapped", batch="batch", row="row")
-    return Cleaned(examples.with_columns(hash_texts(examples["text"])).select(EXAMPLE_SCHEMA.names()), rejected)
 
 
 def labels_of(examples: pl.DataFrame, config: DataConfig) -> tuple[str, ...]:
@@ -206,14 +156,6 @@ def labels_of(examples: pl.DataFrame, config: DataConfig) -> tuple[str, ...]:
     if config.task != "classification":
         return ()
     return config.labels or tuple(sorted(examples["label"].unique().to_list()))
-
-
-def _with_contents(messages: Sequence[Mapping[str, str]], contents: Iterator[str]) -> str:
-    changed = [
-        {**message, "content": message["content"] if message["role"] == "assistant" else content}
-        for message, content in zip(messages, contents, strict=False)
-    ]
-    return write_messages(changed) if changed[-1]["content"].strip() else ""
 
 
 def _find_step(name: str) -> CleaningStep:
@@ -255,12 +197,12 @@ def _check_known(unknown: pl.DataFrame, config: DataConfig) -> None:
     )
 
 
-def _basic_reason(*, labelled: bool) -> pl.Expr:
+def _basic_reason() -> pl.Expr:
     is_missing = pl.col("text").is_null() | (pl.col("text") == "")
     return (
         pl.when(is_missing)
         .then(pl.lit("missing_text"))
-        .when(pl.col("mapped").is_null() & labelled)
+        .when(pl.col("mapped").is_null())
         .then(pl.lit("missing_label"))
         .when(pl.col("cleaned").str.strip_chars() == "")
         .then(pl.lit("empty_after_cleaning"))

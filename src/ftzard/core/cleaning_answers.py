@@ -7,7 +7,8 @@ is to write them.
 import polars as pl
 
 from ftzard.config import DataConfig
-from ftzard.core.cleaning import clean, hash_texts, normalise_questions, nothing_left
+from ftzard.core.cleaning import clean, hash_texts, nothing_left
+from ftzard.core.cleaning_questions import normalise_questions
 from ftzard.core.records import EXAMPLE_SCHEMA, REJECTED_SCHEMA, Cleaned
 from ftzard.core.row_columns import read_pair, write_pair
 

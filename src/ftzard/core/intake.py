@@ -17,7 +17,7 @@ from typing import Final
 import polars as pl
 
 from ftzard.config import DataConfig
-from ftzard.core.cleaning import clean_unlabelled
+from ftzard.core.cleaning_questions import clean_unlabelled
 from ftzard.core.reading import BATCH_SUFFIXES, files_below, read_batch
 from ftzard.core.records import Cleaned
 from ftzard.errors import FtzardError, MalformedBatchError, StorageError

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ftzard.core.adapter import (
     WEIGHTS_NAME,
-    AnswerFormat,
     check_compatible,
-    read_answer_format,
     read_labels,
     read_lora_config,
     read_manifest,
     verify_adapter,
 )
+from ftzard.core.answer_format import AnswerFormat, read_answer_format
 from ftzard.errors import AdapterCorruptError, AdapterMismatchError
 
 if TYPE_CHECKING:

@@ -1,0 +1,78 @@
+"""What a model is asked, cleaned the same with an answer beside it and without."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import polars as pl
+
+from ftzard.config import DataConfig
+from ftzard.core.cleaning import hash_texts, normalise_text, nothing_left
+from ftzard.core.records import EXAMPLE_SCHEMA, REJECTED_SCHEMA, Cleaned
+from ftzard.core.row_columns import read_messages, write_messages
+
+
+def normalise_questions(texts: pl.Series, config: DataConfig) -> pl.Series:
+    """Apply the configured cleaning steps to what a model is asked.
+
+    Args:
+        texts: `text` of `RAW_SCHEMA`; null stays null.
+        config: Names the steps. Of messages, the content of each that is not an assistant's is normalised.
+
+    Returns:
+        A series of the same length and name. Messages whose last content is then blank become empty as a whole.
+
+    Raises:
+        ConfigError: A step does not exist.
+    """
+    if config.messages_column is None:
+        return normalise_text(texts, config.cleaning_steps)
+    all_messages = [read_messages(text) if text else None for text in texts]
+    flat = [message["content"] for messages in all_messages for message in messages or ()]
+    contents = iter(normalise_text(pl.Series("content", flat, dtype=pl.String), config.cleaning_steps))
+    normalised = [None if messages is None else _with_contents(messages, contents) for messages in all_messages]
+    return pl.Series(texts.name, normalised, dtype=pl.String)
+
+
+def clean_unlabelled(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
+    """Turn rows without labels into texts that a model can be asked about, exactly as with labels.
+
+    A row is rejected for `missing_text`, `empty_after_cleaning` or `duplicate`, as in `ftzard.core.cleaning.clean`.
+
+    Args:
+        raw: `RAW_SCHEMA`; the labels are not looked at.
+        config: Names the cleaning steps.
+
+    Returns:
+        Examples, whose label is null, and rejected rows, each sorted by batch and row; together as many rows as `raw`.
+
+    Raises:
+        ConfigError: A cleaning step does not exist.
+        NoExamplesError: All rows are rejected.
+    """
+    rows = raw.with_columns(label=pl.lit(None, pl.String)).sort("batch", "row", "text")
+    rows = rows.with_columns(cleaned=normalise_questions(rows["text"], config))
+    rows = rows.with_columns(reason=_basic_reason())
+    is_repeated = pl.col("reason").is_null() & (pl.int_range(pl.len()).over("cleaned", "reason") > 0)
+    rows = rows.with_columns(reason=pl.when(is_repeated).then(pl.lit("duplicate")).otherwise("reason"))
+    kept = rows.filter(pl.col("reason").is_null())
+    rejected = rows.filter(pl.col("reason").is_not_null()).select(REJECTED_SCHEMA.names())
+    if kept.is_empty():
+        raise nothing_left(rejected, "rows with text")
+    examples = kept.select("label", "batch", "row", text="cleaned")
+    return Cleaned(examples.with_columns(hash_texts(examples["text"])).select(EXAMPLE_SCHEMA.names()), rejected)
+
+
+def _with_contents(messages: Sequence[Mapping[str, str]], contents: Iterator[str]) -> str:
+    changed = [
+        {**message, "content": message["content"] if message["role"] == "assistant" else content}
+        for message, content in zip(messages, contents, strict=False)
+    ]
+    return write_messages(changed) if changed[-1]["content"].strip() else ""
+
+
+def _basic_reason() -> pl.Expr:
+    return (
+        pl.when(pl.col("text").is_null() | (pl.col("text") == ""))
+        .then(pl.lit("missing_text"))
+        .when(pl.col("cleaned").str.strip_chars() == "")
+        .then(pl.lit("empty_after_cleaning"))
+    )

@@ -1,5 +1,6 @@
 """The dataclasses themselves: frozen, validated however they are made, and the only place of a default."""
 
+import re
 from dataclasses import FrozenInstanceError
 from typing import Any
 
@@ -9,7 +10,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ftzard.composition import validate
-from ftzard.config import DataConfig, FtzardConfig, LoraConfig, ModelConfig, TrackingConfig, TrainingConfig
+from ftzard.config import (
+    DataConfig,
+    FtzardConfig,
+    GenerationConfig,
+    LoraConfig,
+    ModelConfig,
+    TrackingConfig,
+    TrainingConfig,
+)
 from ftzard.errors import ConfigError
 
 _REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -26,6 +35,9 @@ def test_a_configuration_cannot_be_changed_once_made() -> None:
         (DataConfig, {"colour": "red"}, "colour"),
         (DataConfig, {"seed": "many"}, "seed"),
         (DataConfig, {"labels": ["one"]}, "at least two labels"),
+        (DataConfig, {"task": "generation", "labels": ["a", "b"]}, "must be empty where task is 'generation'"),
+        (DataConfig, {"task": "preference", "messages_column": "talk"}, "only 'generation' reads messages"),
+        (GenerationConfig, {"prompt_template": "Q:"}, "exactly once"),
         (DataConfig, {"labels": ["one", "one"]}, "twice"),
         (DataConfig, {"delimiter": "::"}, "single ASCII character"),
         (DataConfig, {"train_fraction": 0.0, "test_fraction": 0.9}, "above 0"),
@@ -47,6 +59,40 @@ def test_an_impossible_value_is_refused_when_the_dataclass_is_made(
 ) -> None:
     with pytest.raises(ValidationError, match=complaint):
         cls(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"training": {"packing": True}}, "only 'generation' packs"),
+        ({"data": {"task": "preference"}, "training": {"packing": True}}, "only 'generation' packs"),
+        ({"data": {"task": "generation"}, "model": {"label_words": {"a": "b"}}}, "label_words must be empty"),
+        (
+            {
+                "data": {"task": "generation"},
+                "tuning": {"method": "optuna", "search_space": {"training.lora.r": {"choices": [1, 2]}}},
+            },
+            "tuning.method must be 'none'",
+        ),
+        (
+            {
+                "data": {"task": "generation", "messages_column": "talk"},
+                "model": {"generation": {"prompt_format": "plain"}},
+            },
+            "prompt_format must be 'chat'",
+        ),
+        (
+            {
+                "data": {"task": "generation", "messages_column": "talk"},
+                "model": {"generation": {"prompt_template": "Q: {text}"}},
+            },
+            "prompt_template must be '{text}'",
+        ),
+    ],
+)
+def test_what_a_task_would_pass_over_in_silence_is_refused(values: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(complaint)):
+        validate(values)
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,16 @@ def test_a_larger_replay_holds_the_smaller_one_and_the_order_of_the_rows_is_of_n
     assert retraining_plan(shuffled, _SEEN, again, seed).examples.equals(smaller.examples)
 
 
+def test_where_labels_are_answers_the_replay_is_of_all_examples_together() -> None:
+    answers = _TRAIN.with_columns(label=pl.col("text_hash"))
+    settings = RetrainingConfig(**_FROM_CHAMPION, replay_fraction=0.25)
+    plan = retraining_plan(answers, _SEEN, settings, 0, by_label=False)
+    num_seen = answers.filter(pl.col("text_hash").is_in(_SEEN.implode())).height
+    assert plan.num_old == -(-num_seen // 4)
+    # Within each label it would be all of them, because each has a label of its own.
+    assert retraining_plan(answers, _SEEN, settings, 0).num_old == num_seen
+
+
 def test_another_seed_replays_others() -> None:
     settings = RetrainingConfig(**_FROM_CHAMPION, replay_fraction=0.5)
     drawn = [set(retraining_plan(_TRAIN, _SEEN, settings, seed).examples["text_hash"]) for seed in (0, 1)]

@@ -123,7 +123,7 @@ def test_on_the_same_test_split_the_champions_own_answers_are_used(
     def never(*_: object) -> pl.DataFrame:
         raise AssertionError
 
-    monkeypatch.setattr(module, "predict", never)
+    monkeypatch.setattr("ftzard.core.inference.predict", never)
     meet("first", 0.9)
     assert meet("better", 1.0).num_rows == SPLITS.test.height
 
@@ -138,7 +138,7 @@ def test_on_another_test_split_the_champion_answers_anew_and_rows_it_was_trained
         return _answers(examples, 0.9)
 
     # What `predict` is given is the downloaded adapter; these have no weights that it could load.
-    monkeypatch.setattr(module, "predict", predict)
+    monkeypatch.setattr("ftzard.core.inference.predict", predict)
     monkeypatch.setattr(module, "config_for", lambda _, config: config)
     first = meet("first", 0.9)
     grown = Splits(_examples("more", 40), SPLITS.validation, pl.concat([SPLITS.test, SPLITS.train.head(10)]))

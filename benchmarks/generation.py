@@ -26,7 +26,7 @@ from ftzard.core.records import RAW_SCHEMA, Splits
 from ftzard.core.tweets import sample_tweets
 
 _RECIPE = ("experiment=tweets_generation", "training.device=cpu")
-_NUM_TRAIN, _NUM_TEST = 300, 120
+_NUM_TRAIN, _NUM_TEST = 100, 50
 # Enough to find as many of the rarer label.
 _NUM_TWEETS = 4_000
 

@@ -15,6 +15,7 @@ from benchmarks import (
     definitions_import,
     estimate,
     forgetting,
+    generation,
     inference_throughput,
     quality,
     training_throughput,
@@ -250,3 +251,22 @@ def test_the_estimate_benchmark_gives_each_case_its_error_and_times_only_what_an
     }
     assert (result.table["peak_mib"] > 0).all()
     assert all(bar == Bar(0.25, is_upper=True) for bar in result.bars.values())
+
+
+def test_the_generation_benchmark_has_both_models_answer_for_the_same_tweets() -> None:
+    tiny = (
+        "experiment=tweets_generation",
+        "model=tiny_random",
+        "model.max_length=400",
+        "model.generation.prompt_format=plain",
+        "model.generation.max_new_tokens=2",
+        "evaluation.num_bootstrap_samples=100",
+    )
+    result = generation.run((*tiny, "training.device=cpu", "model.dtype=float32"), num_train=4, num_test=4)
+    figures = result.figures
+    for name in ("exact_match", "token_f1", "chrf", "perplexity"):
+        gain = f"adapter_over_untrained_{name}"
+        assert figures[gain] == pytest.approx(figures[f"adapter_{name}"] - figures[f"untrained_{name}"])
+        assert figures[f"{gain}_low"] <= figures[gain] <= figures[f"{gain}_high"]
+    assert result.table is not None
+    assert result.table.columns == ["metric", "adapter", "untrained model", "difference"]

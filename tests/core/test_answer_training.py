@@ -24,8 +24,9 @@ from ftzard.core.base_model import BaseModel, borrowed_base_model
 from ftzard.core.language_model import lora_language_model
 from ftzard.core.records import AdapterDirectory, Splits
 from ftzard.core.seeding import all_seeded
+from ftzard.core.trainer_watch import TrainerRecord
 from ftzard.core.training import TrainingResult
-from ftzard.core.trl_trainer import TrainerRecord, batch_size, run_trainer
+from ftzard.core.trl_trainer import batch_size, run_trainer
 from ftzard.errors import AdapterMismatchError, ConfigError, TooFewExamplesError, TrainingDivergedError
 
 if TYPE_CHECKING:

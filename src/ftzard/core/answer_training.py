@@ -5,10 +5,12 @@ On prompts and completions it is TRL's SFTTrainer that trains, on pairs of answe
 The tokens are ours, so that what is trained on is what is asked later; the loop, the packing and the losses are TRL's.
 """
 
+import hashlib
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,11 +20,13 @@ from ftzard.core.adapter import manifest_fields, write_adapter
 from ftzard.core.answer_prompts import AnswerEncoder, answer_format, encode_prompts_of
 from ftzard.core.answering import log_probabilities
 from ftzard.core.base_model import borrowed_base_model
+from ftzard.core.checkpoints import kept_checkpoints
 from ftzard.core.devices import resolve_device
 from ftzard.core.language_model import lora_language_model
 from ftzard.core.row_columns import read_pair
 from ftzard.core.seeding import all_seeded
-from ftzard.core.training import TrainingResult
+from ftzard.core.token_budget import TokenBudget
+from ftzard.core.training import TrainingResult, training_identity
 from ftzard.core.trl_trainer import run_trainer
 from ftzard.core.warm_start import read_answering_start
 from ftzard.errors import TooFewExamplesError
@@ -66,6 +70,11 @@ class EncodedAnswers:
         pairs = zip(self.prompts, self.answers, others, strict=True)
         return [len(prompt) + max(len(answer), len(other)) for prompt, answer, other in pairs]
 
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of all token ids, in their order."""
+        return hashlib.sha256(json.dumps([self.prompts, self.answers, self.rejected]).encode()).hexdigest()
+
     def picked(self, keep: Sequence[int]) -> "EncodedAnswers":
         """Some of them."""
         prompts, answers = [self.prompts[index] for index in keep], [self.answers[index] for index in keep]
@@ -80,6 +89,7 @@ def train_answers(
     on_progress: "Callable[[Progress], None] | None" = None,
     provenance: Mapping[str, str] | None = None,
     initial: "AdapterDirectory | None" = None,
+    checkpoint_dir: "Path | None" = None,
 ) -> TrainingResult:
     """Train an adapter on `splits.train` and write its directory.
 
@@ -94,10 +104,12 @@ def train_answers(
         provenance: What is to stand in the manifest about the data, such as its commit.
         initial: The adapter whose weights to go on from; None: a fresh one. For preference it is also what the adapter
             must not depart from too far; else the base model is.
+        checkpoint_dir: As for `train_adapter`.
 
     Raises:
         TooFewExamplesError: There is nothing to train on, or no prompt leaves room for an answer.
         TrainingDivergedError: The loss or a gradient is not finite; nothing is written.
+        OutOfMemoryError: There is no memory for the base model, or for an optimizer step.
         AdapterMismatchError: `initial` does not fit what is configured.
         FtzardError: As `load_base_model`, `AnswerEncoder`, `check_lora` and `write_adapter`.
     """
@@ -114,11 +126,27 @@ def train_answers(
                 start.put_into(model)
             # Before DPO puts its own copy of the adapter beside it.
             numbers = (sum(part.numel() for part in model.trainable_parameters()), model.num_parameters())
-            with _validation_of(model, encode_answers(splits.validation, encoder), config) as validate:
-                record = run_trainer(model, base.tokenizer, train, config, on_progress=on_progress, validate=validate)
+            validation = encode_answers(splits.validation, encoder)
+            dtype = str(base.model.get_input_embeddings().weight.dtype).removeprefix("torch.")
+            data = {"answers": asdict(answers), "training examples": train.checksum, "trl version": trl_version()}
+            identity = training_identity(
+                base, dtype, config, data | {"validation examples": validation.checksum}, initial
+            )
+            with (
+                kept_checkpoints(checkpoint_dir, identity, config.training.checkpoint_interval_s) as checkpoints,
+                _validation_of(model, validation, config) as validate,
+            ):
+                record = run_trainer(
+                    model,
+                    base.tokenizer,
+                    train,
+                    config,
+                    on_progress=on_progress,
+                    validate=validate,
+                    checkpoints=checkpoints,
+                )
             weights = model.adapter_weights()
             peft_config = model.peft_fields(config.model.base_model, config.model.revision)
-        dtype = str(base.model.get_input_embeddings().weight.dtype).removeprefix("torch.")
         compute = {"device": device, "dtype": dtype}
         described = manifest_fields(
             base.identity, config, provenance or {}, {**compute, "num_threads": str(torch.get_num_threads())}
@@ -145,6 +173,10 @@ def train_answers(
         tokens_per_s=record.tokens_per_s,
         device=device,
         dtype=dtype,
+        budget=TokenBudget(config.training.max_tokens_per_batch, "optimizer step"),
+        resumed_from=checkpoints.resumed_from,
+        num_checkpoints=checkpoints.num_saved,
+        checkpoint_seconds=checkpoints.saving_s,
     )
 
 

@@ -24,8 +24,6 @@ import filelock
 if TYPE_CHECKING:
     import torch
 
-    from ftzard.core.optimization import AdapterOptimizer
-
 _logger = logging.getLogger(__name__)
 
 _FORMAT_VERSION = 1
@@ -63,6 +61,19 @@ class Record(Protocol):
         """Become what `to_dict` and `tensors` gave."""
 
 
+class Optimizer(Protocol):
+    """What is trained and how far: `ftzard.core.optimization.AdapterOptimizer`, or what stands for a Trainer's."""
+
+    num_steps: int
+    is_whole: bool
+
+    def state(self) -> "dict[str, torch.Tensor]":
+        """All that the next step depends on, besides the gradients."""
+
+    def restore(self, state: "Mapping[str, torch.Tensor]", num_steps: int) -> None:
+        """Become what `state` was taken of, after so many steps."""
+
+
 @dataclass
 class Checkpoints:
     """The checkpoints of one training, the newest of which is kept.
@@ -84,7 +95,7 @@ class Checkpoints:
     saving_s: float = 0.0
     _saved_s: float = field(default_factory=time.monotonic)
 
-    def restore(self, optimizer: "AdapterOptimizer", record: Record) -> int:
+    def restore(self, optimizer: Optimizer, record: Record) -> int:
         """Put the newest checkpoint into an optimizer, a record and the random generators.
 
         Returns:
@@ -102,7 +113,7 @@ class Checkpoints:
         return step
 
     @contextmanager
-    def step(self, optimizer: "AdapterOptimizer", record: Record) -> Iterator[None]:
+    def step(self, optimizer: Optimizer, record: Record) -> Iterator[None]:
         """One optimizer step and what belongs to it; afterwards a checkpoint is made if it is time.
 
         Interrupted (by Ctrl-C, SIGTERM or a cancelled run) it saves where it was and is interrupted on. An error is no
@@ -124,7 +135,7 @@ class Checkpoints:
         if time.monotonic() - self._saved_s >= self._pause_s:
             self._save(optimizer, record, _random_states())
 
-    def finish(self, optimizer: "AdapterOptimizer", record: Record) -> None:
+    def finish(self, optimizer: Optimizer, record: Record) -> None:
         """Keep the end of the training until `remove_finished`, once its adapter is stored."""
         if self.folder is not None:
             self._save(optimizer, record, _random_states(), is_finished=True)
@@ -137,7 +148,7 @@ class Checkpoints:
 
     def _save(
         self,
-        optimizer: "AdapterOptimizer",
+        optimizer: Optimizer,
         record: Record,
         random: "Mapping[str, torch.Tensor]",
         *,

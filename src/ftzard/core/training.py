@@ -22,7 +22,7 @@ from ftzard.core.lora_methods import check_ranks, stored_lora
 from ftzard.core.prompts import PromptTemplate, label_words
 from ftzard.core.seeding import torch_seeded
 from ftzard.core.token_budget import TokenBudget
-from ftzard.core.training_loop import EncodedExamples, ValidationWatch, encode_examples, run_training
+from ftzard.core.training_loop import ValidationWatch, encode_examples, run_training
 from ftzard.core.training_record import TrainingRecord
 from ftzard.core.warm_start import read_warm_start
 from ftzard.errors import SingleClassError, TooFewExamplesError
@@ -175,7 +175,8 @@ def train_adapter(  # noqa: PLR0913 - what is trained on what, from where, and w
             resumed_from=fit.checkpoints.resumed_from,
             num_checkpoints=fit.checkpoints.num_saved,
             checkpoint_seconds=fit.checkpoints.saving_s,
-            **compute,
+            device=device,
+            dtype=fit.classifier.compute_dtype,
         )
 
 
@@ -240,23 +241,35 @@ def fitted_classifier(  # noqa: PLR0913 - as `train_adapter`
                 check_ranks(classifier.peft_model, lora)
             texts = [*train.prompts.input_ids, *validation.prompts.input_ids]
             with kept_prefix(base, classifier, texts, config.training) as faster:
-                identity = _identity(base, faster, config, labels, train, validation, initial)
+                data = {
+                    "labels": labels,
+                    "training examples": train.checksum,
+                    "validation examples": validation.checksum,
+                    "frozen layers that are kept": faster.prefix.num_layers if faster.prefix else 0,
+                }
+                identity = training_identity(base, classifier.compute_dtype, config, data, initial)
                 interval_s = config.training.checkpoint_interval_s
                 with kept_checkpoints(checkpoint_dir, identity, interval_s) as checkpoints:
                     record = run_training(faster, train, validation, config.training, on_progress, watch, checkpoints)
             yield FittedClassifier(classifier, record, head, words, train.prompts.num_truncated, checkpoints)
 
 
-def _identity(
+def training_identity(
     base: BaseModel,
-    classifier: Classifier,
+    dtype: str,
     config: "FtzardConfig",
-    labels: Sequence[str],
-    train: EncodedExamples,
-    validation: EncodedExamples,
+    data: Mapping[str, object],
     initial: "AdapterDirectory | None",
 ) -> dict[str, str]:
-    """All that decides what a training comes to, by name."""
+    """All that decides what a training comes to, by name.
+
+    Args:
+        base: The base model.
+        dtype: In which floating-point type it is computed.
+        config: Its sections `model` and `training`.
+        data: What is trained on, by name; JSON types.
+        initial: The adapter that it goes on from.
+    """
     import torch
 
     values = {"model": asdict(config.model), "training": asdict(config.training)}
@@ -265,14 +278,13 @@ def _identity(
     settings = {f"{section}.{key}": value for section, keys in values.items() for key, value in keys.items()}
     compute = {
         "device": base.device,
-        "dtype": classifier.compute_dtype,
+        "dtype": dtype,
         "quantization": base.precision.quantization,
         "num_threads": torch.get_num_threads(),
-        "frozen layers that are kept": classifier.prefix.num_layers if classifier.prefix else 0,
     }
-    data = {"labels": labels, "training examples": train.checksum, "validation examples": validation.checksum}
     start = {"base model": asdict(base.identity), "initial adapter": initial.checksum if initial else None}
-    known = settings | compute | data | start | {f"{name} version": text for name, text in current_versions().items()}
+    known = settings | compute | dict(data) | start
+    known |= {f"{name} version": text for name, text in current_versions().items()}
     return {name: json.dumps(value, sort_keys=True) for name, value in known.items()}
 
 

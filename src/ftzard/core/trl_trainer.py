@@ -5,15 +5,14 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
+from ftzard.core.checkpoints import Checkpoints
 from ftzard.core.progress import Progress, ProgressReporter
-from ftzard.core.training_loop import CURVE_SCHEMA
-from ftzard.errors import TrainingDivergedError
+from ftzard.core.trainer_state import TrainerOptimizer
+from ftzard.core.trainer_watch import TrainerRecord, TrainerWatch
 
 if TYPE_CHECKING:
     from ftzard.config import FtzardConfig
@@ -23,49 +22,6 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("ftzard.core.training")
 
 _IGNORED = -100
-_FIX_DIVERGED = "lower training.learning_rate, or compute in float32 (model.dtype=float32); nothing was written"
-
-
-@dataclass
-class TrainerRecord:
-    """What is written down during a training.
-
-    Attributes:
-        seconds: Wall-clock time in all.
-        validation_seconds: The part of it that validation took.
-        num_tokens: Real tokens trained on so far.
-    """
-
-    seconds: float = 0.0
-    validation_seconds: float = 0.0
-    num_tokens: int = 0
-    _curve: list[dict[str, float]] = field(default_factory=list)
-    _validation: list[dict[str, float]] = field(default_factory=list)
-
-    def add_step(self, *, step: int, epoch: int, logs: dict[str, float], seconds: float) -> None:
-        """Add an optimizer step, with what TRL logged of it."""
-        total = int(logs.get("num_tokens", self.num_tokens))
-        tokens, self.num_tokens = total - self.num_tokens, total
-        known = {name: logs[name] for name in ("loss", "learning_rate")}
-        self._curve.append({"step": step, "epoch": epoch, **known, "num_tokens": tokens, "seconds": seconds})
-
-    def add_validation(self, *, epoch: int, step: int, scores: dict[str, float]) -> None:
-        """Add the scores after an epoch."""
-        self._validation.append({"epoch": epoch, "step": step, **scores})
-
-    def curve(self) -> pl.DataFrame:
-        """A row for each optimizer step."""
-        return pl.DataFrame(self._curve, schema=CURVE_SCHEMA)
-
-    def validation(self) -> pl.DataFrame:
-        """A row for each epoch, if there was anything to validate on: `loss` and, for preference, the accuracy."""
-        return pl.DataFrame(self._validation, schema_overrides={"epoch": pl.Int64, "step": pl.Int64})
-
-    @property
-    def tokens_per_s(self) -> float:
-        """Real tokens a second of training, validation not counted."""
-        training_seconds = self.seconds - self.validation_seconds
-        return self.num_tokens / training_seconds if training_seconds > 0 else 0.0
 
 
 def run_trainer(
@@ -76,8 +32,11 @@ def run_trainer(
     *,
     on_progress: Callable[[Progress], None] | None,
     validate: Callable[[], dict[str, float]] | None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainerRecord:
     """Train an adapter in place: by SFTTrainer on completions, by DPOTrainer where there are rejected answers.
+
+    Where there is a checkpoint of this very training it goes on from there, and ends as if it had not been stopped.
 
     Args:
         model: With a fresh adapter, or one to go on from.
@@ -86,25 +45,35 @@ def run_trainer(
         config: Its sections `model` and `training`.
         on_progress: Called after each optimizer step.
         validate: Scores the model; called after each epoch.
+        checkpoints: Where it keeps what it needs to go on; None keeps nothing.
 
     Raises:
         TrainingDivergedError: The loss or a gradient is not finite.
+        OutOfMemoryError: No memory was to be had; the message names the step.
     """
     from transformers import PrinterCallback
 
     make = _supervised if train.rejected is None else _preference
-    record = TrainerRecord()
+    checkpoints, record = checkpoints or Checkpoints(None, {}, 0.0), TrainerRecord()
     with TemporaryDirectory(prefix="ftzard-trl-") as scratch, _quiet():
+        trained = model.trainable_parameters()
         trainer = make(model, tokenizer, train, config, scratch)
         # It prints each step; the progress is reported below.
         trainer.remove_callback(PrinterCallback)
-        with ProgressReporter("step", _num_steps(trainer), _logger) as reporter:
-            trainer.add_callback(_watcher(record, reporter, on_progress, validate, model))
-            trainer.train()
-            record.seconds = reporter.seconds
+        optimizer, num_steps = TrainerOptimizer(trainer, trained), _num_steps(trainer)
+        num_done = checkpoints.restore(optimizer, record)
+        with ProgressReporter("step", num_steps, _logger) as reporter:
+            epochs = config.training.num_train_epochs
+            watch = TrainerWatch(
+                model, record, optimizer, checkpoints, reporter, num_steps, epochs, validate, on_progress
+            )
+            trainer.add_callback(watch.callback())
+            resumed = optimizer.resume_in(Path(scratch))
+            with watch.watching():
+                if num_done < num_steps:
+                    trainer.train(resume_from_checkpoint=resumed)
+        watch.finish()
     model.peft_model.eval()
-    if not all(bool(parameter.isfinite().all()) for parameter in model.trainable_parameters()):
-        raise TrainingDivergedError("after the last optimizer step weights are not finite", fix=_FIX_DIVERGED)
     return record
 
 
@@ -205,50 +174,6 @@ def _num_steps(trainer: Any) -> int:
     arguments = trainer.args
     rows_per_step = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps
     return int(math.ceil(len(trainer.train_dataset) / rows_per_step) * arguments.num_train_epochs)
-
-
-def _watcher(
-    record: TrainerRecord,
-    reporter: ProgressReporter,
-    on_progress: Callable[[Progress], None] | None,
-    validate: Callable[[], dict[str, float]] | None,
-    model: "AdaptedModel",
-) -> Any:
-    """What TRL calls while it trains."""
-    from transformers import TrainerCallback
-
-    class Watcher(TrainerCallback):  # type: ignore[misc]  # transformers is not followed by mypy here
-        """Writes down, reports, validates, and stops a training that diverges."""
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:  # noqa: ARG002
-            if "loss" not in logs:
-                return
-            norm = logs.get("grad_norm", 0.0)
-            if not math.isfinite(logs["loss"]) or not math.isfinite(norm):
-                raise TrainingDivergedError(
-                    f"in optimizer step {state.global_step} the loss is {logs['loss']} and the norm of the "
-                    f"gradients {norm}",
-                    fix=_FIX_DIVERGED,
-                )
-            epoch = max(1, math.ceil(round(state.epoch, 6)))
-            record.add_step(step=state.global_step, epoch=epoch, logs=logs, seconds=reporter.seconds)
-            progress = reporter.update(state.global_step, record.num_tokens, logs["loss"])
-            if on_progress is not None:
-                on_progress(progress)
-
-        def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-            if validate is None:
-                return
-            started = reporter.seconds
-            model.peft_model.eval()
-            scores = validate()
-            model.peft_model.train()
-            epoch = round(state.epoch)
-            _logger.info("epoch %d: validation %s", epoch, scores)
-            record.add_validation(epoch=epoch, step=state.global_step, scores=scores)
-            record.validation_seconds += reporter.seconds - started
-
-    return Watcher()
 
 
 @contextmanager

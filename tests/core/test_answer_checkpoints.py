@@ -1,0 +1,76 @@
+"""A training through TRL that is interrupted at any step and gone on with ends with the bytes of one that was not."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.core.answer_scenario import config, examples
+
+from ftzard.config import FtzardConfig, LoraConfig
+from ftzard.core.answer_training import train_answers
+from ftzard.core.progress import Progress
+from ftzard.core.records import Splits
+from ftzard.core.training import TrainingResult
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """For operations this small a second thread only waits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def _config(task: str, **training: Any) -> FtzardConfig:
+    """Two epochs of three steps with dropout, in micro-batches, with a checkpoint after every step."""
+    settings: dict[str, Any] = {
+        "train_batch_size": 4,
+        "max_tokens_per_batch": 60,
+        "checkpoint_interval_s": 0.0,
+        "lora": LoraConfig(r=4, lora_dropout=0.3 if task == "generation" else 0.0),
+    }
+    return config(task, **(settings | training))
+
+
+def _train(
+    folder: Path, checkpoints: Path | None, task: str = "generation", *, stop_at: int | None = None, **training: Any
+) -> TrainingResult:
+    def on_progress(progress: Progress) -> None:
+        if progress.done == stop_at:
+            raise KeyboardInterrupt
+
+    parts = Splits(examples(12, 1, task), examples(4, 2, task), examples(4, 3, task))
+    return train_answers(parts, _config(task, **training), folder, on_progress=on_progress, checkpoint_dir=checkpoints)
+
+
+def _is_the_same(one: TrainingResult, other: TrainingResult) -> bool:
+    """The same adapter, and the same curve but for the time it took."""
+    curves_are_equal = one.curve.drop("seconds").equals(other.curve.drop("seconds"))
+    return (
+        one.adapter.checksum == other.adapter.checksum and curves_are_equal and one.validation.equals(other.validation)
+    )
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainingResult]:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    return {task: _train(folder / task, None, task) for task in ("generation", "preference")}
+
+
+@pytest.mark.parametrize(
+    ("task", "step"),
+    [*(("generation", step) for step in range(1, 7)), ("preference", 3), ("preference", 5)],
+)
+def test_interrupted_at_any_step_it_ends_with_the_same_bytes(
+    uninterrupted: dict[str, TrainingResult], tmp_path: Path, task: str, step: int
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        _train(tmp_path / "never", tmp_path / "checkpoints", task, stop_at=step)
+    assert not (tmp_path / "never").exists()
+    again = _train(tmp_path / "adapter", tmp_path / "checkpoints", task)
+    assert again.resumed_from == step
+    assert uninterrupted[task].curve.height == 6
+    assert _is_the_same(again, uninterrupted[task])

@@ -64,9 +64,20 @@ def test_an_impossible_value_is_refused_when_the_dataclass_is_made(
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
-        ({"training": {"packing": True}}, "only 'generation' packs"),
-        ({"data": {"task": "preference"}, "training": {"packing": True}}, "only 'generation' packs"),
-        ({"data": {"task": "generation"}, "model": {"label_words": {"a": "b"}}}, "label_words must be empty"),
+        ({"training": {"packing": True}}, "training.packing has no effect where data.task is 'classification'"),
+        ({"training": {"beta": 0.2}}, "training.beta has no effect"),
+        ({"model": {"generation": {"max_new_tokens": 5}}}, "set data.task to 'generation' or 'preference'"),
+        ({"evaluation": {"generation_metric": "chrf"}}, "evaluation.generation_metric has no effect"),
+        ({"data": {"task": "preference"}, "training": {"packing": True}}, "training.packing has no effect"),
+        (
+            {"data": {"task": "preference"}, "training": {"lora": {"lora_dropout": 0.1}}},
+            "training.lora.lora_dropout has no effect",
+        ),
+        ({"data": {"task": "preference"}, "evaluation": {"generation_metric": "chrf"}}, "generation_metric has no"),
+        ({"data": {"task": "generation"}, "training": {"beta": 0.2}}, "set data.task to 'preference'"),
+        ({"data": {"task": "generation"}, "model": {"label_words": {"a": "b"}}}, "model.label_words has no effect"),
+        ({"data": {"task": "generation"}, "model": {"head": "random"}}, "model.head has no effect"),
+        ({"data": {"task": "generation"}, "model": {"prompt_template": "{text}"}}, "model.prompt_template has no"),
         (
             {
                 "data": {"task": "generation"},

@@ -5,9 +5,11 @@ defaults. The classes are pydantic dataclasses: an unknown key, a wrong type or 
 the configuration was made, and `ftzard.composition` adds the file it came from.
 """
 
+from collections.abc import Mapping
 from dataclasses import field
+from functools import reduce
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
@@ -479,6 +481,26 @@ class VersioningConfig:
     push_attempts: Annotated[int, Field(gt=0, le=5)] = 3
 
 
+# What only some tasks look at. Where another one is configured, such a key must have its default.
+_ONLY_FOR: Mapping[str, tuple[str, ...]] = {
+    "model.prompt_template": ("classification",),
+    "model.head": ("classification",),
+    "model.label_words": ("classification",),
+    "model.generation": ("generation", "preference"),
+    # DPO compares the model with what it was before, and draws no dropout in either.
+    "training.lora.lora_dropout": ("classification", "generation"),
+    "training.packing": ("generation",),
+    "training.beta": ("preference",),
+    "evaluation.generation_metric": ("generation",),
+}
+_SECTIONS: Mapping[str, type[Any]] = {"model": ModelConfig, "training": TrainingConfig, "evaluation": EvaluationConfig}
+
+
+def _value(section: Any, names: str) -> Any:
+    """The value of a key in a section; dots lead into sections of it."""
+    return reduce(getattr, names.split("."), section)
+
+
 @dataclass(frozen=True, config=_STRICT)
 class FtzardConfig:
     """The whole configuration of one pipeline."""
@@ -518,14 +540,13 @@ class FtzardConfig:
         if task != "classification" and self.tuning.method != "none":
             message = f"tuning.method must be 'none' where data.task is {task!r}: there is no study of generation yet"
             raise ValueError(message)
-        if task != "classification" and self.model.label_words:
-            message = f"model.label_words must be empty where data.task is {task!r}"
-            raise ValueError(message)
-        if task != "generation" and self.training.packing:
-            message = (
-                f"training.packing must be false where data.task is {task!r}: only 'generation' packs its examples"
-            )
-            raise ValueError(message)
+        for key, tasks in _ONLY_FOR.items():
+            section, names = key.split(".", 1)
+            default = _value(_SECTIONS[section](), names)
+            if task not in tasks and _value(getattr(self, section), names) != default:
+                where = " or ".join(repr(name) for name in tasks)
+                message = f"{key} has no effect where data.task is {task!r}: leave it out, or set data.task to {where}"
+                raise ValueError(message)
         if self.data.messages_column is not None and generation.prompt_format != "chat":
             message = "model.generation.prompt_format must be 'chat' where data.messages_column is given"
             raise ValueError(message)

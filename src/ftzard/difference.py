@@ -15,7 +15,7 @@ from ftzard.core.adapter import read_manifest
 from ftzard.core.answer_comparison import AnswerComparison
 from ftzard.core.records import ASSETS_DIR
 from ftzard.core.row_difference import RowDifference, difference_lines, row_difference
-from ftzard.core.task_judging import AnyComparison, compare_any
+from ftzard.core.task_judging import AnyComparison, compare_any, metric_scores
 from ftzard.data_checkout import checkout_data
 from ftzard.errors import LabelSetChangedError, PredictionsMismatchError, TooFewExamplesError
 from ftzard.references import find_data_commit, find_version
@@ -122,8 +122,8 @@ def diff_lines(difference: ProjectDifference, num_examples: int) -> Iterator[str
         return
     gain = scores.difference
     yield "test scores, on the same rows:"
-    name, (before, after) = next(iter(_both_scores(scores).items()))
-    yield f"  {'macro-F1' if name == 'macro_f1' else name.replace('_', ' ')}: {before:.3f} -> {after:.3f}"
+    metric, score, score_before = metric_scores(scores)
+    yield f"  {metric}: {score_before:.3f} -> {score:.3f}"
     yield f"  paired difference: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
 
 
@@ -151,9 +151,8 @@ def _both_scores(scores: AnyComparison | None) -> dict[str, Any]:
     """The metric by its name -> the two scores."""
     if scores is None:
         return {"macro_f1": None}
-    if isinstance(scores, AnswerComparison):
-        return {scores.metric: [scores.other_score, scores.score]}
-    return {"macro_f1": [scores.other_macro_f1, scores.macro_f1]}
+    _, score, before = metric_scores(scores)
+    return {scores.metric if isinstance(scores, AnswerComparison) else "macro_f1": [before, score]}
 
 
 def _scores(before: ProjectState, after: ProjectState, config: EvaluationConfig) -> tuple[AnyComparison | None, str]:

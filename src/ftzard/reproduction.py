@@ -17,6 +17,7 @@ from ftzard.core.champion_records import RegisteredAdapter
 from ftzard.core.records import ASSETS_DIR, AdapterDirectory, Splits
 from ftzard.core.reproduction import ReproductionReport, judge
 from ftzard.core.retraining import FORGOTTEN_KEY, PREDECESSOR_KEY, RetrainingPlan, retraining_plan
+from ftzard.core.task_judging import predict_any
 from ftzard.core.versions import content_version
 from ftzard.errors import RegistryVersionError, StorageError
 from ftzard.io_managers.parquet import read_splits
@@ -115,13 +116,11 @@ def _recorded_predictions(
     config: FtzardConfig,
 ) -> pl.DataFrame:
     """What the original answered when it was judged, or answers now where it was not judged on these rows."""
-    from ftzard.core.inference import predict
-
     if version is not None:
         judged = registry.evidence(version).predictions
         if set(judged["text_hash"]) == set(test["text_hash"]):
             return judged
-    return predict(original, test, config)
+    return predict_any(original, test, config)
 
 
 def _train(
@@ -165,9 +164,7 @@ def _start(
         )
     seen = registry.evidence(before).train_hashes
     num_forgotten = int(manifest.provenance.get(FORGOTTEN_KEY, "0"))
-    plan = retraining_plan(
-        splits.train, seen, training.retraining, training.seed, num_forgotten, by_label=by_label
-    )
+    plan = retraining_plan(splits.train, seen, training.retraining, training.seed, num_forgotten, by_label=by_label)
     return plan, registry.load(before) if plan.continues else None
 
 

@@ -23,7 +23,7 @@ from ftzard.core.outline import Outline, outline
 from ftzard.core.precision import precision_for
 from ftzard.core.prompts import EncodedPrompts, PromptTemplate, Tokens, encode_prompts, label_words
 from ftzard.core.training_loop import all_steps
-from ftzard.errors import DoesNotFitError
+from ftzard.errors import ConfigError, DoesNotFitError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -153,8 +153,16 @@ def estimate(
             of; None: a documented default.
 
     Raises:
+        ConfigError: The task is one for which there is no estimate.
         FtzardError: As `load_base_model` and `lora_classifier`.
     """
+    if config.data.task != "classification":
+        raise ConfigError(
+            f"data.task is {config.data.task!r}, for which there is no estimate: TRL's trainers compute more than the "
+            "classifier that is counted here",
+            fix="train a few examples (data.sample_fraction) and look at their `peak_memory_bytes` and `seconds` in "
+            "MLflow",
+        )
     device = resolve_device(config.training.device)
     dtype = resolve_dtype(config.model.dtype, device)
     source, model_config, tokenizer = describe_base_model(config.model)

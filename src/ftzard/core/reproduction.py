@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ftzard.core.adapter import WEIGHTS_NAME, AdapterManifest, read_manifest
 from ftzard.core.bootstrap import CONFIDENCE_LEVEL
-from ftzard.core.comparison import compare
 from ftzard.core.evaluation_report import Interval
+from ftzard.core.task_judging import compare_any, metric_scores, predict_any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,16 +29,18 @@ class ScoreAgreement:
     """The adapter that was trained now beside the original on the same test rows.
 
     Attributes:
-        original: Macro-F1 of the original.
-        again: Macro-F1 of the one that was trained now.
+        original: Score of the original.
+        again: Score of the one that was trained now.
         difference: The second minus the first, with its paired 95 % interval.
         num_rows: Test rows.
+        metric: What is scored, in words.
     """
 
     original: float
     again: float
     difference: Interval
     num_rows: int
+    metric: str = "macro-F1"
 
     @property
     def is_within(self) -> bool:
@@ -49,7 +51,7 @@ class ScoreAgreement:
         """For a person."""
         low, high = self.difference.low, self.difference.high
         return (
-            f"macro-F1 {self.again:.3f} in the place of {self.original:.3f} on {self.num_rows} test rows, "
+            f"{self.metric} {self.again:.3f} in the place of {self.original:.3f} on {self.num_rows} test rows, "
             f"a difference of {self.difference.value:+.3f} [{low:+.3f}, {high:+.3f}]"
         )
 
@@ -121,40 +123,39 @@ def judge(
         original: Verified.
         again: Trained now, and verified.
         device: What the original was trained on. On a CPU bytes decide, on `cuda` answers where only weights differ.
-        recorded: What the original answered on the test split, `prediction_schema`; asked for where answers decide.
+        recorded: What the original answered on the test split; asked for where answers decide.
         test: The test split, `EXAMPLE_SCHEMA`.
         config: Where `again` answers, and the bootstrap.
 
     Raises:
-        FtzardError: As `predict` and `compare`.
+        FtzardError: As `predict_any` and `compare_any`.
     """
     before, after = read_manifest(original.path), read_manifest(again.path)
     differences = adapter_differences(original.path, before, again.path, after)
     files = {line for line in differences if line.startswith("file ")}
     scores = None
     if device == "cuda" and files == {f"file {WEIGHTS_NAME}"}:
-        from ftzard.core.inference import predict
-
-        scores = score_agreement(recorded(), predict(again, test, config), config.evaluation)
+        scores = score_agreement(recorded(), predict_any(again, test, config), config.evaluation)
     versions = version_differences(before, after)
     return ReproductionReport(original.checksum, again.checksum, differences, versions, scores)
 
 
 def score_agreement(original: "pl.DataFrame", again: "pl.DataFrame", config: "EvaluationConfig") -> ScoreAgreement:
-    """Compare two adapters' answers for the same rows by their macro-F1.
+    """Compare two adapters' answers for the same rows by the metric of their task.
 
     Args:
-        original: `prediction_schema`.
+        original: `prediction_schema` or `answer_schema`.
         again: Likewise, of the one that was trained now.
         config: Number of resamples and the seed.
 
     Raises:
-        FtzardError: As `compare`.
+        FtzardError: As `compare_any`.
     """
     # By convention, not at the level of the gate, on which something hangs.
     gate = replace(config.gate, significance=1 - CONFIDENCE_LEVEL)
-    found = compare(again, original, "original", replace(config, gate=gate))
-    return ScoreAgreement(found.other_macro_f1, found.macro_f1, found.difference, original.height)
+    found = compare_any(again, original, "original", replace(config, gate=gate))
+    metric, score, before = metric_scores(found)
+    return ScoreAgreement(before, score, found.difference, original.height, metric)
 
 
 def version_differences(before: AdapterManifest, after: AdapterManifest) -> tuple[str, ...]:

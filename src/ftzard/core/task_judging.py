@@ -103,6 +103,16 @@ def judging_of(predictions: pl.DataFrame) -> TaskJudging:
     return _CLASSIFICATION if task_of_predictions(predictions) == "classification" else _ANSWERING
 
 
+def predict_any(adapter: "AdapterDirectory", test: pl.DataFrame, config: "FtzardConfig") -> pl.DataFrame:
+    """An adapter's answers for the test examples, of whichever task is configured.
+
+    Raises:
+        FtzardError: As `predict` and `predict_answers`.
+    """
+    judging = _CLASSIFICATION if config.data.task == "classification" else _ANSWERING
+    return judging.predict(adapter, test, config)
+
+
 def compare_any(mine: pl.DataFrame, theirs: pl.DataFrame, name: str, config: "EvaluationConfig") -> AnyComparison:
     """Compare two adapters of any task on the same rows.
 
@@ -112,3 +122,10 @@ def compare_any(mine: pl.DataFrame, theirs: pl.DataFrame, name: str, config: "Ev
     """
     check_same_task(mine, theirs, name)
     return judging_of(mine).compare(mine, theirs, name, config)
+
+
+def metric_scores(comparison: AnyComparison) -> tuple[str, float, float]:
+    """What two adapters were compared by, in words, and the scores of the challenger and of the other."""
+    if isinstance(comparison, AnswerComparison):
+        return comparison.metric.replace("_", " "), comparison.score, comparison.other_score
+    return "macro-F1", comparison.macro_f1, comparison.other_macro_f1

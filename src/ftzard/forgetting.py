@@ -18,7 +18,7 @@ from ftzard.config import DataConfig, FtzardConfig
 from ftzard.core.annotation_store import read_annotation_files
 from ftzard.core.annotations import ANNOTATION_SCHEMA, latest_annotations, resolve
 from ftzard.core.batch_formats import PARSED_SCHEMA
-from ftzard.core.cleaning import clean
+from ftzard.core.cleaning_answers import clean_for_task
 from ftzard.core.forgetting import Forgetting, forgotten_folder
 from ftzard.core.reading import read_batches, read_returned_labels
 from ftzard.core.records import RAW_SCHEMA
@@ -96,7 +96,7 @@ def forget_labels(
         rows = read_batches(project_dir, config.data).examples
         take_out = _annotator if kind == "annotator" else _batch
         removal = take_out(project_dir, config, name, rows)
-        before, after = clean(rows, config.data).examples, _examples_left(removal, kind, config.data)
+        before, after = clean_for_task(rows, config.data).examples, _examples_left(removal, kind, config.data)
         changed = before.join(after, on=["text_hash", "label"], how="anti")["text_hash"].unique().sort()
         at, by = (now or datetime.now(UTC)).astimezone(UTC), person(project_dir)
         record = Forgetting(at, kind, removal.name, removal.num_labels, tuple(changed), by, " ".join(why.split()))
@@ -165,7 +165,7 @@ def _find_batch(project_dir: Path, name: str, batches: list[str]) -> str:
 
 def _examples_left(removal: _Removal, kind: Kind, config: DataConfig) -> pl.DataFrame:
     try:
-        return clean(removal.rows, config).examples
+        return clean_for_task(removal.rows, config).examples
     except (NoExamplesError, SingleClassError, TooFewExamplesError) as error:
         raise NoExamplesError(
             f"without the {kind} {removal.name} there would be nothing left to train on: {error.what}",

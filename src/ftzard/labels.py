@@ -37,11 +37,7 @@ from ftzard.core.live_accuracy import LiveAccuracy, live_accuracy
 from ftzard.core.reading import files_below, read_returned_labels
 from ftzard.core.records import ASSETS_DIR, LabelQueue
 from ftzard.core.returned_labels import LABEL_STUDIO_SUFFIX, is_label_file, read_label_csv, read_label_studio
-from ftzard.errors import (
-    MalformedBatchError,
-    OutputExistsError,
-    StorageError,
-)
+from ftzard.errors import ConfigError, MalformedBatchError, OutputExistsError, StorageError
 from ftzard.label_store import annotations_folder, labels_locked, resolved_data, resolved_name
 
 ExportFormat = Literal["csv", "label-studio"]
@@ -160,9 +156,11 @@ def export_open_rows(
         The number of rows and the files; none where no row is open.
 
     Raises:
+        ConfigError: The task has no labels to choose from.
         OutputExistsError: A file is there: somebody may have filled it in.
         FtzardError: A queue or a label file cannot be read.
     """
+    _check_task(config)
     queues = _queues(project_dir, config)
     labels, _ = _known_labels(project_dir, config)
     rows = queued_rows(queues).join(labels, on="text_hash", how="anti", maintain_order="left")
@@ -197,12 +195,14 @@ def import_labels(
         now: When; the current time by default.
 
     Raises:
+        ConfigError: The task has no labels to choose from.
         AnnotatorNameError: The name cannot be part of a file's name.
         ConflictingLabelsError: The file gives a row several labels.
         UnknownLabelError: A label is none of the project's.
         UnknownRowError: A row is in no queue.
         FtzardError: The file, a queue or an annotation cannot be read.
     """
+    _check_task(config)
     check_annotator(annotator)
     queues = _queues(project_dir, config)
     queued = queued_rows(queues)
@@ -226,6 +226,15 @@ def import_labels(
         num_empty=returned["text_hash"].n_unique() - said.height,
         resolution=resolution,
     )
+
+
+def _check_task(config: FtzardConfig) -> None:
+    if config.data.task != "classification":
+        raise ConfigError(
+            f"data.task is {config.data.task!r}: people are asked for labels only where it is 'classification'",
+            fix="put files with prompts and answers into data.labelled_dir; `ftzard labels forget --batch` takes one "
+            "out again",
+        )
 
 
 def _told(interval: Interval) -> str:

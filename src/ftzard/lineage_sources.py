@@ -14,7 +14,8 @@ from ftzard.core.adapter import MANIFEST_NAME, AdapterManifest, read_manifest
 from ftzard.core.annotation_store import read_annotation_files, read_annotations
 from ftzard.core.annotations import ANNOTATION_SCHEMA
 from ftzard.core.champion_records import AliasMove, RegisteredAdapter
-from ftzard.core.cleaning import hash_texts, normalise_text
+from ftzard.core.cleaning import hash_texts
+from ftzard.core.cleaning_questions import normalise_questions
 from ftzard.core.forgetting import Forgetting, forgotten_folder, read_forgettings
 from ftzard.core.label_files import read_label_queues
 from ftzard.core.reading import files_below, is_passed_over, read_batch
@@ -189,7 +190,7 @@ class LineageSources:
 
     def hashes(self, rows: pl.DataFrame) -> set[str]:
         """What the texts of rows are known by once they are cleaned."""
-        texts = normalise_text(rows["text"].drop_nulls(), self.config.data.cleaning_steps)
+        texts = normalise_questions(rows["text"].drop_nulls(), self.config.data)
         return set(hash_texts(texts))
 
     def file_kinds(self, *, of_any_time: bool) -> dict[str, str]:

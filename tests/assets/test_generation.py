@@ -1,6 +1,7 @@
 """The whole graph for models that write answers: called as functions, and materialized."""
 
 import csv
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ import dagster as dg
 import polars as pl
 import pytest
 import torch
+from click.testing import CliRunner
 from polars.testing import assert_frame_equal
 from tests.core.answer_scenario import examples
 from tests.project_scenario import file_bytes, materializations, stored_value
@@ -22,17 +24,23 @@ from ftzard.assets.step import Step
 from ftzard.assets.training import lora_adapter
 from ftzard.assets.tuning import tuned_hyperparameters
 from ftzard.champion import describe_champion
+from ftzard.cli import main
 from ftzard.composition import compose
 from ftzard.core.answer_comparison import AnswerComparison
 from ftzard.core.answer_predictions import answer_schema, check_answers, incoming_schema
+from ftzard.core.cleaning import hash_texts
+from ftzard.core.cleaning_answers import clean_for_task
 from ftzard.core.generation_report import GenerationReport
-from ftzard.core.records import Splits
+from ftzard.core.reading import read_batch, read_batches
+from ftzard.core.records import RAW_SCHEMA, Splits
 from ftzard.core.row_columns import read_pair
 from ftzard.core.versions import content_version
 from ftzard.dagster_instance import project_instance
 from ftzard.definitions import build_definitions
 from ftzard.difference import diff_lines, diff_project
 from ftzard.errors import ConfigError, LabelSetChangedError, NoExamplesError
+from ftzard.forgetting import forget_labels
+from ftzard.lineage_sources import LineageSources
 from ftzard.materialization import materialize
 from ftzard.reproduction import reproduce
 from ftzard.resources.registry import AdapterRegistry
@@ -204,6 +212,49 @@ def test_a_label_queue_of_answers_is_refused(writing: Path) -> None:
     step = Step(compose(_GENERATION, project_dir=writing), writing)
     with pytest.raises(ConfigError, match=r"no label queues where data\.task is 'generation'"):
         label_queue(pl.DataFrame(), pl.DataFrame(), step)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["estimate"], ["labels", "export"], ["labels", "import", "batch.csv", "--annotator", "anna"]]
+)
+def test_what_is_for_classifiers_alone_is_refused_with_the_task(writing: Path, arguments: list[str]) -> None:
+    arguments = [str(writing / "data" / "raw" / one) if one == "batch.csv" else one for one in arguments]
+    result = CliRunner().invoke(main, [*arguments, "--project", str(writing), *_GENERATION])
+    assert result.exit_code == 1
+    assert "data.task is 'generation'" in result.output
+
+
+def test_a_batch_of_answers_is_forgotten_with_the_examples_that_it_gave_and_no_others(writing: Path) -> None:
+    config = compose(_GENERATION, project_dir=writing)
+    before = read_batches(writing, config.data).examples
+    taken, mine = before["text"][0], "a prompt of its own"
+    path = writing / "data" / "raw" / "later.csv"
+    # The first answer to a prompt is kept: this one to a prompt that is taken makes no example, and changes none.
+    path.write_text(f"prompt,completion\n{taken},perhaps\n{mine},perhaps\n", encoding="utf-8")
+    done = forget_labels(writing, config, "batch", "later.csv", why="guessed")
+    assert not path.exists()
+    assert done.record.num_labels == 2
+    assert done.record.text_hashes == tuple(hash_texts(pl.Series([mine])))
+
+
+def test_a_file_of_messages_is_known_by_what_their_examples_are_called(writing: Path) -> None:
+    config = compose(
+        [
+            *_GENERATION,
+            "data=messages",
+            "data.cleaning_steps=[collapse_whitespace]",
+            "model.generation.prompt_format=chat",
+        ],
+        project_dir=writing,
+    )
+    talk = [{"role": "user", "content": "Who  is\nthere?"}, {"role": "assistant", "content": "Me"}]
+    path = writing / "talks.jsonl"
+    path.write_text(json.dumps({"messages": talk}) + "\n", encoding="utf-8")
+    parsed, _ = read_batch(path, "talks.jsonl", config.data)
+    rows = parsed.with_columns(batch=pl.lit("talks.jsonl")).select(RAW_SCHEMA.names())
+    examples_of_it = clean_for_task(rows, config.data).examples
+    assert LineageSources(writing, config).hashes(rows) == set(examples_of_it["text_hash"])
+    path.unlink()
 
 
 def test_a_champion_of_another_task_is_not_compared_with(preferring: Path, writing: Path) -> None:

@@ -1,5 +1,6 @@
 """A training through TRL that is interrupted at any step and gone on with ends with the bytes of one that was not."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from tests.core.answer_scenario import config, examples
 
 from ftzard.config import FtzardConfig, LoraConfig
 from ftzard.core.answer_training import train_answers
+from ftzard.core.checkpoints import remove_finished
 from ftzard.core.progress import Progress
 from ftzard.core.records import Splits
 from ftzard.core.training import TrainingResult
@@ -74,3 +76,66 @@ def test_interrupted_at_any_step_it_ends_with_the_same_bytes(
     assert again.resumed_from == step
     assert uninterrupted[task].curve.height == 6
     assert _is_the_same(again, uninterrupted[task])
+
+
+def test_after_an_error_it_goes_on_from_the_last_checkpoint_before(
+    uninterrupted: dict[str, TrainingResult], tmp_path: Path
+) -> None:
+    """As after a kill, which saves nothing either: what led to the error may be in the step."""
+
+    def fail(progress: Progress) -> None:
+        if progress.done == 5:
+            raise ZeroDivisionError
+
+    parts = Splits(examples(12, 1), examples(4, 2), examples(4, 3))
+    with pytest.raises(ZeroDivisionError):
+        train_answers(
+            parts, _config("generation"), tmp_path / "never", on_progress=fail, checkpoint_dir=tmp_path / "checkpoints"
+        )
+    again = _train(tmp_path / "adapter", tmp_path / "checkpoints")
+    assert again.resumed_from == 4
+    assert _is_the_same(again, uninterrupted["generation"])
+
+
+def test_the_steps_that_were_taken_are_not_taken_again_and_the_end_is_kept_until_the_adapter_is_stored(
+    uninterrupted: dict[str, TrainingResult], tmp_path: Path
+) -> None:
+    _train(tmp_path / "lost", tmp_path / "checkpoints")
+    seen: list[int] = []
+    parts = Splits(examples(12, 1), examples(4, 2), examples(4, 3))
+    again = train_answers(
+        parts,
+        _config("generation"),
+        tmp_path / "adapter",
+        on_progress=lambda progress: seen.append(progress.done),
+        checkpoint_dir=tmp_path / "checkpoints",
+    )
+    assert seen == []
+    assert again.resumed_from == uninterrupted["generation"].curve.height
+    assert _is_the_same(again, uninterrupted["generation"])
+    assert [path.suffix for path in (tmp_path / "checkpoints").glob("*/*")].count(".safetensors") == 1
+    assert {path.suffix for path in (tmp_path / "checkpoints").glob("*/*")} == {".json", ".safetensors"}
+    remove_finished(tmp_path / "checkpoints")
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("changed", [{"learning_rate": 3e-3}, {"packing": True}])
+def test_another_training_does_not_take_it_up(changed: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        _train(tmp_path / "never", tmp_path / "checkpoints", stop_at=1)
+    assert _train(tmp_path / "adapter", tmp_path / "checkpoints", **changed).resumed_from == 0
+
+
+def test_a_damaged_checkpoint_is_told_and_not_used(
+    uninterrupted: dict[str, TrainingResult], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        _train(tmp_path / "never", tmp_path / "checkpoints", stop_at=3)
+    (path,) = (tmp_path / "checkpoints").glob("*/*.safetensors")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with caplog.at_level(logging.WARNING):
+        again = _train(tmp_path / "adapter", tmp_path / "checkpoints")
+    assert "begins anew" in caplog.text
+    assert (again.resumed_from, _is_the_same(again, uninterrupted["generation"])) == (0, True)

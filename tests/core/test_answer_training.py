@@ -27,7 +27,13 @@ from ftzard.core.seeding import all_seeded
 from ftzard.core.trainer_watch import TrainerRecord
 from ftzard.core.training import TrainingResult
 from ftzard.core.trl_trainer import batch_size, run_trainer
-from ftzard.errors import AdapterMismatchError, ConfigError, TooFewExamplesError, TrainingDivergedError
+from ftzard.errors import (
+    AdapterMismatchError,
+    ConfigError,
+    OutOfMemoryError,
+    TooFewExamplesError,
+    TrainingDivergedError,
+)
 
 if TYPE_CHECKING:
     from ftzard.core.progress import Progress
@@ -82,7 +88,7 @@ def test_the_adapter_directory_keeps_its_contract(trained: TrainingResult) -> No
     assert "labels.json" not in names
     assert all(Path(name).suffix in {".safetensors", ".json"} for name in names)
     assert '"task_type": "CAUSAL_LM"' in (adapter.path / "adapter_config.json").read_text()
-    assert "trl" in read_manifest(adapter.path).versions
+    assert {"accelerate", "trl"} <= set(read_manifest(adapter.path).versions)
     assert read_answer_format(adapter.path) == answer_format(config())
     with pytest.raises(AdapterMismatchError, match="writes answers, and a classifier is asked for"):
         read_labels(adapter.path)
@@ -228,10 +234,55 @@ def test_where_no_prompt_leaves_room_it_is_said(tmp_path: Path) -> None:
     assert "model.max_length" in raised.value.fix
 
 
-def test_a_training_that_diverges_is_told_and_writes_nothing(tmp_path: Path) -> None:
-    with pytest.raises(TrainingDivergedError, match="optimizer step"):
-        _train(tmp_path, config(learning_rate=1e30, warmup_fraction=0.0))
+def test_a_training_that_diverges_is_told_with_its_step_and_writes_nothing(tmp_path: Path) -> None:
+    settings = config(learning_rate=1e30, warmup_fraction=0.0, train_batch_size=4, checkpoint_interval_s=0.0)
+    with pytest.raises(TrainingDivergedError, match="in optimizer step 2 the loss is nan"):
+        _train(tmp_path, settings, checkpoint_dir=tmp_path / "checkpoints")
     assert not (tmp_path / "adapter").exists()
+
+
+def test_a_validation_that_is_no_number_is_told_with_its_step(tmp_path: Path) -> None:
+    settings = config(learning_rate=1e30, warmup_fraction=0.0, num_train_epochs=1)
+    parts = Splits(few().train, few().test, few().test)
+    with pytest.raises(TrainingDivergedError, match="after optimizer step 1, at the end of epoch 1, the validation"):
+        _train(tmp_path, settings, parts)
+
+
+def test_weights_that_are_no_numbers_after_the_last_step_are_told(tmp_path: Path) -> None:
+    settings = config(learning_rate=1e39, warmup_fraction=0.0, num_train_epochs=1)
+    with pytest.raises(TrainingDivergedError, match="after optimizer step 1, the last one, weights"):
+        _train(tmp_path, settings)
+
+
+def test_a_lack_of_memory_is_told_with_its_step_and_writes_nothing(tmp_path: Path) -> None:
+    hooks: list[torch.utils.hooks.RemovableHandle] = []
+
+    def ask_for_too_much(*_: Any) -> None:
+        torch.empty(2**60, dtype=torch.uint8)
+
+    def on_progress(progress: "Progress") -> None:
+        if progress.done == 1:
+            hooks.append(torch.nn.modules.module.register_module_forward_pre_hook(ask_for_too_much))
+
+    try:
+        with pytest.raises(OutOfMemoryError, match=r"memory ran out in optimizer step 2: 1,152,921,504,606,846,976 by"):
+            _train(tmp_path, config(train_batch_size=4), on_progress=on_progress)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_a_validation_answer_is_cut_as_it_would_be_for_training(tmp_path: Path) -> None:
+    settings, parts = config(num_train_epochs=1, learning_rate=1e-9), few()
+    long = examples(1, 8).with_columns(label=pl.lit("yes " * 3000))
+    fills = examples(1, 9).with_columns(text=pl.lit("word " * 3000))
+    result = _train(tmp_path, settings, Splits(parts.train, pl.concat([long, fills]), parts.test))
+    encoder = AnswerEncoder(answer_format(settings), tiny_base().tokenizer)
+    encoded = encode_answers(long, encoder)
+    answer = encoded.answers[0][: 64 - len(encoded.prompts[0])]
+    (found,) = log_probabilities(tiny_base().model, encoded.prompts, [answer], max_tokens=64)
+    assert result.validation["loss"][0] == pytest.approx(-found.mean(), abs=1e-3)
 
 
 def test_an_adapter_on_the_output_layer_is_refused(tmp_path: Path) -> None:
@@ -291,6 +342,9 @@ def test_a_prompt_beyond_the_models_window_names_its_row(trained: TrainingResult
     long = splits().test.head(1).with_columns(text=pl.lit("word " * 500))
     with pytest.raises(ConfigError, match=r"toy\.csv, row 1 has 2500 tokens.*window of 2048"):
         predict_answers(trained.adapter, long, config())
+    given = splits().test.head(1).with_columns(label=pl.lit("word " * 500))
+    with pytest.raises(ConfigError, match=r"prompt and answer in toy\.csv, row 1 have 25\d\d tokens.*window of 2048"):
+        predict_answers(trained.adapter, given, config())
 
 
 def test_messages_are_trained_and_answered_through_the_template(tmp_path: Path) -> None:

@@ -59,3 +59,10 @@ def test_a_person_reads_counts_by_label_and_no_more_examples_than_asked_for() ->
         "  relabelled: 1 (good -> bad: 1)",
         "    good -> bad: 'a'",
     ]
+
+
+def test_answers_in_words_are_shown_in_one_line_and_not_counted_one_by_one() -> None:
+    rows = [(f"question {number}", f"answer\n{number} " + "long " * 20) for number in range(12)]
+    _, counts, example = difference_lines("cleaned", row_difference(_table([]), _table(rows)), 1)
+    assert counts == "  added: 12 (12 distinct labels)"
+    assert example == f"    {'answer 0 long long long long long long long long long lon'}...: 'question 0'"

@@ -1,6 +1,6 @@
 """What an adapter that writes answers makes of examples, beside the same model without it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from ftzard.core.devices import resolve_device
 from ftzard.core.language_model import lora_language_model
 from ftzard.core.progress import Progress
 from ftzard.core.seeding import all_seeded
+from ftzard.core.trainer_watch import memory_failures_told
 from ftzard.errors import AdapterCorruptError, AdapterMismatchError, ConfigError
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def predict_answers(
         AdapterCorruptError: The directory is not what its manifest or the reference says.
         AdapterMismatchError: The adapter was made for another base model or another task.
         ConfigError: A prompt leaves no room for an answer in the model's context window.
+        OutOfMemoryError: No memory was to be had.
         FtzardError: As `load_base_model` and `AnswerEncoder`.
     """
     from safetensors.torch import load_file
@@ -112,7 +114,7 @@ def predict_answers(
             if is_known
             else EncodedAnswers(encode_prompts_of(examples, encoder), [], None)
         )
-        _check_window(examples, encoded.prompts, how, base.model)
+        _check_window(examples, encoded, how, base.model)
         questions = _Questions(
             encoded,
             encoder.stop_tokens(examples["text"].to_list()),
@@ -120,7 +122,8 @@ def predict_answers(
             config.training.max_tokens_per_batch,
             on_progress,
         )
-        beside = questions.asked_of(base.model, base.tokenizer) if untrained and is_known else {}
+        with memory_failures_told(lambda: "the answers of the model without the adapter"):
+            beside = questions.asked_of(base.model, base.tokenizer) if untrained and is_known else {}
         # The first weights are overwritten at once; the seed only keeps the caller's random state out of it.
         with (
             all_seeded(0, device),
@@ -128,7 +131,8 @@ def predict_answers(
         ):
             model.load_adapter_weights(load_file(adapter.path / "adapter_model.safetensors"))
             model.peft_model.eval()
-            columns = questions.asked_of(model.peft_model, base.tokenizer)
+            with memory_failures_told(lambda: "the adapter's answers"):
+                columns = questions.asked_of(model.peft_model, base.tokenizer)
     frame = examples.select("text_hash", "label").with_columns(
         **columns, **{f"{UNTRAINED}{name}": values for name, values in beside.items()}
     )
@@ -158,15 +162,21 @@ def _checked(adapter: "AdapterDirectory", config: "FtzardConfig") -> AnswerForma
     return how
 
 
-def _check_window(examples: pl.DataFrame, prompts: Sequence[Sequence[int]], how: AnswerFormat, model: Any) -> None:
+def _check_window(examples: pl.DataFrame, encoded: EncodedAnswers, how: AnswerFormat, model: Any) -> None:
     window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if window is None:
         return
-    for number, prompt in enumerate(prompts):
+    given = encoded.lengths if encoded.answers else [0] * len(encoded)
+    for number, (prompt, known) in enumerate(zip(encoded.prompts, given, strict=True)):
+        row = f"{examples['batch'][number]}, row {examples['row'][number]}"
         if len(prompt) + how.max_new_tokens > window:
-            row = examples.row(number, named=True)
             raise ConfigError(
-                f"the prompt in {row['batch']}, row {row['row']} has {len(prompt)} tokens, and with an answer of "
-                f"{how.max_new_tokens} (model.generation.max_new_tokens) it exceeds the model's window of {window}",
+                f"the prompt in {row} has {len(prompt)} tokens, and with an answer of {how.max_new_tokens} "
+                f"(model.generation.max_new_tokens) it exceeds the model's window of {window}",
                 fix="shorten or remove the prompt, or lower model.generation.max_new_tokens",
+            )
+        if known > window:
+            raise ConfigError(
+                f"prompt and answer in {row} have {known} tokens, which exceeds the model's window of {window}",
+                fix="shorten or remove the row",
             )

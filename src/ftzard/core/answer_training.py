@@ -17,9 +17,10 @@ import numpy as np
 import polars as pl
 
 from ftzard.core.adapter import manifest_fields, write_adapter
+from ftzard.core.answer_format import AnswerFormat
 from ftzard.core.answer_prompts import AnswerEncoder, answer_format, encode_prompts_of
 from ftzard.core.answering import log_probabilities
-from ftzard.core.base_model import borrowed_base_model
+from ftzard.core.base_model import BaseModel, borrowed_base_model
 from ftzard.core.checkpoints import kept_checkpoints
 from ftzard.core.devices import resolve_device
 from ftzard.core.language_model import lora_language_model
@@ -75,6 +76,17 @@ class EncodedAnswers:
         """SHA-256 of all token ids, in their order."""
         return hashlib.sha256(json.dumps([self.prompts, self.answers, self.rejected]).encode()).hexdigest()
 
+    def cut(self, max_length: int) -> "EncodedAnswers":
+        """Without what lies beyond so many tokens, and without examples whose prompt alone fills them."""
+        fitting = self.picked([index for index, prompt in enumerate(self.prompts) if len(prompt) < max_length])
+        rooms = [max_length - len(prompt) for prompt in fitting.prompts]
+
+        def shortened(answers: list[list[int]]) -> list[list[int]]:
+            return [answer[:room] for answer, room in zip(answers, rooms, strict=True)]
+
+        rejected = None if fitting.rejected is None else shortened(fitting.rejected)
+        return EncodedAnswers(fitting.prompts, shortened(fitting.answers), rejected)
+
     def picked(self, keep: Sequence[int]) -> "EncodedAnswers":
         """Some of them."""
         prompts, answers = [self.prompts[index] for index in keep], [self.answers[index] for index in keep]
@@ -120,18 +132,17 @@ def train_answers(
         encoder = AnswerEncoder(answers, base.tokenizer)
         everything = encode_answers(splits.train, encoder)
         train = _that_fit(everything, answers.max_length)
+        num_truncated = sum(length > answers.max_length for length in train.lengths)
+        _logger.info("%d training examples, %d of them with answers cut to max_length", len(train), num_truncated)
         start = read_answering_start(initial, base.identity, config.training.lora, answers) if initial else None
         with all_seeded(config.training.seed, device), lora_language_model(base, config.training.lora) as model:
             if start is not None:
                 start.put_into(model)
             # Before DPO puts its own copy of the adapter beside it.
             numbers = (sum(part.numel() for part in model.trainable_parameters()), model.num_parameters())
-            validation = encode_answers(splits.validation, encoder)
-            dtype = str(base.model.get_input_embeddings().weight.dtype).removeprefix("torch.")
-            data = {"answers": asdict(answers), "training examples": train.checksum, "trl version": trl_version()}
-            identity = training_identity(
-                base, dtype, config, data | {"validation examples": validation.checksum}, initial
-            )
+            # As they would be trained on.
+            validation = encode_answers(splits.validation, encoder).cut(answers.max_length)
+            identity = _identity(base, answers, config, train, validation, initial)
             with (
                 kept_checkpoints(checkpoint_dir, identity, config.training.checkpoint_interval_s) as checkpoints,
                 _validation_of(model, validation, config) as validate,
@@ -147,6 +158,7 @@ def train_answers(
                 )
             weights = model.adapter_weights()
             peft_config = model.peft_fields(config.model.base_model, config.model.revision)
+        dtype = _dtype(base)
         compute = {"device": device, "dtype": dtype}
         described = manifest_fields(
             base.identity, config, provenance or {}, {**compute, "num_threads": str(torch.get_num_threads())}
@@ -157,7 +169,7 @@ def train_answers(
             peft_config=peft_config,
             tokenizer=base.tokenizer,
             labels=answers,
-            describe=described | {"versions": described["versions"] | trl_version()},
+            describe=described | {"versions": described["versions"] | trainer_versions()},
         )
     return TrainingResult(
         adapter=adapter,
@@ -167,7 +179,7 @@ def train_answers(
         head_reason=None,
         num_trainable_parameters=numbers[0],
         num_parameters=numbers[1],
-        num_truncated=sum(length > answers.max_length for length in train.lengths),
+        num_truncated=num_truncated,
         num_left_out=len(everything) - len(train),
         seconds=record.seconds,
         tokens_per_s=record.tokens_per_s,
@@ -194,11 +206,32 @@ def encode_answers(examples: pl.DataFrame, encoder: AnswerEncoder) -> EncodedAns
     )
 
 
-def trl_version() -> dict[str, str]:
-    """TRL decides these weights too."""
+def trainer_versions() -> dict[str, str]:
+    """Of what decides these weights too: TRL, and accelerate, which shuffles the examples."""
     import importlib.metadata
 
-    return {"trl": importlib.metadata.version("trl")}
+    return {name: importlib.metadata.version(name) for name in ("accelerate", "trl")}
+
+
+def _identity(
+    base: BaseModel,
+    answers: AnswerFormat,
+    config: "FtzardConfig",
+    train: EncodedAnswers,
+    validation: EncodedAnswers,
+    initial: "AdapterDirectory | None",
+) -> dict[str, str]:
+    data: dict[str, object] = {
+        "answers": asdict(answers),
+        "training examples": train.checksum,
+        "validation examples": validation.checksum,
+        "trainer versions": trainer_versions(),
+    }
+    return training_identity(base, _dtype(base), config, data, initial)
+
+
+def _dtype(base: BaseModel) -> str:
+    return str(base.model.get_input_embeddings().weight.dtype).removeprefix("torch.")
 
 
 def _that_fit(examples: EncodedAnswers, max_length: int) -> EncodedAnswers:

@@ -7,6 +7,10 @@ from typing import Any
 
 import polars as pl
 
+# Where labels are answers in words, almost each is another one, and long.
+_MAX_COUNTED = 10
+_MAX_CHARACTERS = 60
+
 
 @dataclass(frozen=True)
 class LabelledRow:
@@ -119,10 +123,22 @@ def difference_lines(name: str, difference: RowDifference, num_examples: int) ->
     for kind in ("added", "removed", "relabelled"):
         one = told[kind]
         if one["rows"]:
-            yield f"  {kind}: {one['rows']} ({', '.join(f'{label}: {rows}' for label, rows in one['labels'].items())})"
+            yield f"  {kind}: {one['rows']} ({_counted(one['labels'])})"
             for row in one["examples"]:
-                label = row.get("label") or f"{row['before']} -> {row['after']}"
-                yield f"    {label}: {row['text']!r}"
+                labels = [row["label"]] if "label" in row else [row["before"], row["after"]]
+                yield f"    {' -> '.join(map(_short, labels))}: {row['text']!r}"
+
+
+def _counted(labels: dict[str, int]) -> str:
+    if len(labels) > _MAX_COUNTED:
+        return f"{len(labels)} distinct labels"
+    return ", ".join(f"{_short(label)}: {rows}" for label, rows in labels.items())
+
+
+def _short(label: str) -> str:
+    """A label in one line."""
+    line = " ".join(label.split())
+    return line if len(line) <= _MAX_CHARACTERS else f"{line[: _MAX_CHARACTERS - 3]}..."
 
 
 def _counts(rows: pl.DataFrame) -> pl.DataFrame:

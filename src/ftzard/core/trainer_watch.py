@@ -186,7 +186,8 @@ class TrainerWatch:
                     f"after optimizer step {step}, at the end of epoch {epoch}, the validation gives {scores}",
                     fix=_FIX_DIVERGED,
                 )
-            _logger.info("epoch %d: validation %s", epoch, scores)
+            told = ", ".join(f"{name.replace('_', ' ')} {score:.3f}" for name, score in scores.items())
+            _logger.info("epoch %d: validation %s", epoch, told)
             self.record.add_validation(epoch=epoch, step=step, scores=scores)
             self.record.validation_seconds += self.reporter.seconds - started
         self.record.seconds = self._seconds

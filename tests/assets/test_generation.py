@@ -227,6 +227,7 @@ def test_what_is_for_classifiers_alone_is_refused_with_the_task(writing: Path, a
 def test_a_batch_of_answers_is_forgotten_with_the_examples_that_it_gave_and_no_others(writing: Path) -> None:
     config = compose(_GENERATION, project_dir=writing)
     before = read_batches(writing, config.data).examples
+    num_before = clean_for_task(before, config.data).examples.height
     taken, mine = before["text"][0], "a prompt of its own"
     path = writing / "data" / "raw" / "later.csv"
     # The first answer to a prompt is kept: this one to a prompt that is taken makes no example, and changes none.
@@ -234,6 +235,7 @@ def test_a_batch_of_answers_is_forgotten_with_the_examples_that_it_gave_and_no_o
     done = forget_labels(writing, config, "batch", "later.csv", why="guessed")
     assert not path.exists()
     assert done.record.num_labels == 2
+    assert done.num_examples == (num_before + 1, num_before)
     assert done.record.text_hashes == tuple(hash_texts(pl.Series([mine])))
 
 

@@ -77,6 +77,28 @@ def test_an_impossible_value_is_refused_when_the_dataclass_is_made(
         ({"data": {"task": "generation"}, "training": {"beta": 0.2}}, "set data.task to 'preference'"),
         ({"data": {"task": "generation"}, "model": {"label_words": {"a": "b"}}}, "model.label_words has no effect"),
         ({"data": {"task": "generation"}, "model": {"head": "random"}}, "model.head has no effect"),
+        ({"data": {"task": "generation"}, "model": {"dtype": "float16"}}, "model.dtype must not be 'float16'"),
+        (
+            {"data": {"task": "preference"}, "training": {"lora": {"init_lora_weights": "pissa"}}},
+            "training.lora.init_lora_weights must not be 'pissa'",
+        ),
+        *(
+            ({"data": {"task": task}, "training": {key: value}}, f"training.{key} has no effect where data.task is")
+            for task in ("generation", "preference")
+            for key, value in (
+                ("class_weights", "none"),
+                ("label_smoothing", 0.1),
+                ("focal_gamma", 2.0),
+                ("num_validations_per_epoch", 2),
+                ("early_stopping_patience", 1),
+                ("early_stopping_threshold", 0.1),
+                ("metric_for_best_model", "loss"),
+            )
+        ),
+        (
+            {"data": {"task": "generation"}, "training": {"lora": {"modules_to_save": ["norm"]}}},
+            "training.lora.modules_to_save has no effect",
+        ),
         ({"data": {"task": "generation"}, "model": {"prompt_template": "{text}"}}, "model.prompt_template has no"),
         (
             {

@@ -489,6 +489,14 @@ _ONLY_FOR: Mapping[str, tuple[str, ...]] = {
     "model.generation": ("generation", "preference"),
     # DPO compares the model with what it was before, and draws no dropout in either.
     "training.lora.lora_dropout": ("classification", "generation"),
+    "training.lora.modules_to_save": ("classification",),
+    "training.class_weights": ("classification",),
+    "training.label_smoothing": ("classification",),
+    "training.focal_gamma": ("classification",),
+    "training.num_validations_per_epoch": ("classification",),
+    "training.early_stopping_patience": ("classification",),
+    "training.early_stopping_threshold": ("classification",),
+    "training.metric_for_best_model": ("classification",),
     "training.packing": ("generation",),
     "training.beta": ("preference",),
     "evaluation.generation_metric": ("generation",),
@@ -539,6 +547,13 @@ class FtzardConfig:
         task, generation = self.data.task, self.model.generation
         if task != "classification" and self.tuning.method != "none":
             message = f"tuning.method must be 'none' where data.task is {task!r}: there is no study of generation yet"
+            raise ValueError(message)
+        if task != "classification" and self.model.dtype == "float16":
+            message = f"model.dtype must not be 'float16' where data.task is {task!r}: no gradients are scaled there"
+            raise ValueError(message)
+        if task != "classification" and self.training.lora.starts_from_base:
+            start = self.training.lora.init_lora_weights
+            message = f"training.lora.init_lora_weights must not be {start!r} where data.task is {task!r}"
             raise ValueError(message)
         for key, tasks in _ONLY_FOR.items():
             section, names = key.split(".", 1)

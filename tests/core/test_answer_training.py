@@ -10,10 +10,11 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests.core.answer_scenario import CHAT_TEMPLATE, config, examples, few, splits, tiny_base
 
 from ftzard.config import FtzardConfig, LoraConfig
-from ftzard.core.adapter import ANSWERS_NAME, read_labels, read_manifest, verify_adapter
+from ftzard.core.adapter import ANSWERS_NAME, WEIGHTS_NAME, read_labels, read_manifest, verify_adapter
 from ftzard.core.answer_format import read_answer_format
 from ftzard.core.answer_inference import predict_answers
 from ftzard.core.answer_predictions import sums, without_adapter
@@ -288,6 +289,21 @@ def test_a_validation_answer_is_cut_as_it_would_be_for_training(tmp_path: Path) 
 def test_an_adapter_on_the_output_layer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="lm_head is the output layer"):
         _train(tmp_path, config(lora=LoraConfig(target_modules=("q_proj", "lm_head"))))
+
+
+def test_ranks_by_pattern_and_chosen_layers_are_those_of_the_adapter(tmp_path: Path) -> None:
+    lora = LoraConfig(r=4, rank_pattern={"q_proj": 2}, layers_to_transform=(1,), init_lora_weights="gaussian")
+    settings = config(num_train_epochs=1, lora=lora)
+    result = _train(tmp_path, settings)
+    weights = load_file(result.adapter.path / WEIGHTS_NAME)
+    assert all(".layers.1." in name for name in weights)
+    assert {len(tensor) for name, tensor in weights.items() if "q_proj.lora_A" in name} == {2}
+    assert {len(tensor) for name, tensor in weights.items() if "k_proj.lora_A" in name} == {4}
+    assert predict_answers(result.adapter, few().test, settings)["prediction"].null_count() == 0
+    with pytest.raises(ConfigError, match="the model has 2"):
+        _train(tmp_path / "other", config(lora=LoraConfig(layers_to_transform=(7,))))
+    with pytest.raises(ConfigError, match="no change of it can have a rank above"):
+        _train(tmp_path / "third", config(lora=LoraConfig(r=500)))
 
 
 def test_training_goes_on_from_the_adapter_that_is_given(tmp_path: Path, trained: TrainingResult) -> None:

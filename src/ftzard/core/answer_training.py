@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,10 +24,12 @@ from ftzard.core.base_model import BaseModel, borrowed_base_model
 from ftzard.core.checkpoints import kept_checkpoints
 from ftzard.core.devices import resolve_device
 from ftzard.core.language_model import lora_language_model
+from ftzard.core.lora_methods import check_ranks
 from ftzard.core.row_columns import read_pair
 from ftzard.core.seeding import all_seeded
 from ftzard.core.token_budget import TokenBudget
-from ftzard.core.training import TrainingResult, training_identity
+from ftzard.core.training import TrainingResult
+from ftzard.core.training_identity import training_identity
 from ftzard.core.trl_trainer import run_trainer
 from ftzard.core.warm_start import read_answering_start
 from ftzard.errors import TooFewExamplesError
@@ -138,6 +140,8 @@ def train_answers(
         with all_seeded(config.training.seed, device), lora_language_model(base, config.training.lora) as model:
             if start is not None:
                 start.put_into(model)
+            else:
+                check_ranks(model.peft_model, config.training.lora)
             # Before DPO puts its own copy of the adapter beside it.
             numbers = (sum(part.numel() for part in model.trainable_parameters()), model.num_parameters())
             # As they would be trained on.
@@ -160,8 +164,10 @@ def train_answers(
             peft_config = model.peft_fields(config.model.base_model, config.model.revision)
         dtype = _dtype(base)
         compute = {"device": device, "dtype": dtype}
+        # As for a classifier: what was chosen here stays chosen.
+        recorded = replace(config, model=replace(config.model, quantization=base.precision.quantization))
         described = manifest_fields(
-            base.identity, config, provenance or {}, {**compute, "num_threads": str(torch.get_num_threads())}
+            base.identity, recorded, provenance or {}, {**compute, "num_threads": str(torch.get_num_threads())}
         )
         adapter = write_adapter(
             output_dir,
@@ -180,6 +186,8 @@ def train_answers(
         num_trainable_parameters=numbers[0],
         num_parameters=numbers[1],
         num_truncated=num_truncated,
+        kept=f"last weights (step {record.num_steps})",
+        precision=base.precision.reason,
         num_left_out=len(everything) - len(train),
         seconds=record.seconds,
         tokens_per_s=record.tokens_per_s,

@@ -12,10 +12,12 @@ import polars as pl
 from ftzard.core.byte_sizes import in_words
 from ftzard.core.progress import Progress, ProgressReporter
 from ftzard.core.token_budget import bytes_asked_for, is_out_of_memory
-from ftzard.core.training_loop import CURVE_SCHEMA
+from ftzard.core.training_record import CURVE_SCHEMA
 from ftzard.errors import OutOfMemoryError, TrainingDivergedError
 
 if TYPE_CHECKING:
+    import torch
+
     from ftzard.core.checkpoints import Checkpoints
     from ftzard.core.peft_adapter import AdaptedModel
     from ftzard.core.trainer_state import TrainerOptimizer
@@ -78,8 +80,13 @@ class TrainerRecord:
             "validation": self._validation,
         }
 
-    def restore(self, values: Mapping[str, Any]) -> None:
+    def tensors(self) -> "dict[str, torch.Tensor]":
+        """Nothing of it."""
+        return {}
+
+    def restore(self, values: Mapping[str, Any], tensors: "Mapping[str, torch.Tensor]") -> None:
         """Become what `to_dict` gave."""
+        del tensors
         self.seconds, self.validation_seconds = float(values["seconds"]), float(values["validation_seconds"])
         self.num_tokens = int(values["num_tokens"])
         self._curve, self._validation = list(values["curve"]), list(values["validation"])

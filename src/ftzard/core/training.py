@@ -4,14 +4,13 @@ One loop of our own instead of a general trainer: batches by length under a toke
 that is more than it has to be, eager attention. `benchmarks/training_throughput.py` measures it beside the general one.
 """
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ftzard.core.adapter import AdapterLabels, current_versions, manifest_fields, write_adapter
+from ftzard.core.adapter import AdapterLabels, manifest_fields, write_adapter
 from ftzard.core.base_model import BaseModel, borrowed_base_model
 from ftzard.core.checkpoints import Checkpoints, kept_checkpoints
 from ftzard.core.classifier import Classifier, lora_classifier
@@ -22,6 +21,7 @@ from ftzard.core.lora_methods import check_ranks, stored_lora
 from ftzard.core.prompts import PromptTemplate, label_words
 from ftzard.core.seeding import torch_seeded
 from ftzard.core.token_budget import TokenBudget
+from ftzard.core.training_identity import training_identity
 from ftzard.core.training_loop import ValidationWatch, encode_examples, run_training
 from ftzard.core.training_record import TrainingRecord
 from ftzard.core.warm_start import read_warm_start
@@ -252,40 +252,6 @@ def fitted_classifier(  # noqa: PLR0913 - as `train_adapter`
                 with kept_checkpoints(checkpoint_dir, identity, interval_s) as checkpoints:
                     record = run_training(faster, train, validation, config.training, on_progress, watch, checkpoints)
             yield FittedClassifier(classifier, record, head, words, train.prompts.num_truncated, checkpoints)
-
-
-def training_identity(
-    base: BaseModel,
-    dtype: str,
-    config: "FtzardConfig",
-    data: Mapping[str, object],
-    initial: "AdapterDirectory | None",
-) -> dict[str, str]:
-    """All that decides what a training comes to, by name.
-
-    Args:
-        base: The base model.
-        dtype: In which floating-point type it is computed.
-        config: Its sections `model` and `training`.
-        data: What is trained on, by name; JSON types.
-        initial: The adapter that it goes on from.
-    """
-    import torch
-
-    values = {"model": asdict(config.model), "training": asdict(config.training)}
-    # When a checkpoint is made decides nothing.
-    del values["training"]["checkpoint_interval_s"]
-    settings = {f"{section}.{key}": value for section, keys in values.items() for key, value in keys.items()}
-    compute = {
-        "device": base.device,
-        "dtype": dtype,
-        "quantization": base.precision.quantization,
-        "num_threads": torch.get_num_threads(),
-    }
-    start = {"base model": asdict(base.identity), "initial adapter": initial.checksum if initial else None}
-    known = settings | compute | dict(data) | start
-    known |= {f"{name} version": text for name, text in current_versions().items()}
-    return {name: json.dumps(value, sort_keys=True) for name, value in known.items()}
 
 
 def check_training_labels(train: "pl.DataFrame", labels: Sequence[str]) -> None:

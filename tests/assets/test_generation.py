@@ -3,7 +3,7 @@
 import csv
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -212,6 +212,22 @@ def test_a_label_queue_of_answers_is_refused(writing: Path) -> None:
     step = Step(compose(_GENERATION, project_dir=writing), writing)
     with pytest.raises(ConfigError, match=r"no label queues where data\.task is 'generation'"):
         label_queue(pl.DataFrame(), pl.DataFrame(), step)
+
+
+def test_a_training_that_is_interrupted_goes_on_and_says_so(writing: Path, tmp_path: Path) -> None:
+    def report(_: Mapping[str, float], step: int) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+
+    config = compose(_GENERATION, project_dir=writing)
+    parts = stored_value(writing, "splits")
+    tuned = stored_value(writing, "tuned_hyperparameters")
+    with pytest.raises(KeyboardInterrupt):
+        lora_adapter(parts, tuned, Step(config, tmp_path, report=report))
+    result = lora_adapter(parts, tuned, Step(config, tmp_path))
+    assert result.metadata["resumed_from_step"] == 3
+    assert "estimated_memory_bytes" not in result.metrics
+    assert result.value.checksum == stored_value(writing, "lora_adapter").checksum
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,18 @@ def test_interrupted_at_any_step_it_ends_with_the_same_bytes(
     assert _is_the_same(again, uninterrupted[task])
 
 
+def test_packed_rows_are_gone_on_with_too(tmp_path: Path) -> None:
+    packed: dict[str, Any] = {"packing": True, "train_batch_size": 1}
+    whole = _train(tmp_path / "whole", None, **packed)
+    step = whole.curve.height - 1
+    # In the second epoch, and not at its end.
+    assert whole.curve["epoch"].to_list()[step - 1 :] == [2, 2]
+    with pytest.raises(KeyboardInterrupt):
+        _train(tmp_path / "never", tmp_path / "checkpoints", stop_at=step, **packed)
+    again = _train(tmp_path / "adapter", tmp_path / "checkpoints", **packed)
+    assert (again.resumed_from, _is_the_same(again, whole)) == (step, True)
+
+
 def test_after_an_error_it_goes_on_from_the_last_checkpoint_before(
     uninterrupted: dict[str, TrainingResult], tmp_path: Path
 ) -> None:

@@ -497,6 +497,7 @@ _ONLY_FOR: Mapping[str, tuple[str, ...]] = {
     "training.early_stopping_patience": ("classification",),
     "training.early_stopping_threshold": ("classification",),
     "training.metric_for_best_model": ("classification",),
+    "training.keep_frozen_layers": ("classification",),
     "training.packing": ("generation",),
     "training.beta": ("preference",),
     "evaluation.generation_metric": ("generation",),

@@ -1,5 +1,6 @@
 """What is stale runs, what is fresh does not, and what was asked for is recorded."""
 
+import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,9 @@ from tests.project_scenario import NAMES, TINY, copy_of, data_versions, git, run
 from ftzard.config import DataConfig
 from ftzard.core.reading import RawData, read_batches
 from ftzard.dagster_instance import project_instance
-from ftzard.errors import ConfigError, NoBatchesError
+from ftzard.errors import ConfigError, NoBatchesError, StorageError
 from ftzard.materialization import stale_assets
+from ftzard.resources import run_lease
 
 _FROM_ADAPTER = ("lora_adapter", "predictions", "metrics", "champion")
 _BEFORE_ADAPTER = NAMES[: NAMES.index("lora_adapter")]
@@ -166,6 +168,15 @@ def test_settings_of_dagster_that_it_refuses_are_named(project: Path, content: b
     assert "delete it" in error.value.fix
     settings.unlink()
     project_instance(project).dispose()
+
+
+def test_a_disk_that_does_not_take_a_runs_lease_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(run_lease, "_locked", full)
+    with pytest.raises(StorageError, match=r"\.ftzard/runs/.* cannot be written or read: No space left"):
+        run(project)
 
 
 def test_an_impossible_configuration_is_refused_before_anything_runs(project: Path) -> None:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ftzard.composition import compose, override, to_dict, validate
 from ftzard.config import FtzardConfig
+from ftzard.core.disk_failures import disk_failures_explained
 from ftzard.resources.run_lease import hold_lease
 
 
@@ -29,9 +30,14 @@ class ConfigurationResource(dg.ConfigurableResource):  # type: ignore[type-arg] 
     )
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Hold the run's lease from before its first step, which may have to wait for a pool."""
+        """Hold the run's lease from before its first step, which may have to wait for a pool.
+
+        Raises:
+            StorageError: The disk does not take the lease.
+        """
         if context.run_id:
-            hold_lease(self.project_path, context.run_id)
+            with disk_failures_explained():
+                hold_lease(self.project_path, context.run_id)
 
     @classmethod
     def of(cls, config: FtzardConfig, project_dir: Path) -> "ConfigurationResource":

@@ -15,6 +15,7 @@ from benchmarks import (
     definitions_import,
     estimate,
     forgetting,
+    frozen_layers,
     generation,
     inference_throughput,
     quality,
@@ -184,6 +185,14 @@ def test_the_checkpoint_benchmark_saves_after_each_step() -> None:
     assert figures["num_saved"] == 3
     assert figures["checkpoint_mb"] > 0
     assert figures["saving_of_interval"] == pytest.approx(figures["saving_s"] / 60)
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_frozen_layers_trains_all_and_the_top_ones_twice() -> None:
+    tiny = ("experiment=tiny", "data=tweets", "training.device=cpu", "model.dtype=float32", "model.max_length=300")
+    figures = frozen_layers.run(tiny, num_tweets=20).figures
+    assert (figures["num_layers"], figures["num_top_layers"]) == (2, 1)
+    assert figures["speedup"] == pytest.approx(figures["all_layers_epoch_2_s"] / figures["top_layers_epoch_2_s"])
 
 
 @pytest.mark.slow

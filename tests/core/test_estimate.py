@@ -9,6 +9,7 @@ import pytest
 import torch
 from tests.core.model_scenario import LABELS, config, save_tiny_model, splits, train
 
+from ftzard.config import LoraConfig
 from ftzard.core import base_model, base_source, estimate
 from ftzard.core.base_model import describe_base_model, forget_base_model, load_base_model
 from ftzard.core.classifier import lora_classifier
@@ -181,3 +182,14 @@ def test_the_peak_of_a_block_is_what_it_took_at_once_beyond_what_was_there() -> 
 
 def test_a_training_tells_its_budget(tmp_path: Path) -> None:
     assert train(tmp_path / "adapter", num_train_epochs=1).budget.max_tokens == 1024
+
+
+def test_frozen_layers_take_less_time_and_the_memory_of_what_is_kept() -> None:
+    top: dict[str, Any] = {"lora": LoraConfig(layers_to_transform=(1,)), "num_train_epochs": 4}
+    every = estimate.estimate(config(num_train_epochs=4), splits(), LABELS)
+    kept = estimate.estimate(config(**top), splits(), LABELS)
+    each_time = estimate.estimate(config(**top, keep_frozen_layers=False), splits(), LABELS)
+    assert kept.flop < each_time.flop < every.flop
+    assert kept.outline.num_frozen == pytest.approx(kept.outline.num_computed / 2)
+    assert kept.parts["frozen layers' states"] > 0
+    assert "frozen layers' states" not in {*each_time.parts, *every.parts}

@@ -18,6 +18,7 @@ from ftzard.core.batching import micro_batches
 from ftzard.core.byte_sizes import in_words
 from ftzard.core.device_memory import free_bytes
 from ftzard.core.devices import Device, resolve_device, resolve_dtype
+from ftzard.core.frozen_prefix import MAX_SHARE
 from ftzard.core.gemm_rate import gemm_flops
 from ftzard.core.outline import Outline, outline
 from ftzard.core.precision import precision_for
@@ -178,11 +179,14 @@ def estimate(
     parts = _parts(counted, device, str(dtype).removeprefix("torch."))
     loading = counted.weight_bytes + (file.stat().st_size if file else 0)
     loading += _LOADING_COPIES * counted.largest_weight * _FLOAT32 + _OVERHEAD_BYTES[device]
+    kept = _kept_bytes(counted, work, config, model_config, dtype.itemsize)
+    if 0 < kept <= MAX_SHARE * free_bytes(device):
+        parts["frozen layers' states"] = kept
     if is_loaded:
         parts, loading = {name: size for name, size in parts.items() if name != "base weights"}, 0
     rate = gemm_flops(counted.linear_shapes, dtype, device, min(config.training.max_tokens_per_batch, _PROBE_TOKENS))
     share = efficiency or DEFAULT_EFFICIENCY
-    flop = _flop(counted, work)
+    flop = _flop(counted, work, config.training.num_train_epochs, is_kept=config.training.keep_frozen_layers)
     mean = work.longest if work.num_train_tokens is None else _mean_tokens(work, splits, config)
     per_1000 = 1000 * mean * _TRAINING_FLOP * counted.num_computed / (rate * share)
     return Estimate(
@@ -288,11 +292,23 @@ def _unknown_work(config: "FtzardConfig") -> Work:
     return Work(sequences, None, None, longest)
 
 
-def _flop(counted: Outline, work: Work) -> float:
+def _flop(counted: Outline, work: Work, num_epochs: int, *, is_kept: bool) -> float:
     if work.num_train_tokens is None or work.num_validation_tokens is None:
         return 0.0
-    training, inference = _TRAINING_FLOP * work.num_train_tokens, _INFERENCE_FLOP * work.num_validation_tokens
-    return float(counted.num_computed) * (training + inference)
+    trained = counted.num_computed - counted.num_frozen
+    above = trained * (_TRAINING_FLOP * work.num_train_tokens + _INFERENCE_FLOP * work.num_validation_tokens)
+    # Through what is frozen no gradient goes; where its states are kept, it is computed for one epoch.
+    tokens = (work.num_train_tokens + work.num_validation_tokens) / (num_epochs if is_kept else 1)
+    return float(above + counted.num_frozen * _INFERENCE_FLOP * tokens)
+
+
+def _kept_bytes(counted: Outline, work: Work, config: "FtzardConfig", model_config: Any, itemsize: int) -> int:
+    """What `ftzard.core.frozen_prefix` keeps, of texts that are all different; 0 where they are not known."""
+    if not counted.num_frozen or not config.training.keep_frozen_layers:
+        return 0
+    num_tokens = (work.num_train_tokens or 0) + (work.num_validation_tokens or 0)
+    hidden_size = int(model_config.get_text_config().hidden_size)
+    return num_tokens // config.training.num_train_epochs * hidden_size * itemsize
 
 
 def _mean_tokens(work: Work, splits: "Splits | None", config: "FtzardConfig") -> float:

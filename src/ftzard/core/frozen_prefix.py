@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 # Of the memory that is free, at most; the rest is for training.
-_SHARE_OF_MEMORY = 0.25
+MAX_SHARE = 0.25
 _NUMBER_OF_LAYER = re.compile(r"layers\.(\d+)\.")
 
 
@@ -128,7 +128,7 @@ def _computed_if_there_is_room(
 ) -> "dict[bytes, torch.Tensor] | None":
     weight = classifier.decoder.get_input_embeddings().weight
     size = sum(map(len, sequences)) * classifier.hidden_size * weight.element_size()
-    if size > _SHARE_OF_MEMORY * free_bytes(cast("Device", classifier.device)):
+    if size > MAX_SHARE * free_bytes(cast("Device", classifier.device)):
         _logger.info("the %d frozen layers are computed each time: to keep them takes %s", num_layers, in_words(size))
         return None
     try:

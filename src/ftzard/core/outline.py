@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ftzard.core.base_model import BaseModel
 from ftzard.core.base_source import BaseModelSource
 from ftzard.core.classifier import Classifier, lora_classifier
+from ftzard.core.frozen_prefix import num_frozen_layers
 from ftzard.core.label_head import LabelHead
 from ftzard.core.precision import Precision, Quantization
 from ftzard.core.prompts import Tokens
@@ -34,6 +35,7 @@ class Outline:
     Attributes:
         num_parameters: Base model, adapter and head; tied weights once.
         num_computed: Of the base model's linear layers that each token goes through: N in 4 N operations a token.
+        num_frozen: Of these, in the layers below the lowest that is trained.
         num_trainable: LoRA matrices and head.
         weight_bytes: Of the base model, as it is kept.
         adapter_bytes: Of LoRA matrices and head, as they are computed with.
@@ -44,6 +46,7 @@ class Outline:
 
     num_parameters: int
     num_computed: int
+    num_frozen: int
     num_trainable: int
     weight_bytes: int
     adapter_bytes: int
@@ -90,6 +93,7 @@ def outline(
         return Outline(
             num_parameters=num_base + sum(part.numel() for part in trainable),
             num_computed=num_computed,
+            num_frozen=_num_frozen(classifier),
             num_trainable=sum(part.numel() for part in trainable),
             weight_bytes=round((num_base - num_computed) * dtype.itemsize + num_computed * quantized),
             adapter_bytes=sum(part.nbytes for part in trainable),
@@ -112,11 +116,25 @@ def _on_meta(source: BaseModelSource, model_config: Any, config: "FtzardConfig",
     return BaseModel(model, None, source.identity, cast("Device", "meta"), precision)
 
 
-def _linear_shapes(decoder: Any) -> tuple[tuple[int, int], ...]:
+def _num_frozen(classifier: Classifier) -> int:
+    num_layers = num_frozen_layers(classifier)
+    return sum(
+        int(module.weight.numel())
+        for layer in (classifier.decoder.layers[:num_layers] if num_layers else ())
+        for module in layer.modules()
+        if isinstance(module, _linear_classes())
+    )
+
+
+def _linear_classes() -> tuple[type[Any], ...]:
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    modules = [module for module in decoder.modules() if isinstance(module, (torch.nn.Linear, Conv1D))]
+    return torch.nn.Linear, Conv1D
+
+
+def _linear_shapes(decoder: Any) -> tuple[tuple[int, int], ...]:
+    modules = [module for module in decoder.modules() if isinstance(module, _linear_classes())]
     return tuple((int(module.weight.shape[0]), int(module.weight.shape[1])) for module in modules)
 
 

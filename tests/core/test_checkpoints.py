@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,23 @@ def test_the_end_is_kept_until_the_adapter_is_stored(uninterrupted: TrainingResu
     assert _is_the_same(again, uninterrupted)
     remove_finished(tmp_path / "checkpoints")
     assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_what_nobody_has_taken_up_for_two_weeks_is_removed_by_the_next_training(tmp_path: Path) -> None:
+    ages = {"old": 15, "new": 13}
+    for seed, (name, days) in enumerate(ages.items()):
+        with pytest.raises(KeyboardInterrupt):
+            _train(tmp_path / name, tmp_path / "checkpoints", stop_at=2, seed=seed)
+        document = next(path for path in (tmp_path / "checkpoints").glob("*/checkpoint.json") if _age_d(path) < 1)
+        then = time.time() - days * 86_400
+        os.utime(document, (then, then))
+    _train(tmp_path / "adapter", tmp_path / "checkpoints", seed=2)
+    assert _train(tmp_path / "again", tmp_path / "checkpoints", seed=0).resumed_from == 0
+    assert _train(tmp_path / "again-new", tmp_path / "checkpoints", seed=1).resumed_from == 2
+
+
+def _age_d(path: Path) -> float:
+    return (time.time() - path.stat().st_mtime) / 86_400
 
 
 def test_what_is_not_finished_is_not_removed(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def isolate(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     """A home of its own, so that neither the machine's configuration nor its DVC state has a say."""
     for name in [name for name in os.environ if name.startswith(("GIT_", "DVC_", "XDG_", "AWS_"))]:
         monkeypatch.delenv(name)
+    monkeypatch.delenv("EMAIL", raising=False)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     monkeypatch.setenv("GIT_EDITOR", "true")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from dvc.lock import Lock, LockError
+from tests.resources.data_scenario import DEFAULT, commit, dvc, git, isolate, make_project, status, write_data
 
 from ftzard.config import VersioningConfig
 from ftzard.errors import (
@@ -27,35 +28,10 @@ from ftzard.errors import (
     StorageError,
 )
 from ftzard.resources import data_commit, shared_index
-from ftzard.resources.data_commit import DataCommit
 from ftzard.resources.dvc_session import open_dvc
 from ftzard.resources.git import Git
 from ftzard.resources.project_repository import init_project_repository
 from ftzard.resources.versioning import DvcRepository
-
-_CONFIG = VersioningConfig()
-
-
-def git(folder: Path, *arguments: str) -> str:
-    """What the person's own git says, their index included."""
-    done = subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
-    return done.stdout.decode().removesuffix("\n")
-
-
-def dvc(folder: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", "dvc", *arguments]
-    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
-
-
-def isolate(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    """A home of its own, so that neither the machine's configuration nor its DVC state has a say."""
-    for name in [name for name in os.environ if name.startswith(("GIT_", "DVC_", "XDG_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.delenv("EMAIL", raising=False)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(home / "site-cache"))
-    (home / ".gitconfig").write_text("[user]\n\tname = Ada\n\temail = ada@example.org\n")
 
 
 @pytest.fixture(autouse=True)
@@ -71,12 +47,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("template")
     with pytest.MonkeyPatch.context() as monkeypatch:
         isolate(monkeypatch, tmp_path_factory.mktemp("home"))
-        init_project_repository(folder, remote=None)
-        (folder / "notes.txt").write_text("first\n")
-        (folder / ".gitignore").write_text("*.tmp\n")
-        git(folder, "add", "notes.txt", ".gitignore")
-        git(folder, "commit", "--quiet", "--message", "Notes")
-    write_data(folder, "one")
+        make_project(folder)
     return folder
 
 
@@ -86,24 +57,10 @@ def project(template: Path, tmp_path: Path) -> Path:
     return shutil.copytree(template, tmp_path / "project")
 
 
-def write_data(project: Path, text: str, name: str = "raw/batch.csv") -> None:
-    path = project / "data" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-
-
-def commit(project: Path, config: VersioningConfig = _CONFIG) -> DataCommit:
-    return DvcRepository(project, config).commit("Data: raw_data")
-
-
 def files_in(project: Path, revision: str = "HEAD") -> list[str]:
     """The files that one commit changed."""
     shown = git(project, "-c", "core.quotePath=false", "show", "--format=", "--name-only", revision)
     return sorted(shown.splitlines())
-
-
-def status(project: Path) -> list[str]:
-    return git(project, "status", "--porcelain", "--untracked-files=all").splitlines()
 
 
 # What a commit holds
@@ -117,7 +74,7 @@ def test_a_commit_holds_the_pointer_of_the_data_and_the_ignore_line_and_nothing_
     assert git(project, "rev-parse", "HEAD^") == before
     assert files_in(project) == [".gitignore", "data.dvc"]
     assert git(project, "show", "HEAD:.gitignore") == "*.tmp\n/data"
-    assert git(project, "log", "-1", "--format=%s%n%an <%ae>") == "Data: raw_data\nAda <ada@example.org>"
+    assert git(project, "log", "-1", "--format=%s%n%an <%ae>") == "Data\nAda <ada@example.org>"
     assert not made.pushed_data
     assert not made.pushed_git
 
@@ -132,7 +89,7 @@ def test_the_next_commit_holds_the_pointer_alone(project: Path) -> None:
 
 
 def test_the_data_hash_is_the_one_in_the_committed_pointer(project: Path) -> None:
-    repository = DvcRepository(project, _CONFIG)
+    repository = DvcRepository(project, DEFAULT)
     assert repository.data_hash() is None
     made = commit(project)
     pointer = yaml.safe_load(git(project, "show", f"{made.commit_id}:data.dvc"))
@@ -296,7 +253,7 @@ def test_the_first_commit_of_a_repository_can_be_a_data_commit(tmp_path: Path) -
     fresh = tmp_path / "fresh"
     dvc(fresh, "init", "--quiet")
     write_data(fresh, "one")
-    repository = DvcRepository(fresh, _CONFIG)
+    repository = DvcRepository(fresh, DEFAULT)
     assert repository.head() is None
     made = repository.commit("First")
     assert git(fresh, "rev-list", "trunk") == made.commit_id
@@ -399,7 +356,7 @@ def test_a_commit_that_somebody_made_meanwhile_is_built_upon(project: Path, monk
         lambda: git(project, "commit", "--quiet", "--allow-empty", "--message", "Theirs too"),
     )
     commit(project)
-    assert git(project, "log", "--format=%s").splitlines()[:3] == ["Data: raw_data", "Theirs too", "Theirs"]
+    assert git(project, "log", "--format=%s").splitlines()[:3] == ["Data", "Theirs too", "Theirs"]
     assert git(project, "show", "HEAD:notes.txt") == "theirs"
     # `git commit --all` took DVC's line in `.gitignore` along, so it is theirs, and ours is the pointer alone.
     assert files_in(project) == ["data.dvc"]
@@ -619,7 +576,7 @@ def test_a_missing_or_empty_data_folder_is_an_error(project: Path) -> None:
 
 def test_a_folder_without_git_is_told_git_init(tmp_path: Path) -> None:
     with pytest.raises(NotAGitRepositoryError) as caught:
-        DvcRepository(tmp_path, _CONFIG).check()
+        DvcRepository(tmp_path, DEFAULT).check()
     assert f"`git init {tmp_path}`" in caught.value.fix
 
 
@@ -628,15 +585,15 @@ def test_a_git_repository_without_dvc_is_told_dvc_init(tmp_path: Path, folder: s
     git(tmp_path, "init", "--quiet")
     (tmp_path / "sub").mkdir()
     with pytest.raises(NotADvcRepositoryError) as caught:
-        DvcRepository(tmp_path / folder, _CONFIG).check()
+        DvcRepository(tmp_path / folder, DEFAULT).check()
     assert command in caught.value.fix
 
 
 def test_a_machine_without_git_is_told_to_install_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    DvcRepository(project, _CONFIG).check()
+    DvcRepository(project, DEFAULT).check()
     monkeypatch.setenv("PATH", str(project))
     with pytest.raises(NotAGitRepositoryError, match="not installed"):
-        DvcRepository(project, _CONFIG).check()
+        DvcRepository(project, DEFAULT).check()
 
 
 def test_data_that_git_tracks_already_is_an_error_with_dvcs_remedy(project: Path) -> None:
@@ -651,7 +608,7 @@ def test_data_that_git_tracks_already_is_an_error_with_dvcs_remedy(project: Path
 def test_a_pointer_that_dvc_did_not_write_is_an_error_that_names_it(project: Path) -> None:
     (project / "data.dvc").write_text("outs: [")
     with pytest.raises(DataCommitError, match=r"data\.dvc"):
-        DvcRepository(project, _CONFIG).data_hash()
+        DvcRepository(project, DEFAULT).data_hash()
     with pytest.raises(DataCommitError, match=r"data\.dvc"):
         commit(project)
 

@@ -2,11 +2,13 @@
 
 import errno
 import os
+import sqlite3
 
 import pytest
+import sqlalchemy
 
 from ftzard.core.disk_failures import disk_failures_explained
-from ftzard.errors import StorageError
+from ftzard.errors import ConfigError, StorageError
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
@@ -27,3 +29,38 @@ def test_an_error_without_a_file_is_told_too() -> None:
 def test_other_errors_pass(error: OSError) -> None:
     with pytest.raises(type(error)), disk_failures_explained():
         raise error
+
+
+def _fill(engine: sqlalchemy.Engine) -> None:
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text("PRAGMA max_page_count = 2"))
+        connection.execute(sqlalchemy.text("CREATE TABLE runs (name TEXT)"))
+        connection.execute(sqlalchemy.text("INSERT INTO runs VALUES (:name)"), {"name": "x" * 100_000})
+
+
+def test_a_database_that_the_disk_has_no_room_for_is_told_through_the_errors_around_it() -> None:
+    with (
+        pytest.raises(StorageError, match="a database of Dagster or MLflow cannot be written or read: No space left"),
+        disk_failures_explained(),
+    ):
+        _fill(sqlalchemy.create_engine("sqlite://"))
+    with pytest.raises(StorageError, match="a database"), disk_failures_explained():
+        _fill_and_say_so()
+
+
+def _fill_and_say_so() -> None:
+    try:
+        _fill(sqlalchemy.create_engine("sqlite://"))
+    except sqlalchemy.exc.OperationalError as error:
+        message = "MLflow's own words"
+        raise RuntimeError(message) from error
+
+
+def test_other_errors_of_a_database_pass() -> None:
+    with pytest.raises(sqlite3.OperationalError, match="no such table"), disk_failures_explained():
+        sqlite3.connect(":memory:").execute("SELECT * FROM runs")
+
+
+def test_an_error_that_says_what_to_do_already_stays() -> None:
+    with pytest.raises(ConfigError), disk_failures_explained():
+        raise ConfigError("no such key", fix="leave it out")

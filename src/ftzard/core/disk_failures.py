@@ -2,13 +2,27 @@
 
 import errno
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ftzard.errors import StorageError
+from ftzard.errors import FtzardError, StorageError
 
 # Of the machine and not of the program: there is nothing else a person could do about the others.
 _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG})
+_OF_A_DATABASE = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+    sqlite3.SQLITE_CANTOPEN: errno.EIO,
+}
+# Of an extended code of SQLite the lowest byte is what kind of error it is.
+_KIND = 0xFF
+
+
+def errno_of_database(error: sqlite3.Error) -> int | None:
+    """What the operating system would have said, where SQLite met a disk that is full, failing or read-only."""
+    return _OF_A_DATABASE.get(getattr(error, "sqlite_errorcode", 0) & _KIND)
 
 
 @contextmanager
@@ -20,11 +34,34 @@ def disk_failures_explained() -> Iterator[None]:
     """
     try:
         yield
+    except FtzardError:
+        raise
     except OSError as error:
         if error.errno not in _OF_THE_DISK:
             raise
         where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "a file"
-        raise StorageError(
-            f"{where} cannot be written or read: {os.strerror(error.errno)}",
-            fix="make room, or look at the disk, then run again; what was stored before is still there",
-        ) from error
+        raise _explained(where, error.errno) from error
+    except Exception as error:
+        # Dagster and MLflow keep their databases with SQLAlchemy, each in errors of its own.
+        for cause in _causes(error):
+            number = errno_of_database(cause) if isinstance(cause, sqlite3.Error) else None
+            if number is not None:
+                raise _explained("a database of Dagster or MLflow", number) from error
+        raise
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    # An error raised again while it is handled can be its own context.
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _explained(where: str, number: int) -> StorageError:
+    return StorageError(
+        f"{where} cannot be written or read: {os.strerror(number)}",
+        fix="make room, or look at the disk, then run again; what was stored before is still there",
+    )

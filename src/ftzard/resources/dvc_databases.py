@@ -4,20 +4,12 @@ diskcache, which DVC keeps its memory of hashes and links in, takes every operat
 somebody else. On a disk that is full or read-only that lock is never free.
 """
 
-import errno
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_ERRNO = {
-    sqlite3.SQLITE_FULL: errno.ENOSPC,
-    sqlite3.SQLITE_READONLY: errno.EROFS,
-    sqlite3.SQLITE_IOERR: errno.EIO,
-    sqlite3.SQLITE_CANTOPEN: errno.EIO,
-}
-# Of an extended code the lowest byte is what kind of error it is.
-_KIND = 0xFF
+from ftzard.core.disk_failures import errno_of_database
 
 
 @contextmanager
@@ -38,9 +30,9 @@ def _telling(execute: Callable[..., Any], folder: str) -> Callable[..., Any]:
         try:
             return execute(*arguments)
         except sqlite3.OperationalError as error:
-            code = _ERRNO.get(getattr(error, "sqlite_errorcode", 0) & _KIND)
-            if code is None:
+            number = errno_of_database(error)
+            if number is None:
                 raise
-            raise OSError(code, str(error), folder) from error
+            raise OSError(number, str(error), folder) from error
 
     return run

@@ -511,12 +511,38 @@ def _value(section: Any, names: str) -> Any:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class LauncherConfig:
+    """Where a training runs. Nothing here decides what is trained, and changing it makes no adapter stale."""
+
+    # `in_process`: in the process of the asset. `local`: in a process of its own. `torchrun`: in several on this
+    # machine, which divide the examples of each optimizer step.
+    kind: Literal["in_process", "local", "torchrun"] = "in_process"
+    num_processes: PositiveInt = 1
+    # CPU threads of each process; None: what OMP_NUM_THREADS says, else this machine's cores divided among them.
+    num_threads: PositiveInt | None = None
+    # How long a training may take; None: however long.
+    timeout_s: PositiveFloat | None = None
+    # How long a process waits for the others in the middle of a step before it takes them for lost.
+    peer_timeout_s: PositiveFloat = 600.0
+    # How long processes that are asked to end may take to save where they were, before they are killed.
+    grace_s: PositiveFloat = 30.0
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.num_processes > 1 and self.kind in {"in_process", "local"}:
+            message = f"num_processes is {self.num_processes}, and kind {self.kind!r} has one: take 'torchrun'"
+            raise ValueError(message)
+        return self
+
+
+@dataclass(frozen=True, config=_STRICT)
 class FtzardConfig:
     """The whole configuration of one pipeline."""
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    launcher: LauncherConfig = field(default_factory=LauncherConfig)
     tuning: TuningConfig = field(default_factory=TuningConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     labelling: LabellingConfig = field(default_factory=LabellingConfig)

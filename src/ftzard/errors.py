@@ -96,6 +96,10 @@ class TrainingDivergedError(FtzardError):
     """The training loss is no longer a finite number."""
 
 
+class TrainingProcessError(FtzardError):
+    """A process of a training was killed, crashed, could not be started or took too long."""
+
+
 class StorageError(FtzardError):
     """An asset cannot be written to or read from the project's data folder."""
 

@@ -11,13 +11,14 @@ import polars as pl
 from pydantic import TypeAdapter
 
 from ftzard.composition import compose, validate
-from ftzard.config import FtzardConfig
+from ftzard.config import FtzardConfig, LauncherConfig
 from ftzard.core.adapter import AdapterManifest, read_labels, read_manifest, verify_adapter
 from ftzard.core.champion_records import RegisteredAdapter
 from ftzard.core.records import ASSETS_DIR, AdapterDirectory, Splits
 from ftzard.core.reproduction import ReproductionReport, judge
 from ftzard.core.retraining import FORGOTTEN_KEY, PREDECESSOR_KEY, RetrainingPlan, retraining_plan
 from ftzard.core.task_judging import predict_any
+from ftzard.core.training_job import TrainingJob, train_here
 from ftzard.core.versions import content_version
 from ftzard.errors import RegistryVersionError, StorageError
 from ftzard.io_managers.parquet import read_splits
@@ -25,6 +26,7 @@ from ftzard.references import find_run, find_version
 from ftzard.resources.committed_data import fetch_committed
 from ftzard.resources.data_folder import find_dvc_root
 from ftzard.resources.git import Git
+from ftzard.resources.launcher import ProcessTrainer
 from ftzard.resources.registry import AdapterRegistry
 from ftzard.resources.tracking import Tracking
 
@@ -131,22 +133,19 @@ def _train(
     config: FtzardConfig,
     target: Path,
 ) -> AdapterDirectory:
-    from ftzard.core.answer_training import train_answers
-    from ftzard.core.training import train_adapter
-
     plan, initial = _start(registry, manifest, splits, config)
     planned = Splits(plan.examples, splits.validation, splits.test)
-    with _threads(manifest.compute.get("num_threads")):
-        if config.data.task != "classification":
-            return train_answers(planned, config, target, provenance=manifest.provenance, initial=initial).adapter
-        return train_adapter(
-            planned,
-            config,
-            read_labels(original.path).labels,
-            target,
-            provenance=manifest.provenance,
-            initial=initial,
-        ).adapter
+    labels = read_labels(original.path).labels if config.data.task == "classification" else ()
+    job = TrainingJob(planned, config, labels, manifest.provenance, initial)
+    num_threads, num_processes = manifest.compute.get("num_threads"), int(manifest.compute.get("num_processes", "1"))
+    if num_processes == 1:
+        with _threads(num_threads):
+            return train_here(job, target).result.adapter
+    # Wherever they ran then: how many there were decides, like the number of threads, the order of sums.
+    launcher = LauncherConfig(
+        kind="torchrun", num_processes=num_processes, num_threads=int(num_threads) if num_threads else None
+    )
+    return ProcessTrainer(launcher, target.with_name("logs"))(job, target).result.adapter
 
 
 def _start(

@@ -13,6 +13,7 @@ from ftzard.core.child_run import OpenChild, untracked
 from ftzard.core.forgetting import Forgetting, ForgottenLabels, forgotten_folder, read_forgettings
 from ftzard.core.intake import STAGING_DIR
 from ftzard.core.records import Splits
+from ftzard.core.training_job import Trainer, train_here
 from ftzard.core.versions import AssetValue
 from ftzard.resources.serving_records import ServingRecords
 
@@ -48,6 +49,8 @@ class Step:
         serving: What was predicted for incoming files and put to people; None where the function was called directly.
         partition_key: The partition that is made; None for an asset without partitions.
         dagster_run_id: The Dagster run; `direct` where the function was called directly.
+        train: Runs a training, where the section `launcher` says; in this process where the function was called
+            directly.
     """
 
     config: FtzardConfig
@@ -61,6 +64,7 @@ class Step:
     serving: ServingRecords | None = None
     partition_key: str | None = None
     dagster_run_id: str = "direct"
+    train: Trainer = train_here
 
     @property
     def staging_dir(self) -> Path:

@@ -26,6 +26,7 @@ from ftzard.composition import to_dict
 from ftzard.core.disk_failures import disk_failures_explained
 from ftzard.core.records import ASSETS_DIR
 from ftzard.core.versions import content_version, fingerprint
+from ftzard.resources.launcher import trainer
 from ftzard.resources.run_environment import gpu_tags
 from ftzard.resources.serving_records import ServingRecords
 from ftzard.resources.system_metrics import system_metrics_logged
@@ -159,6 +160,7 @@ class TrackedAsset(Generic[P, T_co]):
             previous_version=latest_data_version(context.instance, context.asset_key),
             serving=ServingRecords(_assets_dir(configuration, pipeline), dvc.repository.require_committed),
             dagster_run_id=context.run_id,
+            train=trainer(configuration.config.launcher, configuration.project_path, context),
         )
         mlflow.tracking.close_abandoned(lambda run_id: _is_over(context.instance, run_id))
         _clear_scratch(configuration.project_path, context.instance)

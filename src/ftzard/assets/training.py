@@ -14,6 +14,7 @@ from ftzard.core.cleaning import labels_of
 from ftzard.core.forgetting import forgettings_version
 from ftzard.core.hyperparameters import TunedHyperparameters, with_values
 from ftzard.core.records import AdapterDirectory, Splits
+from ftzard.core.training_job import TrainingJob
 
 if TYPE_CHECKING:
     from ftzard.config import FtzardConfig
@@ -97,12 +98,8 @@ def lora_adapter(
     or the `generation.json` of what writes answers, and `manifest.json` with the base model, the data commit, the
     configuration and the checksum of each file.
     """
-    from ftzard.core.answer_training import train_answers
-    from ftzard.core.device_memory import PeakMemory
-    from ftzard.core.devices import resolve_device
     from ftzard.core.figures import loss_curve
     from ftzard.core.retraining import training_start
-    from ftzard.core.training import train_adapter
 
     def report(progress: "Progress") -> None:
         if progress.loss is not None:
@@ -117,20 +114,13 @@ def lora_adapter(
         splits.train, config.training, step.registry, step.forgotten_labels(splits), by_label=is_classifier
     )
     followed = start.predecessor.provenance if start.predecessor else {}
-    planned, folder = Splits(start.plan.examples, splits.validation, splits.test), step.new_directory()
+    planned = Splits(start.plan.examples, splits.validation, splits.test)
     expected = _estimated(planned, config, labels, step) if is_classifier else None
-    known: dict[str, Any] = {
-        "on_progress": report,
-        "provenance": {**step.provenance, **followed},
-        "initial": start.initial,
-        "checkpoint_dir": checkpoints_dir(step.project_dir),
-    }
-    with PeakMemory(resolve_device(config.training.device)) as peak:
-        result = (
-            train_adapter(planned, config, labels, folder, **known)
-            if is_classifier
-            else train_answers(planned, config, folder, **known)
-        )
+    job = TrainingJob(planned, config, labels, {**step.provenance, **followed}, start.initial)
+    trained = step.train(
+        job, step.new_directory(), checkpoint_dir=checkpoints_dir(step.project_dir), on_progress=report
+    )
+    result = trained.result
     _report_what_was_before(result, step)
     return StepResult(
         value=result.adapter,
@@ -150,8 +140,8 @@ def lora_adapter(
             "num_truncated": result.num_truncated,
             "num_trainable_parameters": result.num_trainable_parameters,
             "num_parameters": result.num_parameters,
-            "peak_memory_bytes": peak.num_bytes,
-            **_against(expected, peak.num_bytes, result),
+            "peak_memory_bytes": trained.peak_bytes,
+            **_against(expected, trained.peak_bytes, result),
             **({} if is_classifier else {"num_left_out": result.num_left_out}),
         },
         params={"head": result.head, "device": result.device, "dtype": result.dtype}

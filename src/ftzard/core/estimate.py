@@ -16,6 +16,7 @@ import numpy as np
 from ftzard.core.base_model import describe_base_model, is_at_hand
 from ftzard.core.batching import micro_batches
 from ftzard.core.byte_sizes import in_words
+from ftzard.core.data_parallel import Ranks
 from ftzard.core.device_memory import free_bytes
 from ftzard.core.devices import Device, resolve_device, resolve_dtype
 from ftzard.core.frozen_prefix import MAX_SHARE
@@ -90,6 +91,9 @@ class Estimate:
         flop: Floating-point operations in all; 0 where the texts are not known.
         gemm_flops: Floating-point operations a second of matrix products, measured now.
         efficiency: The share of it that is taken for this training.
+        num_processes: How many processes will each take so much of the memory that is free: those of the launcher on a
+            CPU; one on CUDA, where each has a device of its own.
+        num_devices: How many devices share the work.
     """
 
     device: Device
@@ -103,16 +107,18 @@ class Estimate:
     flop: float
     gemm_flops: float
     efficiency: float
+    num_processes: int = 1
+    num_devices: int = 1
 
     @property
     def peak_bytes(self) -> int:
-        """The most that is taken at once."""
+        """The most that a process takes at once."""
         return max(self.loading_bytes, sum(self.parts.values()))
 
     @property
     def fits(self) -> bool:
-        """Whether the device has so much left."""
-        return self.peak_bytes <= self.free_bytes
+        """Whether the device has so much left, for each process."""
+        return self.peak_bytes * self.num_processes <= self.free_bytes
 
     def check(self, config: "FtzardConfig") -> None:
         """Refuse what cannot fit.
@@ -123,8 +129,9 @@ class Estimate:
         if self.fits:
             return
         biggest = sorted(self.parts.items(), key=lambda part: -part[1])[:3]
+        who = "the training" if self.num_processes == 1 else f"each of {self.num_processes} processes of the training"
         raise DoesNotFitError(
-            f"the training needs about {self.peak_bytes:,} bytes ({in_words(self.peak_bytes)}) on the device "
+            f"{who} needs about {self.peak_bytes:,} bytes ({in_words(self.peak_bytes)}) on the device "
             f"{self.device!r}, and {self.free_bytes:,} ({in_words(self.free_bytes)}) are free; most of it: "
             + ", ".join(f"{name} {in_words(num_bytes)}" for name, num_bytes in biggest),
             fix=f"{advice(self, config)}; `ftzard estimate` shows what a change makes of it",
@@ -136,7 +143,7 @@ class Estimate:
         if self.seconds is not None and seconds > 0:
             errors |= {
                 "estimate_time_error": self.seconds / seconds - 1,
-                "efficiency": self.flop / seconds / self.gemm_flops,
+                "efficiency": self.flop / seconds / self.gemm_flops / self.num_devices,
             }
         return errors
 
@@ -147,7 +154,7 @@ def estimate(
     """Estimate a training; the base model's weights are not read.
 
     Args:
-        config: Its sections `model` and `training`.
+        config: Its sections `model` and `training`, and of `launcher` how many processes there will be.
         splits: What is trained and validated on; None where it is not known: every text is then as long as can be.
         labels: The label set.
         efficiency: Share of the rate of matrix products that an earlier training of this model on this device made use
@@ -175,7 +182,9 @@ def estimate(
     work = _work_of(splits, config, template, tokenizer) if splits else _unknown_work(config)
     counted = outline(source, model_config, config, (device, dtype), num_labels=len(labels), sequences=work.largest)
     file = Path(source.location, source.gguf_file) if source.location and source.gguf_file else None
-    is_loaded = splits is not None and is_at_hand(config.model, device)
+    is_here = splits is not None and config.launcher.kind == "in_process"
+    is_loaded = is_here and is_at_hand(config.model, device)
+    num_devices = config.launcher.num_processes if device == "cuda" else 1
     parts = _parts(counted, device, str(dtype).removeprefix("torch."))
     loading = counted.weight_bytes + (file.stat().st_size if file else 0)
     loading += _LOADING_COPIES * counted.largest_weight * _FLOAT32 + _OVERHEAD_BYTES[device]
@@ -196,11 +205,13 @@ def estimate(
         parts=parts,
         loading_bytes=loading,
         free_bytes=free_bytes(device),
-        seconds=flop / (rate * share) if flop else None,
-        seconds_per_1000_examples=per_1000,
+        seconds=flop / (rate * share * num_devices) if flop else None,
+        seconds_per_1000_examples=per_1000 / num_devices,
         flop=flop,
         gemm_flops=rate,
         efficiency=share,
+        num_processes=config.launcher.num_processes // num_devices,
+        num_devices=num_devices,
     )
 
 
@@ -243,7 +254,7 @@ def _fitting_budget(found: Estimate, max_tokens: int) -> int:
     flexible = found.parts["activations"] + found.parts["temporaries"]
     fixed = sum(found.parts.values()) - flexible
     budget = max(1, max_tokens // 2)
-    while budget > 1 and fixed + flexible * budget / max_tokens > found.free_bytes:
+    while budget > 1 and (fixed + flexible * budget / max_tokens) * found.num_processes > found.free_bytes:
         budget //= 2
     return budget
 
@@ -265,10 +276,14 @@ def _work_of(splits: "Splits", config: "FtzardConfig", template: PromptTemplate,
     epochs, lengths = config.training.num_train_epochs, train.lengths
     # One epoch shows what batches there are; the shuffling of later ones makes others of the same kind.
     one = replace(config.training, num_train_epochs=1)
+    size = config.launcher.num_processes
     batches = [
         part
         for _, batch in all_steps(lengths, one)
-        for part in micro_batches(batch, lengths, config.training.max_tokens_per_batch)
+        for rank in range(size)
+        for part in micro_batches(
+            Ranks(rank, size).share(batch, lengths), lengths, config.training.max_tokens_per_batch
+        )
     ]
     largest = max(batches, key=lambda part: int(lengths[part].sum()))
     return Work(
@@ -286,7 +301,8 @@ def _encoded(frame: "pl.DataFrame", template: PromptTemplate, tokenizer: Any) ->
 
 def _unknown_work(config: "FtzardConfig") -> Work:
     longest = config.model.max_length
-    rows = min(config.training.train_batch_size, max(1, config.training.max_tokens_per_batch // longest))
+    share = -(-config.training.train_batch_size // config.launcher.num_processes)
+    rows = min(share, max(1, config.training.max_tokens_per_batch // longest))
     # Each begins with another token: what they had in common would be computed once.
     sequences = [np.full(longest, row, dtype=np.int32) for row in range(rows)]
     return Work(sequences, None, None, longest)

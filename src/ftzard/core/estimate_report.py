@@ -23,6 +23,7 @@ def estimate_lines(found: Estimate, config: "FtzardConfig") -> list[str]:
         "",
         *(f"  {name:<{width}}  {size:>10}" for name, size in rows),
         "",
+        *([f"For each of {found.num_processes} processes."] if found.num_processes > 1 else []),
         verdict,
         _time(found),
     ]
@@ -56,6 +57,7 @@ def to_document(found: Estimate) -> dict[str, Any]:
         "loading_bytes": found.loading_bytes,
         "peak_bytes": found.peak_bytes,
         "free_bytes": found.free_bytes,
+        "num_processes": found.num_processes,
         "fits": found.fits,
         "seconds": found.seconds,
         "seconds_per_1000_examples": found.seconds_per_1000_examples,

@@ -4,7 +4,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import torch
 
@@ -67,6 +67,8 @@ class AdapterOptimizer:
         self.is_whole = True
         is_half = any(parameter.dtype == torch.float16 for parameter in self._parameters)
         self._scaler = torch.amp.GradScaler(self._masters[0].device.type, enabled=is_half)
+        # It is made at its first use, which a process that has no example of a step would not come to.
+        self.scaled(torch.zeros(1, device=self._masters[0].device))
 
     def scaled(self, loss: "torch.Tensor") -> "torch.Tensor":
         """What gradients are computed of: the loss, in float16 a multiple of it."""
@@ -78,11 +80,14 @@ class AdapterOptimizer:
         """Whether gradients that were not finite were left out and a smaller multiple of the loss may keep them so."""
         return self._scaler.is_enabled() and self._scaler.get_scale() >= 1
 
-    def step(self, factor: float) -> tuple[float, float]:
+    def step(
+        self, factor: float, add_up: "Callable[[Sequence[torch.Tensor]], None] | None" = None
+    ) -> tuple[float, float]:
         """Apply the accumulated gradients and clear them.
 
         Args:
             factor: Share of the peak learning rate.
+            add_up: Puts the sum over several processes in the place of the float32 gradients.
 
         Returns:
             The learning rate, and the norm of the gradients before clipping (not finite if they are not; then nothing
@@ -93,6 +98,8 @@ class AdapterOptimizer:
         for master, parameter in zip(self._masters, self._parameters, strict=True):
             master.grad = None if parameter.grad is None else parameter.grad.float()
             parameter.grad = None
+        if add_up is not None:
+            add_up(self._masters)
         self._scaler.unscale_(self._adamw)
         norm = float(torch.nn.utils.clip_grad_norm_(self._masters, self._max_grad_norm))
         learning_rate = self._peak * factor

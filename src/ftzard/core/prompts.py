@@ -66,6 +66,10 @@ class EncodedPrompts:
         """Number of tokens of each prompt, shape (n,)."""
         return np.array([len(ids) for ids in self.input_ids], dtype=np.int64)
 
+    def at(self, positions: npt.NDArray[np.int64]) -> "EncodedPrompts":
+        """Some of the prompts, in the order of `positions`."""
+        return EncodedPrompts([self.input_ids[position] for position in positions], self.num_truncated)
+
 
 def label_words(labels: Sequence[str], config: "ModelConfig") -> tuple[str, ...]:
     """The word for each label, in their order: the configured one, else the label itself."""

@@ -14,6 +14,7 @@ from ftzard.core.adapter import AdapterLabels, manifest_fields, write_adapter
 from ftzard.core.base_model import BaseModel, borrowed_base_model
 from ftzard.core.checkpoints import Checkpoints, kept_checkpoints
 from ftzard.core.classifier import Classifier, lora_classifier
+from ftzard.core.data_parallel import ALONE, Ranks
 from ftzard.core.devices import resolve_device
 from ftzard.core.frozen_prefix import kept_prefix
 from ftzard.core.label_head import LabelHead, make_label_head
@@ -101,6 +102,7 @@ def train_adapter(  # noqa: PLR0913 - what is trained on what, from where, and w
     provenance: Mapping[str, str] | None = None,
     initial: "AdapterDirectory | None" = None,
     checkpoint_dir: "Path | None" = None,
+    ranks: Ranks = ALONE,
 ) -> TrainingResult:
     """Train an adapter on `splits.train` and write its directory.
 
@@ -117,6 +119,7 @@ def train_adapter(  # noqa: PLR0913 - what is trained on what, from where, and w
         initial: The adapter whose weights to go on from; None: a fresh one.
         checkpoint_dir: Where trainings keep their checkpoints, each in a folder of its own; None keeps none. What is
             left there at the end is for `ftzard.core.checkpoints.remove_finished`.
+        ranks: The processes that train together, of which this one is rank 0; the others call `help_training`.
 
     Raises:
         SingleClassError: There is only one label to tell apart, or only one occurs in `train`.
@@ -134,7 +137,14 @@ def train_adapter(  # noqa: PLR0913 - what is trained on what, from where, and w
     with (
         borrowed_base_model(config.model, device) as base,
         fitted_classifier(
-            base, splits, config, labels, on_progress=on_progress, initial=initial, checkpoint_dir=checkpoint_dir
+            base,
+            splits,
+            config,
+            labels,
+            on_progress=on_progress,
+            initial=initial,
+            checkpoint_dir=checkpoint_dir,
+            ranks=ranks,
         ) as fit,
     ):
         # Kept for the trials of a study; what follows a training has other texts.
@@ -155,7 +165,12 @@ def train_adapter(  # noqa: PLR0913 - what is trained on what, from where, and w
                 base.identity,
                 recorded,
                 provenance or {},
-                {**compute, "num_threads": str(torch.get_num_threads()), **budget.as_manifest()},
+                {
+                    **compute,
+                    "num_threads": str(torch.get_num_threads()),
+                    **ranks.as_manifest(),
+                    **budget.as_manifest(),
+                },
             ),
         )
         return TrainingResult(
@@ -178,6 +193,26 @@ def train_adapter(  # noqa: PLR0913 - what is trained on what, from where, and w
             device=device,
             dtype=fit.classifier.compute_dtype,
         )
+
+
+def help_training(
+    splits: "Splits",
+    config: "FtzardConfig",
+    labels: Sequence[str],
+    ranks: Ranks,
+    *,
+    initial: "AdapterDirectory | None" = None,
+) -> None:
+    """Train with rank 0, which calls `train_adapter` with the same arguments; nothing is written here.
+
+    Raises:
+        FtzardError: As `train_adapter`.
+    """
+    with (
+        borrowed_base_model(config.model, resolve_device(config.training.device)) as base,
+        fitted_classifier(base, splits, config, labels, initial=initial, ranks=ranks),
+    ):
+        pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,6 +247,7 @@ def fitted_classifier(  # noqa: PLR0913 - as `train_adapter`
     watch: ValidationWatch | None = None,
     initial: "AdapterDirectory | None" = None,
     checkpoint_dir: "Path | None" = None,
+    ranks: Ranks = ALONE,
 ) -> Iterator[FittedClassifier]:
     """Train an adapter on `splits.train`, from a fresh one or on from `initial`.
 
@@ -248,9 +284,12 @@ def fitted_classifier(  # noqa: PLR0913 - as `train_adapter`
                     "frozen layers that are kept": faster.prefix.num_layers if faster.prefix else 0,
                 }
                 identity = training_identity(base, classifier.compute_dtype, config, data, initial)
+                identity |= ranks.as_manifest()
                 interval_s = config.training.checkpoint_interval_s
                 with kept_checkpoints(checkpoint_dir, identity, interval_s) as checkpoints:
-                    record = run_training(faster, train, validation, config.training, on_progress, watch, checkpoints)
+                    record = run_training(
+                        faster, train, validation, config.training, on_progress, watch, checkpoints, ranks=ranks
+                    )
             yield FittedClassifier(classifier, record, head, words, train.prompts.num_truncated, checkpoints)
 
 

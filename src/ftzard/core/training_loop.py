@@ -13,6 +13,7 @@ import polars as pl
 
 from ftzard.core.batching import Indices, micro_batches, num_optimizer_steps, optimizer_steps
 from ftzard.core.checkpoints import Checkpoints
+from ftzard.core.data_parallel import ALONE, Ranks
 from ftzard.core.early_stopping import EarlyStopping
 from ftzard.core.inference import compute_logits
 from ftzard.core.losses import example_weights, weighted_loss
@@ -109,7 +110,7 @@ def encode_examples(
     )
 
 
-def run_training(
+def run_training(  # noqa: PLR0913 - as `ftzard.core.training.train_adapter`
     classifier: "Classifier",
     train: EncodedExamples,
     validation: EncodedExamples,
@@ -117,6 +118,8 @@ def run_training(
     on_progress: Callable[[Progress], None] | None,
     watch: ValidationWatch | None = None,
     checkpoints: Checkpoints | None = None,
+    *,
+    ranks: Ranks = ALONE,
 ) -> TrainingRecord:
     """Train a classifier in place; its dropout draws from torch's global generator, which the caller has seeded.
 
@@ -125,6 +128,7 @@ def run_training(
     Where there is a checkpoint of this very training it goes on from there, and ends as if it had not been stopped.
 
     Where memory runs out, the optimizer step is computed again with half of the tokens at once, and so is what follows.
+    Where there are several ranks, each computes its share of every step and all of them end with the same weights.
 
     Raises:
         TrainingDivergedError: The loss or a gradient is not finite.
@@ -140,7 +144,7 @@ def run_training(
     points = watch.points(num_steps) if watch else {}
     checkpoints = checkpoints or Checkpoints(None, {}, 0.0)
     stopping = EarlyStopping.from_config(config)
-    num_done = record.kept_step = checkpoints.restore(optimizer, record)
+    num_done = record.kept_step = ranks.align(optimizer, record, checkpoints.restore(optimizer, record))
     seconds_before = record.seconds
     with ProgressReporter("step", num_steps, _logger) as reporter:
         for step, (epoch, batch) in enumerate(all_steps(train.prompts.lengths, config), start=1):
@@ -153,14 +157,19 @@ def run_training(
                 if step > num_done:
                     factor = learning_rate_factor(step - 1, num_steps, config.warmup_fraction)
                     classifier.peft_model.train()
+                    ranks.reseed(config.seed, step)
+                    share = ranks.share(batch, train.prompts.lengths)
                     loss = budget.redoing(
-                        partial(_accumulate_gradients, classifier, train, batch, weights, config, optimizer),
-                        batch,
+                        partial(
+                            _accumulate_gradients, classifier, train, share, weights, config, optimizer, len(batch)
+                        ),
+                        share,
                         train.prompts.lengths,
                         step=step,
                         undo=_undoing(classifier),
                     )
-                    learning_rate, norm = optimizer.step(factor)
+                    loss = ranks.total(loss)
+                    learning_rate, norm = optimizer.step(factor, ranks.add_up)
                     if not math.isfinite(loss) or not (math.isfinite(norm) or optimizer.may_go_on):
                         raise _diverged(step, loss, norm, train, batch)
                     record.add_step(
@@ -179,7 +188,7 @@ def run_training(
                 is_due = is_regular or step in points
                 if len(validation) and is_due and not record.is_validated(step):
                     started = reporter.seconds
-                    scores = _validate(classifier, validation, budget, epoch)
+                    scores = _validate(classifier, validation, budget, epoch, ranks)
                     if stopping and is_regular:
                         record.best = stopping.after(
                             record.best, scores, epoch, step, classifier.trainable_parameters()
@@ -190,6 +199,7 @@ def run_training(
                         watch.on_point(points[step], step, scores)
                 record.seconds = seconds_before + reporter.seconds
     _check_weights(classifier, record.kept_step)
+    ranks.check_same(optimizer)
     checkpoints.finish(optimizer, record)
     _keep(classifier, record, stopping, num_steps)
     classifier.peft_model.eval()
@@ -225,16 +235,17 @@ def all_steps(lengths: Indices, config: "TrainingConfig") -> Iterator[tuple[int,
             yield epoch, batch
 
 
-def _accumulate_gradients(
+def _accumulate_gradients(  # noqa: PLR0913, PLR0917 - bound one by one where it is called
     classifier: "Classifier",
     train: EncodedExamples,
     batch: Indices,
     example_weights: "np.ndarray[Any, Any]",
     config: "TrainingConfig",
     optimizer: AdapterOptimizer,
+    step_size: int,
     max_tokens: int,
 ) -> float:
-    """Add the gradients of one optimizer step's mean weighted loss; returns that loss.
+    """Add what some examples give to the gradients of an optimizer step's mean weighted loss, and to that loss.
 
     Each micro-batch contributes its sum over the size of the whole step, so that the cut makes no difference.
     """
@@ -246,7 +257,7 @@ def _accumulate_gradients(
             torch.from_numpy(values).to(classifier.device) for values in (train.targets[part], example_weights[part])
         )
         logits = classifier.logits([train.prompts.input_ids[index] for index in part])
-        part_loss = weighted_loss(logits, targets, weights, config) / len(batch)
+        part_loss = weighted_loss(logits, targets, weights, config) / step_size
         _backward(optimizer.scaled(part_loss))
         loss += float(part_loss.detach())
     return loss
@@ -273,11 +284,15 @@ def _backward(loss: "torch.Tensor") -> None:
 
 
 def _validate(
-    classifier: "Classifier", validation: EncodedExamples, budget: TokenBudget, epoch: int
+    classifier: "Classifier", validation: EncodedExamples, budget: TokenBudget, epoch: int, ranks: Ranks
 ) -> dict[str, float]:
     """Unweighted mean cross entropy and macro-F1 on the validation examples."""
     classifier.peft_model.eval()
-    logits = compute_logits(classifier, validation.prompts, budget.max_tokens)
+
+    def compute(rows: Indices) -> "np.ndarray[Any, Any]":
+        return compute_logits(classifier, validation.prompts.at(rows), budget.max_tokens)
+
+    logits = ranks.rows(compute, validation.prompts.lengths, classifier.num_labels)
     if not np.isfinite(logits).all():
         row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
         raise TrainingDivergedError(

@@ -1,0 +1,257 @@
+"""Training in processes of its own: started, watched, told of, and ended with whoever started them.
+
+The contract is a folder in, a folder out and an exit code (`ftzard.resources.job_folder`, `ftzard.training_process`).
+What happens meanwhile comes through Dagster Pipes: log records go to ours, progress to the caller, who tells MLflow.
+Nothing secret goes to the processes: they get no credentials of MLflow or of a remote.
+"""
+
+import logging
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from ftzard.config import LauncherConfig
+from ftzard.core.progress import Progress
+from ftzard.core.records import AdapterDirectory
+from ftzard.core.training_job import Trained, Trainer, TrainingJob, train_here
+from ftzard.errors import TrainingProcessError
+from ftzard.resources.job_folder import read_trained, write_job
+from ftzard.resources.rank_reports import failure, read_reports
+
+if TYPE_CHECKING:
+    import psutil  # type: ignore[import-untyped]  # psutil ships no types
+
+_logger = logging.getLogger(__name__)
+
+_MODULE = "ftzard.training_process"
+_POLL_S = 0.2
+# How long torchrun gives the other ranks when one is gone.
+_SHUTDOWN_S = 10
+# Logs of failed trainings that nobody has looked at for so long are removed.
+_LOGS_KEPT_S = 14 * 86_400.0
+_LOOPBACK = "127.0.0.1"
+# What a training has no use for. The hub's token is one that loading a gated model needs.
+_SECRET = re.compile(
+    r"^(MLFLOW|DAGSTER|AWS|AZURE|GOOGLE)_|PASSWORD|SECRET|CREDENTIAL|API_KEY|(^|_)TOKEN(_|$)", re.IGNORECASE
+)
+_NEEDED = frozenset({"HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN"})
+
+
+def logs_dir(project_dir: Path) -> Path:
+    """Where the logs of a project's training processes are."""
+    return project_dir / ".ftzard" / "logs"
+
+
+@dataclass(frozen=True)
+class ProcessTrainer:
+    """Runs jobs in processes of their own; a `ftzard.core.training_job.Trainer`.
+
+    Attributes:
+        config: How many, and for how long.
+        logs_dir: Where the logs go; those of a training that came to its end are removed.
+        context: The Dagster step that is told of it; None where there is none.
+    """
+
+    config: LauncherConfig
+    logs_dir: Path
+    context: "dg.AssetExecutionContext | None" = None
+
+    def __call__(
+        self,
+        job: TrainingJob,
+        output_dir: Path,
+        *,
+        checkpoint_dir: Path | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Trained:
+        """Run a job.
+
+        Raises:
+            TrainingProcessError: A process was killed, crashed, could not be started, or all took too long.
+            FtzardError: What a process failed with.
+        """
+        # Beside the place of the adapter, which is moved there; what a kill leaves goes with the scratch folder.
+        work = output_dir.with_name(f"{output_dir.name}.job")
+        output = work / "output"
+        output.mkdir(mode=0o700, parents=True)
+        try:
+            folder = write_job(job, work)
+            logs = self._new_logs(folder.name)
+            options = ["--checkpoints", str(checkpoint_dir.resolve())] if checkpoint_dir else []
+            arguments = [str(folder.resolve()), str(output.resolve()), "--log-folder", str(logs.resolve()), *options]
+            with _messages(self.context, on_progress) as (environment, poll):
+                code = self._supervise(arguments, environment, logs, output, poll)
+            if code != 0:
+                raise failure(output, self.config.num_processes, logs)
+            trained = read_trained(output)
+            adapter = trained.result.adapter.path.rename(output_dir)
+            shutil.rmtree(logs, ignore_errors=True)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        moved = AdapterDirectory(adapter, trained.result.adapter.checksum)
+        return replace(trained, result=replace(trained.result, adapter=moved))
+
+    def _new_logs(self, name: str) -> Path:
+        for old in self.logs_dir.glob("*"):
+            with suppress(OSError):
+                if time.time() - old.stat().st_mtime > _LOGS_KEPT_S:
+                    shutil.rmtree(old, ignore_errors=True)
+        logs = self.logs_dir / name[:16]
+        shutil.rmtree(logs, ignore_errors=True)
+        logs.mkdir(mode=0o700, parents=True)
+        return logs
+
+    def _supervise(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        logs: Path,
+        output: Path,
+        poll: Callable[[], None],
+    ) -> int:
+        """Start the processes and see them through to their end, or through to ours; returns the exit code."""
+        environment = {**_without_secrets(os.environ), **self._threads(), **environment}
+        timeout_s = self.config.timeout_s or float("inf")
+        started = time.monotonic()
+        with (logs / "launcher.log").open("wb") as log:
+            process = subprocess.Popen(  # noqa: S603 - no shell, and each argument is ours
+                self._command(arguments),
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
+            _logger.info("training in %d process(es), logs in %s", self.config.num_processes, logs)
+            try:
+                while True:
+                    with suppress(subprocess.TimeoutExpired):
+                        return process.wait(_POLL_S)
+                    poll()
+                    if time.monotonic() - started > timeout_s:
+                        raise TrainingProcessError(
+                            f"the training took longer than launcher.timeout_s={timeout_s:g} and was ended",
+                            fix="raise launcher.timeout_s and run again: it goes on from its last checkpoint",
+                        )
+            finally:
+                _end(process, output, self.config.grace_s)
+
+    def _command(self, arguments: Sequence[str]) -> list[str]:
+        own = ["-m", _MODULE, *arguments, "--tied-to-stdin", "--peer-timeout-s", str(self.config.peer_timeout_s)]
+        if self.config.num_threads is not None:
+            own += ["--num-threads", str(self.config.num_threads)]
+        if self.config.kind != "torchrun":
+            return [sys.executable, *own]
+        return [
+            *(sys.executable, "-m", "torch.distributed.run"),
+            *("--nnodes", "1", "--node-rank", "0", "--nproc-per-node", str(self.config.num_processes)),
+            # Static: torchrun's other rendezvous unpickles what it finds in its store.
+            *("--rdzv-backend", "static", "--master-addr", _LOOPBACK, "--master-port", str(_free_port())),
+            *("--max-restarts", "0", "--shutdown-timeout", str(_SHUTDOWN_S)),
+            *own,
+        ]
+
+    def _threads(self) -> dict[str, str]:
+        num_threads = self.config.num_threads
+        if num_threads is None and self.config.num_processes > 1 and "OMP_NUM_THREADS" not in os.environ:
+            num_threads = max(1, len(os.sched_getaffinity(0)) // self.config.num_processes)
+        threads = {} if num_threads is None else {"OMP_NUM_THREADS": str(num_threads)}
+        # The ranks of one machine need no other interface.
+        return {**threads, "GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+
+
+def trainer(config: LauncherConfig, project_dir: Path, context: "dg.AssetExecutionContext | None" = None) -> Trainer:
+    """What runs a training job, by the section `launcher` of the configuration."""
+    if config.kind == "in_process":
+        return train_here
+    return ProcessTrainer(config, logs_dir(project_dir), context)
+
+
+@contextmanager
+def _messages(
+    context: "dg.AssetExecutionContext | None", on_progress: Callable[[Progress], None] | None
+) -> Iterator[tuple[Mapping[str, str], Callable[[], None]]]:
+    """What a process needs in its environment to tell of itself, and what hands on what it told since the last time."""
+    if context is None:
+        yield {}, lambda: None
+        return
+    num_handled = 0
+
+    def poll() -> None:
+        nonlocal num_handled
+        messages = session.get_custom_messages()[num_handled:]
+        num_handled += len(messages)
+        for message in messages:
+            if "log" in message:
+                told = message["log"]
+                # In our own log, from where it goes to Dagster's and to the terminal as any step's does.
+                logging.getLogger(told["name"]).log(told["level"], "%s", told["message"])
+            elif on_progress is not None:
+                on_progress(Progress(**message["progress"]))
+
+    reader, injector = dg.PipesTempFileMessageReader(), dg.PipesTempFileContextInjector()
+    with dg.open_pipes_session(context, context_injector=injector, message_reader=reader) as session:
+        yield session.get_bootstrap_env_vars(), poll
+    # What came last is read when the session closes.
+    poll()
+
+
+def _end(process: "subprocess.Popen[bytes]", output: Path, grace_s: float) -> None:
+    """End what was started and all that it started, asked first and killed after the grace."""
+    import psutil
+
+    left = _alive(process, output)
+    if process.stdin is not None:
+        process.stdin.close()
+    for each in left:
+        with suppress(psutil.NoSuchProcess):
+            each.send_signal(signal.SIGTERM)
+    try:
+        _, left = psutil.wait_procs(left, timeout=grace_s)
+    finally:
+        # Also where somebody is impatient and interrupts the wait.
+        for each in left:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        psutil.wait_procs(left, timeout=_SHUTDOWN_S)
+        process.wait()
+
+
+def _alive(process: "subprocess.Popen[bytes]", output: Path) -> "list[psutil.Process]":
+    """The processes of a training: below the one that was started, and those whose starter is gone."""
+    import psutil
+
+    found: dict[int, Any] = {}
+    with suppress(psutil.NoSuchProcess):
+        if process.poll() is None:
+            started = psutil.Process(process.pid)
+            found = {each.pid: each for each in (started, *started.children(recursive=True))}
+    for report in read_reports(output):
+        with suppress(psutil.Error):
+            each = psutil.Process(report.pid)
+            # The number may belong to another process by now.
+            if str(output.resolve()) in each.cmdline():
+                found[each.pid] = each
+    return list(found.values())
+
+
+def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name in _NEEDED or not _SECRET.search(name)}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_LOOPBACK, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,289 @@
+"""A training in processes of its own: the same outcome, nothing left over, and what went wrong told by its name."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import psutil  # type: ignore[import-untyped]  # psutil ships no types
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+from tests.core.model_scenario import LABELS, config, splits
+
+from ftzard.config import LauncherConfig
+from ftzard.core.adapter import WEIGHTS_NAME, read_manifest
+from ftzard.core.progress import Progress
+from ftzard.core.records import AdapterDirectory, Splits
+from ftzard.core.training_job import Trained, TrainingJob, train_here
+from ftzard.errors import SingleClassError, StorageError, TrainingProcessError
+from ftzard.resources.job_folder import read_job, write_job
+from ftzard.resources.launcher import ProcessTrainer, _without_secrets, trainer
+from ftzard.resources.rank_reports import INTERRUPTED, RANK_LOST, read_reports
+
+_TIMEOUT_S = 120.0
+_LOCAL = LauncherConfig(kind="local", num_threads=1)
+_TWO = LauncherConfig(kind="torchrun", num_processes=2, num_threads=1)
+
+
+def _job(num_train_epochs: int = 2, **training: Any) -> TrainingJob:
+    # Batches of 13, so that the last of an epoch is small, and some are computed in several pieces.
+    settings = config(num_train_epochs=num_train_epochs, train_batch_size=13, max_tokens_per_batch=256, **training)
+    return TrainingJob(splits(), settings, LABELS, {"data_commit": "abc"})
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def _wait_for(condition: "Any") -> None:
+    give_up = time.monotonic() + _TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+def _difference(one: pl.Series, other: pl.Series) -> float:
+    """The largest relative difference."""
+    value = ((one - other).abs() / one.abs()).max()
+    assert isinstance(value, float)
+    return value
+
+
+def test_a_process_of_its_own_makes_the_same_bytes_and_leaves_nothing_else(tmp_path: Path) -> None:
+    here = train_here(_job(), tmp_path / "here")
+    there = ProcessTrainer(_LOCAL, tmp_path / "logs")(_job(), tmp_path / "there", checkpoint_dir=tmp_path / "kept")
+    assert there.result.adapter.checksum == here.result.adapter.checksum
+    assert there.result.adapter.path == tmp_path / "there"
+    assert there.result.curve.drop("seconds").equals(here.result.curve.drop("seconds"))
+    assert there.result.validation.equals(here.result.validation)
+    assert there.result.budget == here.result.budget
+    assert there.peak_bytes > 0
+    manifests = [read_manifest(trained.result.adapter.path) for trained in (here, there)]
+    assert manifests[0] == manifests[1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "kept", "logs", "there"]
+    assert list((tmp_path / "logs").iterdir()) == []
+
+
+@dataclass(frozen=True)
+class _Killed:
+    """A training of two processes, one of which was killed, and the one that went on."""
+
+    error: TrainingProcessError
+    step: int
+    left: list[int]
+    resumed: Trained
+    pid: int
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> _Killed:
+    folder = tmp_path_factory.mktemp("killed")
+    job, output = _job(25, learning_rate=3e-4), folder / "adapter.job" / "output"
+    pids: list[int] = []
+
+    def kill() -> None:
+        _wait_for(lambda: list((folder / "kept").glob("*.lock")) and len(read_reports(output)) == 2)
+        # Some steps on, well before the end.
+        time.sleep(0.5)
+        pids.extend(report.pid for report in read_reports(output))
+        os.kill(pids[1], signal.SIGKILL)
+
+    run = ProcessTrainer(_TWO, folder / "logs")
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(TrainingProcessError) as caught:
+        run(job, folder / "adapter", checkpoint_dir=folder / "kept")
+    killer.join()
+    left = [pid for pid in pids if psutil.pid_exists(pid)]
+    (document,) = (folder / "kept").glob("*/checkpoint.json")
+    step = json.loads(document.read_text())["step"]
+    assert caught.value.what.endswith("rank-1.log")
+    assert Path(caught.value.what.rpartition(" ")[2]).is_file()
+    return _Killed(caught.value, step, left, run(job, folder / "adapter", checkpoint_dir=folder / "kept"), pids[1])
+
+
+@pytest.mark.slow
+def test_a_killed_rank_fails_the_training_by_its_name_and_no_process_is_left(killed: _Killed) -> None:
+    assert f"rank 1 of 2 (process {killed.pid})" in killed.error.what
+    assert "goes on from its last checkpoint" in killed.error.fix
+    assert killed.left == []
+
+
+@pytest.mark.slow
+def test_the_next_training_goes_on_from_the_last_whole_step_before_the_kill(killed: _Killed) -> None:
+    """Rank 0 keeps it when it finds the other gone, although no checkpoint was due."""
+    assert killed.step > 0
+    assert killed.resumed.result.resumed_from == killed.step
+
+
+@pytest.mark.slow
+def test_two_processes_go_through_the_loss_curve_of_one_with_the_same_batches(killed: _Killed, tmp_path: Path) -> None:
+    """Killed and gone on with in between, they still do."""
+    alone, two = train_here(_job(25, learning_rate=3e-4), tmp_path / "alone").result, killed.resumed.result
+    assert two.curve.drop("seconds", "loss").equals(alone.curve.drop("seconds", "loss"))
+    # float32 rounds each sum in another order.
+    assert _difference(alone.curve["loss"], two.curve["loss"]) < 1e-5
+    assert two.validation["macro_f1"].equals(alone.validation["macro_f1"])
+    weights = [load_file(result.adapter.path / WEIGHTS_NAME) for result in (alone, two)]
+    assert max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0]) < 1e-3
+    assert read_manifest(two.adapter.path).compute["num_processes"] == "2"
+    assert "num_processes" not in read_manifest(alone.adapter.path).compute
+
+
+def _interrupted_at(step: int, folder: Path, seen: list[Progress]) -> None:
+    """A Dagster step that is interrupted when it hears of an optimizer step."""
+
+    def on_progress(progress: Progress) -> None:
+        seen.append(progress)
+        if progress.done >= step:
+            raise KeyboardInterrupt
+
+    @dg.asset
+    def adapter(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        run = trainer(_LOCAL, folder, context)
+        run(_job(40), folder / "adapter", checkpoint_dir=folder / "kept", on_progress=on_progress)
+        return dg.MaterializeResult()
+
+    dg.materialize([adapter])
+
+
+def test_progress_comes_while_it_trains_and_an_interrupted_step_ends_the_process_with_a_checkpoint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[Progress] = []
+    with caplog.at_level("INFO", "ftzard"), pytest.raises(KeyboardInterrupt):
+        _interrupted_at(1, tmp_path, seen)
+    assert [progress.done for progress in seen] == list(range(1, len(seen) + 1))
+    assert seen[0].loss is not None
+    assert "training examples" in caplog.text
+    (document,) = (tmp_path / "kept").glob("*/checkpoint.json")
+    step = json.loads(document.read_text())["step"]
+    assert 1 <= step < seen[0].total
+    assert not [each for each in psutil.Process().children(recursive=True) if "training_process" in str(each.cmdline())]
+    # The same training in this process takes it up: where it runs does not make it another one.
+    assert train_here(_job(40), tmp_path / "again", checkpoint_dir=tmp_path / "kept").result.resumed_from == step
+
+
+_SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from tests.resources.test_launcher import train_for_long
+train_for_long(Path(sys.argv[1]))
+"""
+
+
+def train_for_long(folder: Path) -> None:
+    """What a process does that is killed."""
+    ProcessTrainer(_TWO, folder / "logs")(_job(3000), folder / "adapter", checkpoint_dir=folder / "kept")
+
+
+@pytest.mark.slow
+def test_no_process_outlives_the_one_that_started_it(tmp_path: Path) -> None:
+    script = _SCRIPT.format(root=str(Path(__file__).parents[2]))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", script, str(tmp_path)], env=environment)
+    output = tmp_path / "adapter.job" / "output"
+    _wait_for(lambda: list((tmp_path / "kept").glob("*.lock")) and len(read_reports(output)) == 2)
+    started = psutil.Process(process.pid).children(recursive=True)
+    assert len(started) == 3
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    _wait_for(lambda: not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in started))
+    # They ended by themselves, as they do when somebody asks them to.
+    assert {report.exit_code for report in read_reports(output)} <= {INTERRUPTED, RANK_LOST}
+
+
+def test_what_a_process_fails_with_is_the_same_error_as_here(tmp_path: Path) -> None:
+    parts = splits()
+    single = Splits(parts.train.filter(pl.col("label") == LABELS[0]), parts.validation, parts.test)
+    job = TrainingJob(single, config(), LABELS)
+    with pytest.raises(SingleClassError) as here:
+        train_here(job, tmp_path / "here")
+    with pytest.raises(SingleClassError) as there:
+        ProcessTrainer(_LOCAL, tmp_path / "logs")(job, tmp_path / "there")
+    assert str(there.value) == str(here.value)
+    assert not (tmp_path / "there").exists()
+    assert [path.name for path in (tmp_path / "logs").glob("*/rank-*")] == ["rank-0.log"]
+
+
+def test_a_training_that_takes_too_long_is_ended_and_says_so(tmp_path: Path) -> None:
+    short = LauncherConfig(kind="local", timeout_s=0.3)
+    with pytest.raises(TrainingProcessError, match=r"longer than launcher\.timeout_s=0\.3"):
+        ProcessTrainer(short, tmp_path / "logs")(_job(3000), tmp_path / "adapter")
+    assert not psutil.Process().children(recursive=True)
+
+
+def test_a_process_that_cannot_start_is_told_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(TrainingProcessError, match="could not be started") as caught:
+        ProcessTrainer(_LOCAL, tmp_path / "logs")(_job(), tmp_path / "adapter")
+    assert str(tmp_path / "logs") in caught.value.what
+
+
+def test_a_job_is_named_by_its_content_and_read_back(tmp_path: Path) -> None:
+    job = _job()
+    folder = write_job(job, tmp_path / "one")
+    assert folder.name == write_job(job, tmp_path / "two").name
+    assert folder.name != write_job(_job(3), tmp_path / "three").name
+    again = read_job(folder)
+    assert again.config == job.config
+    assert again.labels == LABELS
+    assert again.provenance == job.provenance
+    assert again.splits.train.equals(job.splits.train)
+    assert again.splits.validation.equals(job.splits.validation)
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_the_adapter_to_go_on_from_is_part_of_the_job(tmp_path: Path) -> None:
+    first = train_here(_job(1), tmp_path / "first").result.adapter
+    job = TrainingJob(splits(), config(), LABELS, {}, first)
+    folder = write_job(job, tmp_path / "jobs")
+    assert folder.name != write_job(TrainingJob(splits(), config(), LABELS), tmp_path / "jobs").name
+    assert read_job(folder).initial == AdapterDirectory(folder / "initial", first.checksum)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "job.json", "train.parquet"])
+def test_a_job_with_a_flipped_bit_is_refused(name: str, tmp_path: Path) -> None:
+    path = write_job(_job(), tmp_path) / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(StorageError, match="is damaged"):
+        read_job(path.parent)
+
+
+def test_a_job_that_leads_out_of_its_folder_is_refused(tmp_path: Path) -> None:
+    folder = write_job(_job(), tmp_path)
+    shutil.move(folder / "train.parquet", tmp_path / "elsewhere.parquet")
+    (folder / "train.parquet").symlink_to(tmp_path / "elsewhere.parquet")
+    with pytest.raises(StorageError, match="no regular file"):
+        read_job(folder)
+
+
+def test_no_credentials_go_to_a_training_process() -> None:
+    secrets = ["MLFLOW_TRACKING_PASSWORD", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "OPENAI_API_KEY", "PGPASSWORD"]
+    needed = {"PATH": "/bin", "HF_TOKEN": "x", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
+    assert _without_secrets(needed | dict.fromkeys(secrets, "x")) == needed
+
+
+@pytest.mark.parametrize("kind", ["in_process", "local"])
+def test_several_processes_need_a_launcher_that_starts_several(kind: Any) -> None:
+    with pytest.raises(ValidationError, match="torchrun"):
+        LauncherConfig(kind=kind, num_processes=2)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from tests.core.model_scenario import LABELS, config, save_tiny_model, splits, train
 
+from ftzard.config import LauncherConfig
 from ftzard.config import LoraConfig
 from ftzard.core import base_model, base_source, estimate
 from ftzard.core.base_model import describe_base_model, forget_base_model, load_base_model
@@ -130,6 +131,22 @@ def test_the_budget_that_is_advised_would_fit() -> None:
     with pytest.raises(DoesNotFitError) as caught:
         found.check(config())
     assert "training.max_tokens_per_batch=256," in caught.value.fix
+
+
+def test_each_process_of_a_launcher_takes_its_own_memory_and_computes_its_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = dataclasses.replace(config(), launcher=LauncherConfig(kind="local"))
+    two = dataclasses.replace(config(), launcher=LauncherConfig(kind="torchrun", num_processes=2))
+    alone = estimate.estimate(one, splits(), LABELS)
+    # Between what one and what two of them take.
+    monkeypatch.setattr(estimate, "free_bytes", lambda _: round(1.5 * alone.peak_bytes))
+    assert estimate.estimate(one, splits(), LABELS).fits
+    found = estimate.estimate(two, splits(), LABELS)
+    assert found.outline.activation_bytes < alone.outline.activation_bytes
+    with pytest.raises(DoesNotFitError, match="each of 2 processes of the training needs"):
+        found.check(two)
+    assert "For each of 2 processes." in estimate_lines(found, two)
 
 
 def test_what_fits_is_not_refused() -> None:

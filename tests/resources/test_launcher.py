@@ -28,6 +28,7 @@ from ftzard.core.progress import Progress
 from ftzard.core.records import AdapterDirectory, Splits
 from ftzard.core.training_job import Trained, TrainingJob, train_here
 from ftzard.errors import SingleClassError, StorageError, TrainingProcessError
+from ftzard.reproduction import _train
 from ftzard.resources.job_folder import read_job, write_job
 from ftzard.resources.launcher import ProcessTrainer, _without_secrets, trainer
 from ftzard.resources.rank_reports import INTERRUPTED, RANK_LOST, read_reports
@@ -40,7 +41,9 @@ _TWO = LauncherConfig(kind="torchrun", num_processes=2, num_threads=1)
 def _job(num_train_epochs: int = 2, **training: Any) -> TrainingJob:
     # Batches of 13, so that the last of an epoch is small, and some are computed in several pieces.
     settings = config(num_train_epochs=num_train_epochs, train_batch_size=13, max_tokens_per_batch=256, **training)
-    return TrainingJob(splits(), settings, LABELS, {"data_commit": "abc"})
+    # As splits are stored.
+    parts = Splits(*(part.sort("text_hash") for part in (splits().train, splits().validation, splits().test)))
+    return TrainingJob(parts, settings, LABELS, {"data_commit": "abc"})
 
 
 @pytest.fixture(autouse=True)
@@ -144,6 +147,14 @@ def test_two_processes_go_through_the_loss_curve_of_one_with_the_same_batches(ki
     assert max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0]) < 1e-3
     assert read_manifest(two.adapter.path).compute["num_processes"] == "2"
     assert "num_processes" not in read_manifest(alone.adapter.path).compute
+
+
+@pytest.mark.slow
+def test_what_two_processes_trained_is_reproduced_by_two_bit_for_bit(killed: _Killed, tmp_path: Path) -> None:
+    """Whatever the project's launcher is: the manifest says how many there were."""
+    original, job = killed.resumed.result.adapter, _job(25, learning_rate=3e-4)
+    again = _train(None, original, read_manifest(original.path), job.splits, job.config, tmp_path / "adapter")  # type: ignore[arg-type]  # not asked where there is no predecessor
+    assert again.checksum == original.checksum
 
 
 def _interrupted_at(step: int, folder: Path, seen: list[Progress]) -> None:

@@ -18,6 +18,7 @@ from benchmarks import (
     frozen_layers,
     generation,
     inference_throughput,
+    launchers,
     quality,
     training_throughput,
 )
@@ -164,6 +165,16 @@ def test_the_training_benchmark_trains_both_ways_on_the_same_tweets() -> None:
     # Both are over the same rate in float32, so their shares are as their speeds.
     assert figures["ftzard_of_gemm"] / figures["trainer_float32_of_gemm"] == pytest.approx(
         figures["ftzard_over_trainer_float32"]
+    )
+
+
+@pytest.mark.slow
+def test_the_launchers_benchmark_trains_with_one_process_and_with_two_and_kills_one() -> None:
+    tiny = ("experiment=tiny", "data=tweets", "training.device=cpu", "model.dtype=float32")
+    figures = launchers.run(tiny, num_tweets=16, num_rounds=1).figures
+    assert all(value > 0 for value in figures.values())
+    assert figures["two_over_one_processes"] == pytest.approx(
+        figures["two_processes_tokens_per_s"] / figures["one_process_tokens_per_s"]
     )
 
 

@@ -9,8 +9,7 @@ import pytest
 import torch
 from tests.core.model_scenario import LABELS, config, save_tiny_model, splits, train
 
-from ftzard.config import LauncherConfig
-from ftzard.config import LoraConfig
+from ftzard.config import LauncherConfig, LoraConfig
 from ftzard.core import base_model, base_source, estimate
 from ftzard.core.base_model import describe_base_model, forget_base_model, load_base_model
 from ftzard.core.classifier import lora_classifier

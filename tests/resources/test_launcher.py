@@ -101,9 +101,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> _Killed:
     pids: list[int] = []
 
     def kill() -> None:
-        _wait_for(lambda: list((folder / "kept").glob("*.lock")) and len(read_reports(output)) == 2)
-        # Some steps on, well before the end.
-        time.sleep(0.5)
+        _wait_for(lambda: any("epoch 2" in log.read_text() for log in (folder / "logs").glob("*/rank-0.log")))
         pids.extend(report.pid for report in read_reports(output))
         os.kill(pids[1], signal.SIGKILL)
 

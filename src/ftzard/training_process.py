@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ftzard.composition import to_dict, validate
 from ftzard.core.disk_failures import disk_failures_explained
-from ftzard.errors import FtzardError
+from ftzard.errors import ConfigError, FtzardError
 from ftzard.resources.rank_reports import DONE, FAILED, INTERRUPTED, RANK_LOST, RankReport, log_file
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from dagster_pipes import PipesContext
 
     from ftzard.core.data_parallel import Ranks
+    from ftzard.core.devices import Device
     from ftzard.core.progress import Progress
     from ftzard.core.training_job import TrainingJob
 
@@ -138,10 +139,15 @@ def _outcome(
     tell: "Callable[[Progress], None]",
 ) -> tuple[int, BaseException | None]:
     from ftzard.core.data_parallel import RankLostInterrupt
+    from ftzard.core.devices import resolve_device
+    from ftzard.resources.job_folder import read_job
 
     try:
-        with disk_failures_explained(), _ranks(given, rank, size, interruption) as ranks:
-            _train(given, ranks, interruption, tell)
+        with disk_failures_explained():
+            job = read_job(given.job)
+            device = resolve_device(job.config.training.device)
+            with _ranks(given, rank, size, interruption, device) as ranks:
+                _train(given, _with_one_precision(job, ranks), ranks, interruption, tell)
     except RankLostInterrupt as error:
         _logger.warning("%s", error)
         return (INTERRUPTED if interruption.is_asked else RANK_LOST), None
@@ -158,18 +164,21 @@ def _outcome(
 
 
 def _train(
-    given: argparse.Namespace, ranks: "Ranks", interruption: Interruption, tell: "Callable[[Progress], None]"
+    given: argparse.Namespace,
+    job: "TrainingJob",
+    ranks: "Ranks",
+    interruption: Interruption,
+    tell: "Callable[[Progress], None]",
 ) -> None:
     import torch
 
     from ftzard.core.base_model import describe_base_model
     from ftzard.core.training import help_training
     from ftzard.core.training_job import train_here
-    from ftzard.resources.job_folder import adapter_folder, read_job, write_trained
+    from ftzard.resources.job_folder import adapter_folder, write_trained
 
     if given.num_threads is not None:
         torch.set_num_threads(given.num_threads)
-    job = _with_one_precision(read_job(given.job), ranks)
 
     def on_progress(progress: "Progress") -> None:
         tell(progress)
@@ -221,19 +230,36 @@ def _pipes(rank: int) -> "Iterator[Callable[[Progress], None]]":
 
 
 def _ranks(
-    given: argparse.Namespace, rank: int, size: int, interruption: Interruption
+    given: argparse.Namespace, rank: int, size: int, interruption: Interruption, device: "Device"
 ) -> "AbstractContextManager[Ranks]":
     from ftzard.core.data_parallel import ALONE, joined_ranks
 
     if size == 1:
         return nullcontext(ALONE)
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", rank)))
+    if device == "cuda":
+        _take_a_gpu(int(os.environ.get("LOCAL_RANK", rank)))
     # A file that all processes of this machine see: no port is opened for it, and nothing in it is unpickled.
     rendezvous = f"file://{given.output.resolve() / 'rendezvous'}"
-    return joined_ranks(rank, size, rendezvous, timeout_s=given.peer_timeout_s, on_lost=interruption.ignore)
+    return joined_ranks(
+        rank, size, rendezvous, device=device, timeout_s=given.peer_timeout_s, on_lost=interruption.ignore
+    )
+
+
+def _take_a_gpu(number: int) -> None:
+    """Compute on one GPU of this machine.
+
+    Raises:
+        ConfigError: There are not so many.
+    """
+    import torch
+
+    there_are = torch.cuda.device_count()
+    if number >= there_are:
+        raise ConfigError(
+            f"there is no GPU for process {number + 1} of the training, only {there_are}",
+            fix=f"set launcher.num_processes={there_are}, or training.device=cpu",
+        )
+    torch.cuda.set_device(number)
 
 
 def _redirect_to(path: Path) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from ftzard.core.checkpoints import Record
+    from ftzard.core.devices import Device
     from ftzard.core.optimization import AdapterOptimizer
 
 _OPTIMIZER = "optimizer"
@@ -219,7 +220,7 @@ ALONE = Ranks()
 
 @contextmanager
 def joined_ranks(
-    rank: int, size: int, rendezvous: str, *, timeout_s: float, on_lost: Callable[[], None]
+    rank: int, size: int, rendezvous: str, *, device: "Device", timeout_s: float, on_lost: Callable[[], None]
 ) -> Iterator[Ranks]:
     """Join the other processes of a training for the length of a block.
 
@@ -227,6 +228,7 @@ def joined_ranks(
         rank: This process's number, from 0.
         size: How many there are.
         rendezvous: A URL as `torch.distributed.init_process_group` takes it; `file:` needs a folder that all see.
+        device: Where each of them computes.
         timeout_s: How long to wait for another rank.
         on_lost: As in `Ranks`.
     """
@@ -234,7 +236,7 @@ def joined_ranks(
 
     import torch
 
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    backend = "nccl" if device == "cuda" else "gloo"
     ranks = Ranks(rank, size, on_lost)
     with ranks._together():  # noqa: SLF001 - of this module
         torch.distributed.init_process_group(

@@ -79,15 +79,15 @@ def failure(output: Path, num_processes: int, log: Path) -> FtzardError:
     for report in reports.values():
         if report.exit_code == FAILED:
             return _told(report, log)
-    for rank in range(num_processes):
-        known = reports.get(rank)
-        if known is not None and known.exit_code is None:
-            return TrainingProcessError(
-                f"rank {rank} of {num_processes} (process {known.pid}) of the training is gone without a word: it was "
-                f"killed, or crashed; its log is {log_file(log, rank)}",
-                fix="look whether the machine ran out of memory (`dmesg`), then run again: the training goes on from "
-                "its last checkpoint",
-            )
+    silent = [report for report in reports.values() if report.exit_code is None]
+    if silent:
+        who = ", ".join(f"rank {each.rank} of {num_processes} (process {each.pid})" for each in silent)
+        logs = ", ".join(str(log_file(log, each.rank)) for each in silent)
+        return TrainingProcessError(
+            f"{who} of the training is gone without a word: it was killed, or crashed; its log is {logs}",
+            fix="look whether the machine ran out of memory (`dmesg`), then run again: the training goes on from "
+            "its last checkpoint",
+        )
     lost = [report.rank for report in reports.values() if report.exit_code == RANK_LOST]
     if lost:
         return TrainingProcessError(

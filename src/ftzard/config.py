@@ -514,9 +514,9 @@ def _value(section: Any, names: str) -> Any:
 class LauncherConfig:
     """Where a training runs. Nothing here decides what is trained, and changing it makes no adapter stale."""
 
-    # `in_process`: in the process of the asset. `local`: in a process of its own. `torchrun`: in several on this
-    # machine, which divide the examples of each optimizer step.
-    kind: Literal["in_process", "local", "torchrun"] = "in_process"
+    # `in_process`: in the process of the asset. `local`: in a process of its own. `torchrun` and `ray`: in several on
+    # this machine, which divide the examples of each optimizer step.
+    kind: Literal["in_process", "local", "torchrun", "ray"] = "in_process"
     num_processes: PositiveInt = 1
     # CPU threads of each process; None: what OMP_NUM_THREADS says, else this machine's cores divided among them.
     num_threads: PositiveInt | None = None
@@ -530,7 +530,7 @@ class LauncherConfig:
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.num_processes > 1 and self.kind in {"in_process", "local"}:
-            message = f"num_processes is {self.num_processes}, and kind {self.kind!r} has one: take 'torchrun'"
+            message = f"num_processes is {self.num_processes}, and kind {self.kind!r} has one: take 'torchrun' or 'ray'"
             raise ValueError(message)
         return self
 

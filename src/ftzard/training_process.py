@@ -77,10 +77,6 @@ class Interruption:
         if self.is_asked:
             self._raise()
 
-    def end_with_standard_input(self) -> None:
-        """End too when whoever started this process is gone: it holds the other end of a pipe."""
-        threading.Thread(target=self._watch, name="ftzard-parent", daemon=True).start()
-
     def _note(self, *_: Any) -> None:
         self.is_asked = True
         self.ignore()
@@ -92,10 +88,16 @@ class Interruption:
         signal.alarm(0)
         raise KeyboardInterrupt
 
-    def _watch(self) -> None:
+
+def end_with_standard_input() -> None:
+    """Ask this process to end when whoever started it is gone: it holds the other end of a pipe."""
+
+    def watch() -> None:
         while os.read(0, 1024):
             pass
         os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="ftzard-parent", daemon=True).start()
 
 
 class _PipesHandler(logging.Handler):
@@ -121,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _redirect_to(log_file(given.log_folder, rank))
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     if given.tied_to_stdin:
-        interruption.end_with_standard_input()
+        end_with_standard_input()
     RankReport.of(rank).write(given.output)
     with _pipes(rank) as tell:
         code, error = _outcome(given, rank, size, interruption, tell)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,32 @@ def test_progress_comes_while_it_trains_and_an_interrupted_step_ends_the_process
     assert not [each for each in psutil.Process().children(recursive=True) if "training_process" in str(each.cmdline())]
     # The same training in this process takes it up: where it runs does not make it another one.
     assert train_here(_job(40), tmp_path / "again", checkpoint_dir=tmp_path / "kept").result.resumed_from == step
+
+
+@pytest.mark.slow
+def test_ray_trains_in_two_processes_of_a_cluster_that_is_guarded_and_gone_afterwards(tmp_path: Path) -> None:
+    run = ProcessTrainer(LauncherConfig(kind="ray", num_processes=2, num_threads=1), tmp_path / "logs")
+    output, addresses, modes, seen = tmp_path / "two.job" / "output", set[str](), set[str | None](), list[Any]()
+
+    def look() -> None:
+        _wait_for(lambda: len(read_reports(output)) == 2)
+        seen.extend(psutil.Process().children(recursive=True))
+        for each in seen:
+            with suppress(psutil.NoSuchProcess):
+                if each.name() in {"raylet", "gcs_server"}:
+                    modes.add(each.environ().get("RAY_AUTH_MODE"))
+                listening = [one for one in each.net_connections() if one.status == psutil.CONN_LISTEN]
+                addresses.update(one.laddr.ip for one in listening)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    two, alone = run(_job(), tmp_path / "two").result, train_here(_job(), tmp_path / "alone").result
+    watcher.join()
+    assert modes == {"token"}
+    assert addresses <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+    assert not any(each.is_running() for each in seen)
+    assert _difference(alone.curve["loss"], two.curve["loss"]) < 1e-4
+    assert read_manifest(two.adapter.path).compute["num_processes"] == "2"
 
 
 _SCRIPT = """

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from ftzard.config import LauncherConfig
 from ftzard.core.progress import Progress
 from ftzard.core.records import AdapterDirectory
 from ftzard.core.training_job import Trained, Trainer, TrainingJob, train_here
-from ftzard.errors import TrainingProcessError
+from ftzard.errors import MissingPackageError, TrainingProcessError
 from ftzard.resources.job_folder import read_trained, write_job
 from ftzard.resources.rank_reports import failure, read_reports
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _MODULE = "ftzard.training_process"
+_RAY_MODULE = "ftzard.ray_training"
 _POLL_S = 0.2
 # How long torchrun gives the other ranks when one is gone.
 _SHUTDOWN_S = 10
@@ -149,18 +151,20 @@ class ProcessTrainer:
                 _end(process, output, self.config.grace_s)
 
     def _command(self, arguments: Sequence[str]) -> list[str]:
-        own = ["-m", _MODULE, *arguments, "--tied-to-stdin", "--peer-timeout-s", str(self.config.peer_timeout_s)]
+        own = [*arguments, "--tied-to-stdin", "--peer-timeout-s", str(self.config.peer_timeout_s)]
         if self.config.num_threads is not None:
             own += ["--num-threads", str(self.config.num_threads)]
-        if self.config.kind != "torchrun":
-            return [sys.executable, *own]
+        if self.config.kind == "local":
+            return [sys.executable, "-m", _MODULE, *own]
+        if self.config.kind == "ray":
+            return [sys.executable, "-m", _RAY_MODULE, str(self.config.num_processes), *own]
         return [
             *(sys.executable, "-m", "torch.distributed.run"),
             *("--nnodes", "1", "--node-rank", "0", "--nproc-per-node", str(self.config.num_processes)),
             # Static: torchrun's other rendezvous unpickles what it finds in its store.
             *("--rdzv-backend", "static", "--master-addr", _LOOPBACK, "--master-port", str(_free_port())),
             *("--max-restarts", "0", "--shutdown-timeout", str(_SHUTDOWN_S)),
-            *own,
+            *("-m", _MODULE, *own),
         ]
 
     def _threads(self) -> dict[str, str]:
@@ -173,9 +177,15 @@ class ProcessTrainer:
 
 
 def trainer(config: LauncherConfig, project_dir: Path, context: "dg.AssetExecutionContext | None" = None) -> Trainer:
-    """What runs a training job, by the section `launcher` of the configuration."""
+    """What runs a training job, by the section `launcher` of the configuration.
+
+    Raises:
+        MissingPackageError: The launcher's package is not installed.
+    """
     if config.kind == "in_process":
         return train_here
+    if config.kind == "ray" and find_spec("ray") is None:
+        raise MissingPackageError("launcher.kind is 'ray', and Ray is not installed", fix="pip install 'ftzard[ray]'")
     return ProcessTrainer(config, logs_dir(project_dir), context)
 
 

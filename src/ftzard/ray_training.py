@@ -7,16 +7,24 @@ theirs are, else that of the first that ended otherwise.
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import NoReturn
 
-from ftzard.training_process import end_with_standard_input
+from ftzard.resources.rank_reports import read_reports
+from ftzard.training_process import ask_to_end, end_with_standard_input
 
 # Room for objects that tasks hand to each other; ours hand over a number.
 _OBJECT_STORE_BYTES = 80 * 2**20
+# How long the processes may take to save where they were, when whoever started this one is gone.
+_GRACE_S = 20.0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,8 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     }
     import ray
 
-    end_with_standard_input()
     size, own = int(arguments[0]), list(arguments[1:])
+    end_with_standard_input(partial(_end, Path(own[1])))
     num_gpus = _num_gpus()
     with tempfile.TemporaryDirectory(prefix="ftzard-ray-", ignore_cleanup_errors=True) as folder:
         ray.init(
@@ -64,6 +72,15 @@ def run_rank(rank: int, size: int, arguments: Sequence[str]) -> int:
     # The pipe ends with Ray's process, however that ends.
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE) as process:  # noqa: S603 - no shell
         return process.wait()
+
+
+def _end(output: Path) -> None:
+    """Let the processes keep where they are; the cluster ends when they have, and would else take them with it."""
+    for report in read_reports(output):
+        with suppress(ProcessLookupError):
+            os.kill(report.pid, signal.SIGTERM)
+    time.sleep(_GRACE_S)
+    ask_to_end()
 
 
 def _first_failure(tasks: "Sequence[object]") -> int:

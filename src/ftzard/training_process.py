@@ -89,15 +89,20 @@ class Interruption:
         raise KeyboardInterrupt
 
 
-def end_with_standard_input() -> None:
-    """Ask this process to end when whoever started it is gone: it holds the other end of a pipe."""
+def end_with_standard_input(end: Callable[[], None]) -> None:
+    """Call a function when whoever started this process is gone: it holds the other end of a pipe."""
 
     def watch() -> None:
         while os.read(0, 1024):
             pass
-        os.kill(os.getpid(), signal.SIGTERM)
+        end()
 
     threading.Thread(target=watch, name="ftzard-parent", daemon=True).start()
+
+
+def ask_to_end() -> None:
+    """Ask this process to end."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _PipesHandler(logging.Handler):
@@ -123,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _redirect_to(log_file(given.log_folder, rank))
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     if given.tied_to_stdin:
-        end_with_standard_input()
+        end_with_standard_input(ask_to_end)
     RankReport.of(rank).write(given.output)
     with _pipes(rank) as tell:
         code, error = _outcome(given, rank, size, interruption, tell)

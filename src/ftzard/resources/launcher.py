@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -222,12 +222,14 @@ def _end(process: "subprocess.Popen[bytes]", output: Path, grace_s: float) -> No
     """End what was started and all that it started, asked first and killed after the grace."""
     import psutil
 
-    left = _alive(process, output)
+    ranks, others = _ranks(output), _started(process)
     if process.stdin is not None:
         process.stdin.close()
-    for each in left:
+    # What started the ranks ends when they have; Ray would kill them if it ended first.
+    for each in ranks or others:
         with suppress(psutil.NoSuchProcess):
             each.send_signal(signal.SIGTERM)
+    left = [*{each.pid: each for each in (*ranks, *others)}.values()]
     try:
         _, left = psutil.wait_procs(left, timeout=grace_s)
     finally:
@@ -239,22 +241,29 @@ def _end(process: "subprocess.Popen[bytes]", output: Path, grace_s: float) -> No
         process.wait()
 
 
-def _alive(process: "subprocess.Popen[bytes]", output: Path) -> "list[psutil.Process]":
-    """The processes of a training: below the one that was started, and those whose starter is gone."""
+def _started(process: "subprocess.Popen[bytes]") -> "list[psutil.Process]":
+    """A process and those below it; none where it has ended."""
     import psutil
 
-    found: dict[int, Any] = {}
     with suppress(psutil.NoSuchProcess):
         if process.poll() is None:
             started = psutil.Process(process.pid)
-            found = {each.pid: each for each in (started, *started.children(recursive=True))}
+            return [started, *started.children(recursive=True)]
+    return []
+
+
+def _ranks(output: Path) -> "list[psutil.Process]":
+    """The processes that train, also those whose starter is gone."""
+    import psutil
+
+    found = []
     for report in read_reports(output):
         with suppress(psutil.Error):
             each = psutil.Process(report.pid)
             # The number may belong to another process by now.
             if str(output.resolve()) in each.cmdline():
-                found[each.pid] = each
-    return list(found.values())
+                found.append(each)
+    return found
 
 
 def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:

@@ -76,6 +76,10 @@ def test_an_impossible_value_is_refused_when_the_dataclass_is_made(
         ({"data": {"task": "preference"}, "evaluation": {"generation_metric": "chrf"}}, "generation_metric has no"),
         ({"data": {"task": "generation"}, "training": {"beta": 0.2}}, "set data.task to 'preference'"),
         ({"data": {"task": "generation"}, "model": {"label_words": {"a": "b"}}}, "model.label_words has no effect"),
+        (
+            {"data": {"task": "generation"}, "launcher": {"kind": "torchrun", "num_processes": 2}},
+            "launcher.num_processes must be 1 where data.task is 'generation'",
+        ),
         ({"data": {"task": "generation"}, "model": {"head": "random"}}, "model.head has no effect"),
         ({"data": {"task": "generation"}, "model": {"dtype": "float16"}}, "model.dtype must not be 'float16'"),
         (

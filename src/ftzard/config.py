@@ -582,6 +582,9 @@ class FtzardConfig:
             start = self.training.lora.init_lora_weights
             message = f"training.lora.init_lora_weights must not be {start!r} where data.task is {task!r}"
             raise ValueError(message)
+        if task != "classification" and self.launcher.num_processes > 1:
+            message = f"launcher.num_processes must be 1 where data.task is {task!r}: it trains in one process"
+            raise ValueError(message)
         for key, tasks in _ONLY_FOR.items():
             section, names = key.split(".", 1)
             default = _value(_SECTIONS[section](), names)

@@ -53,11 +53,11 @@ class Interruption:
     too long to wait for, in the middle of it.
 
     Attributes:
-        patience_s: How long to wait for the end of the step.
+        patience_s: How long to wait for the end of the step; 0 where nothing would be kept.
         is_asked: Whether somebody asked.
     """
 
-    patience_s: int
+    patience_s: int = 0
     is_asked: bool = False
 
     def listen(self) -> None:
@@ -121,8 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one process of a training; returns its exit code."""
     given = _parser().parse_args(arguments)
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    # The other ranks keep nothing: rank 0 saves where it was when it finds one gone.
-    interruption = Interruption(0 if rank else _PATIENCE_S)
+    interruption = Interruption()
     interruption.listen()
     if given.log_folder is not None:
         _redirect_to(log_file(given.log_folder, rank))
@@ -189,6 +188,8 @@ def _train(
 
     def on_progress(progress: "Progress") -> None:
         tell(progress)
+        # From now on there is something to keep. The other ranks keep nothing: rank 0 does when it finds one gone.
+        interruption.patience_s = _PATIENCE_S
         interruption.check()
 
     if ranks.rank:

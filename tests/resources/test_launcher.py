@@ -21,6 +21,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
+from tests.core.answer_scenario import config as answer_config
+from tests.core.answer_scenario import few
 from tests.core.model_scenario import LABELS, config, splits
 
 from ftzard.config import LauncherConfig
@@ -82,6 +84,13 @@ def test_a_process_of_its_own_makes_the_same_bytes_and_leaves_nothing_else(tmp_p
     assert manifests[0] == manifests[1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "kept", "logs", "there"]
     assert list((tmp_path / "logs").iterdir()) == []
+
+
+def test_a_model_that_writes_answers_trains_in_a_process_of_its_own_too(tmp_path: Path) -> None:
+    job = TrainingJob(few("generation"), answer_config("generation"), ())
+    here, there = train_here(job, tmp_path / "here"), ProcessTrainer(_LOCAL, tmp_path / "logs")(job, tmp_path / "there")
+    assert there.result.adapter.checksum == here.result.adapter.checksum
+    assert there.result.kept == here.result.kept
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+from ftzard.resources.interruption import ask_to_end, end_with_standard_input
 from ftzard.resources.rank_reports import read_reports
-from ftzard.training_process import ask_to_end, end_with_standard_input
 
 # Room for objects that tasks hand to each other; ours hand over a number.
 _OBJECT_STORE_BYTES = 80 * 2**20

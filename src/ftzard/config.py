@@ -85,6 +85,11 @@ class DataConfig:
     # The labels that may occur, in the order of the classifier's outputs. Empty: those found, sorted.
     labels: tuple[str, ...] = ()
     cleaning_steps: tuple[str, ...] = ("unicode_nfc", "collapse_whitespace")
+    # A cleaned text with fewer or more characters is rejected, never cut; None: as long as it likes.
+    min_characters: NonNegativeInt = 0
+    max_characters: PositiveInt | None = None
+    # The rows of a text that occurs with several labels: none is kept, those of the most frequent label, or all.
+    conflicting_labels: Literal["drop", "majority", "keep"] = "drop"
     # Share of the cleaned examples that is used at all, drawn by content hash within each label.
     sample_fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     train_fraction: Fraction = 0.8
@@ -128,6 +133,12 @@ class DataConfig:
             raise ValueError(message)
         if self.task != "classification" and (self.labels or self.label_mapping):
             message = f"labels and label_mapping must be empty where task is {self.task!r}: its answers are free text"
+            raise ValueError(message)
+        if self.max_characters is not None and self.max_characters < self.min_characters:
+            message = f"max_characters ({self.max_characters}) must not be below min_characters ({self.min_characters})"
+            raise ValueError(message)
+        if self.task != "classification" and self.conflicting_labels != "drop":
+            message = f"conflicting_labels must not be given where task is {self.task!r}: its answers are no labels"
             raise ValueError(message)
         if self.task != "generation" and self.messages_column is not None:
             message = f"messages_column must not be given where task is {self.task!r}; only 'generation' reads messages"

@@ -3,7 +3,9 @@
 import hashlib
 import itertools
 import unicodedata
+from collections import Counter, defaultdict
 from random import Random
+from typing import Literal
 
 import polars as pl
 import pytest
@@ -11,16 +13,56 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftzard.config import DataConfig
-from ftzard.core.cleaning import CLEANING_STEPS, clean, hash_texts, labels_of, normalise_text
+from ftzard.core.cleaning import clean, hash_texts, labels_of
+from ftzard.core.cleaning_steps import CLEANING_STEPS
 from ftzard.core.records import EXAMPLE_SCHEMA, RAW_SCHEMA, REJECTED_SCHEMA
+from ftzard.core.text_normalisation import normalise_text
 from ftzard.errors import ConfigError, NoExamplesError, SingleClassError, TooFewExamplesError, UnknownLabelError
 
 PLAIN = DataConfig()
 SENTIMENT = {"0": "negative", "4": "positive"}
 # Characters that the steps act on, and some that change their length or form when they are composed or made lower case.
-DIRT = st.text(st.sampled_from("@@ab Zé.:/\n\t \u00a0\u0130\u0301e\u212bΣ\u3000w_h0") | st.characters(codec="utf-8"))
+DIRT = st.text(
+    st.sampled_from("&#;<>!-@@ab Zé.:/\n\t \u00a0\u0130\u0301e\u212bΣ\u3000w_h0") | st.characters(codec="utf-8")
+)
 DIRTY_WORDS = st.lists(
-    st.sampled_from(["@", "www.", "ww", "w", "(", ".x", "http", "https://", "://", "a", "é", "\u0301", " ", "\n", "@b"])
+    st.sampled_from(
+        [
+            "@",
+            "www.",
+            "ww",
+            "w",
+            "(",
+            ".x",
+            "http",
+            "https://",
+            "://",
+            "a",
+            "é",
+            "\u0301",
+            " ",
+            "\n",
+            "@b",
+            "&",
+            "amp",
+            ";",
+            "#x3",
+            "#64;",
+            "<",
+            ">",
+            "<b",
+            "</",
+            "!--",
+            "-->",
+            "\u200b",
+            "\u200d",
+            "👨",
+            "\U0001f3fd",
+            "🇩",
+            "aaa",
+            "&LT;",
+        ]
+    )
 ).map("".join)
 
 
@@ -53,6 +95,25 @@ def reasons(rejected: pl.DataFrame) -> list[tuple[int, str]]:
         ("user_names", "@@bob", "user bob"),
         ("basic_characters", "It's café no. 1!\n", "Its caf no. 1"),
         ("replace_urls", "see http://x.y/z?a=1, or WWW.x.org or awww.nice", "see http or http or awww.nice"),
+        ("html_entities", "a &amp; b &lt;3 &#39;c&#x27; &eacute;", "a & b <3 'c' é"),
+        ("html_entities", "&amp;amp;#38;amp;quot; &amp&semi;", '" &'),
+        (
+            "html_entities",
+            "?a=1&copy=2 &nosuch; AT&T; &#0; &#x110000; &#1;",
+            "?a=1&copy=2 &nosuch; AT&T; \ufffd \ufffd ",
+        ),
+        ("html_tags", 'a<br/>b <a href="x">c</a> I <3 d & 1 < 2 > 0', "a b  c  I <3 d & 1 < 2 > 0"),
+        ("html_tags", "<!-- a > b -->c<<<i>d>d>e <!DOCTYPE html>", " c d>d>e  "),
+        ("emoji_words", "so 😍👍🏽!", "so  smiling face with heart-eyes  thumbs up medium skin tone !"),
+        ("emoji_words", "👨\u200d👩\u200d👧 🇩🇪 #️⃣ 1 # :)", " family man woman girl   Germany   keycap #  1 # :)"),
+        ("invisible_characters", "\ufeffa\u200b\x00b\u202ec\u2069d\u00ade\x9f", "abcde"),
+        (
+            "invisible_characters",
+            "a\u200db \u0645\u06cc\u200c\u062e 👨\u200d👩 \t\n",
+            "ab \u0645\u06cc\u200c\u062e 👨\u200d👩 \t\n",
+        ),
+        ("repeated_characters", "soooo goooood!!! ... ééé ДДД 1000 ++++", "soo good!! .. éé ДД 1000 ++++"),
+        ("repeated_characters", "a" * 1000, "aa"),
     ],
 )
 def test_each_step_does_what_its_description_says(step: str, text: str, expected: str) -> None:
@@ -95,7 +156,7 @@ def test_what_one_step_leaves_is_given_to_the_earlier_steps_again() -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(DIRT | DIRTY_WORDS, min_size=1), st.permutations(sorted(CLEANING_STEPS)), st.integers(0, 6))
+@given(st.lists(DIRT | DIRTY_WORDS, min_size=1), st.permutations(sorted(CLEANING_STEPS)), st.integers(0, 11))
 def test_normalising_twice_is_normalising_once(texts: list[str], steps: list[str], num_steps: int) -> None:
     once = normalise_text(pl.Series(texts, dtype=pl.String), steps[:num_steps])
     assert normalise_text(once, steps[:num_steps]).to_list() == once.to_list()
@@ -155,6 +216,17 @@ def test_a_text_that_the_steps_remove_is_empty_after_cleaning_even_if_spaces_sta
     assert reasons(cleaned.rejected) == [(4, "empty_after_cleaning"), (5, "empty_after_cleaning")]
 
 
+def test_texts_outside_the_limits_of_length_are_rejected_as_read_and_never_cut() -> None:
+    config = DataConfig(cleaning_steps=("html_entities", "collapse_whitespace"), min_characters=2, max_characters=4)
+    rows = raw(
+        ("ab", "x"), ("  a ", "x"), ("abcd", "y"), ("abcde", "y"), ("&amp;&amp;&amp;", "x"), ("a", "y"), ("", "x")
+    )
+    cleaned = clean(rows, config)
+    assert cleaned.examples["text"].to_list() == ["ab", "abcd", "&&&"]
+    assert reasons(cleaned.rejected) == [(3, "too_short"), (5, "too_long"), (7, "too_short"), (8, "missing_text")]
+    assert cleaned.rejected["text"].to_list() == ["  a ", "abcde", "a", ""]
+
+
 def test_of_equal_rows_the_first_by_batch_and_row_is_kept() -> None:
     places = [("b", 1), ("a", 10), ("a", 9)]
     rows = [("same", "x", batch, row) for batch, row in places]
@@ -171,6 +243,33 @@ def test_all_rows_of_a_text_with_several_labels_are_rejected_and_warned_about(
     assert reasons(cleaned.rejected) == [(row, "conflicting_label") for row in (2, 3, 4)]
     assert "rejected 3 rows" in caplog.text
     assert "data/raw/a.csv, row 2: 'x'; data/raw/a.csv, row 3: 'y'" in caplog.text
+
+
+CONFLICTS = raw(
+    ("so", "x"), ("so ", "y"), ("so", "x"), ("tie", "x"), ("tie", "y"), ("a", "x"), ("b", "y"), ("tie", None)
+)
+
+
+@pytest.mark.parametrize(
+    ("policy", "kept", "rejected"),
+    [
+        ("drop", [7, 8], {"conflicting_label": [2, 3, 4, 5, 6], "missing_label": [9]}),
+        ("majority", [2, 7, 8], {"conflicting_label": [3, 5, 6], "duplicate": [4], "missing_label": [9]}),
+        ("keep", [2, 3, 5, 6, 7, 8], {"duplicate": [4], "missing_label": [9]}),
+    ],
+)
+def test_what_becomes_of_a_text_with_several_labels_is_configured(
+    policy: Literal["drop", "majority", "keep"], kept: list[int], rejected: dict[str, list[int]]
+) -> None:
+    cleaned = clean(CONFLICTS, DataConfig(conflicting_labels=policy))
+    assert cleaned.examples["row"].to_list() == kept
+    found = cleaned.rejected.group_by("reason").agg(pl.col("row").sort())
+    assert dict(found.iter_rows()) == rejected
+
+
+def test_texts_that_are_kept_with_several_labels_are_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    clean(CONFLICTS, DataConfig(conflicting_labels="keep"))
+    assert "kept 4 rows although the same text has different labels, of 2 texts" in caplog.text
 
 
 def test_a_row_without_a_label_neither_conflicts_with_a_labelled_one_nor_takes_its_place() -> None:
@@ -195,32 +294,63 @@ ROWS = st.lists(
 )
 
 
+POLICIES = st.sampled_from(["drop", "majority", "keep"])
+
+
 @settings(deadline=None)
-@given(ROWS, st.randoms(use_true_random=False), st.booleans())
-def test_every_row_is_either_an_example_or_rejected_and_their_order_does_not_matter(
-    rows: list[tuple[str | None, str | None]], random: Random, has_equal_places: bool
+@given(ROWS, POLICIES)
+def test_the_most_frequent_label_of_a_text_is_kept_every_label_or_none(
+    rows: list[tuple[str | None, str | None]], policy: Literal["drop", "majority", "keep"]
 ) -> None:
     frame = raw(*rows, ("surely", "x"), ("certainly", "y"))
+    examples = clean(frame, DataConfig(conflicting_labels=policy)).examples
+    votes: dict[str, Counter[str]] = defaultdict(Counter)
+    for text, label in frame.select("text", "label").iter_rows():
+        if text and label and normalised(text, *PLAIN.cleaning_steps):
+            votes[normalised(text, *PLAIN.cleaning_steps)][label.strip()] += 1
+    expected = set()
+    for text, counts in votes.items():
+        most = [label for label, count in counts.items() if count == max(counts.values())]
+        chosen = {
+            "drop": counts if len(counts) == 1 else (),
+            "majority": most if len(most) == 1 else (),
+            "keep": counts,
+        }
+        expected |= {(text, label) for label in chosen[policy]}
+    assert sorted(examples.select("text", "label").rows()) == sorted(expected)
+
+
+@settings(deadline=None)
+@given(ROWS, st.randoms(use_true_random=False), st.booleans(), POLICIES)
+def test_every_row_is_either_an_example_or_rejected_and_their_order_does_not_matter(
+    rows: list[tuple[str | None, str | None]],
+    random: Random,
+    has_equal_places: bool,
+    policy: Literal["drop", "majority", "keep"],
+) -> None:
+    config = DataConfig(conflicting_labels=policy, min_characters=2, max_characters=9)
+    frame = raw(*rows, ("surely", "x"), ("certain", "y"))
     if has_equal_places:
         frame = frame.with_columns(row=pl.lit(1, pl.Int64))
-    cleaned = clean(frame, PLAIN)
+    cleaned = clean(frame, config)
     assert cleaned.examples.height + cleaned.rejected.height == frame.height
     both = pl.concat([cleaned.examples.select("batch", "row"), cleaned.rejected.select("batch", "row")])
     assert sorted(both.rows()) == sorted(frame.select("batch", "row").rows())
-    assert cleaned.examples["text_hash"].is_unique().all()
+    assert cleaned.examples.select("text_hash", "label").is_unique().all()
+    assert policy == "keep" or cleaned.examples["text_hash"].is_unique().all()
     order = list(range(frame.height))
     random.shuffle(order)
-    shuffled = clean(frame[order], PLAIN)
+    shuffled = clean(frame[order], config)
     assert shuffled.examples.equals(cleaned.examples)
     assert shuffled.rejected.equals(cleaned.rejected)
 
 
 @settings(deadline=None)
-@given(ROWS, st.permutations(sorted(CLEANING_STEPS)))
+@given(ROWS, st.permutations(sorted(CLEANING_STEPS)), POLICIES)
 def test_cleaning_what_has_been_cleaned_changes_nothing(
-    rows: list[tuple[str | None, str | None]], steps: list[str]
+    rows: list[tuple[str | None, str | None]], steps: list[str], policy: Literal["drop", "majority", "keep"]
 ) -> None:
-    config = DataConfig(cleaning_steps=tuple(steps))
+    config = DataConfig(cleaning_steps=tuple(steps), conflicting_labels=policy)
     once = clean(raw(*rows, ("surely", "x"), ("certainly", "y")), config)
     twice = clean(once.examples.select(RAW_SCHEMA.names()), config)
     assert twice.examples.equals(once.examples)

@@ -1,5 +1,7 @@
 """Cleaning where the answers are free text: every row becomes an example or is kept with its reason."""
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 
@@ -51,6 +53,21 @@ def test_every_row_that_is_no_example_has_its_reason() -> None:
         7: "duplicate",
         8: "repeated_prompt",
         9: "duplicate",
+    }
+
+
+def test_the_limits_of_length_are_for_the_prompt_and_of_messages_for_their_contents() -> None:
+
+    prompts = _raw((" a ", "long enough"), ("ab", "1"), ("abcde", "2"))
+    assert _reasons(clean_answers(prompts, replace(_PROMPTS, min_characters=2, max_characters=4))) == {
+        2: "too_short",
+        4: "too_long",
+    }
+    asked = [write_messages([{"role": "user", "content": content}]) for content in ("a", "abcd", "abcde")]
+    rows = _raw(*((text, "1") for text in asked))
+    assert _reasons(clean_answers(rows, replace(_MESSAGES, min_characters=2, max_characters=4))) == {
+        2: "too_short",
+        4: "too_long",
     }
 
 

@@ -159,6 +159,14 @@ def test_a_label_column_is_not_looked_at(tmp_path: Path) -> None:
     assert value.rejected["reason"].to_list() == ["duplicate"]
 
 
+def test_the_limits_of_length_hold_without_labels_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text\nno\n fine \nrather long\n")
+    value = read_unlabelled(path, "a.csv", DataConfig(min_characters=3, max_characters=4))
+    assert value.examples["text"].to_list() == ["fine"]
+    assert value.rejected["reason"].to_list() == ["too_short", "too_long"]
+
+
 def test_texts_that_clean_to_nothing_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('text,id\n"  ",1\n')
     with pytest.raises(NoExamplesError, match="1 empty_after_cleaning"):

@@ -11,9 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ftzard.config import DataConfig
-from ftzard.core.cleaning import hash_texts, normalise_text
+from ftzard.core.cleaning import hash_texts
 from ftzard.core.label_files import label_csv, label_studio_tasks
 from ftzard.core.returned_labels import RETURNED_SCHEMA, is_label_file, read_label_csv, read_label_studio
+from ftzard.core.text_normalisation import normalise_text
 from ftzard.errors import BatchEncodingError, EmptyBatchError, FtzardError, MalformedBatchError, MissingColumnError
 
 # What raw files look like is of no account to label files.

@@ -4,99 +4,18 @@ The same normalisation serves text that arrives without a label, so that a model
 """
 
 import hashlib
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 import polars as pl
 
 from ftzard.config import DataConfig
+from ftzard.core.conflicting_labels import log_conflicts, repetition_reason
 from ftzard.core.records import EXAMPLE_SCHEMA, REJECTED_SCHEMA, Cleaned
-from ftzard.errors import ConfigError, NoExamplesError, SingleClassError, TooFewExamplesError, UnknownLabelError
-
-_logger = logging.getLogger(__name__)
+from ftzard.core.text_normalisation import normalise_text
+from ftzard.errors import NoExamplesError, SingleClassError, TooFewExamplesError, UnknownLabelError
 
 _NUM_HASH_BYTES: Final = 16
 _NUM_CULPRITS_SHOWN: Final = 5
-
-
-@dataclass(frozen=True)
-class CleaningStep:
-    """One named way to change text.
-
-    Attributes:
-        name: As in `data.cleaning_steps`.
-        description: What it does, in one sentence.
-        apply: From an expression of text to one of text.
-    """
-
-    name: str
-    description: str
-    apply: Callable[[pl.Expr], pl.Expr]
-
-
-_STEPS: Final = (
-    CleaningStep(
-        "unicode_nfc",
-        "Write each character in its composed form (Unicode NFC), so that equal-looking texts are equal.",
-        lambda text: text.str.normalize("NFC"),
-    ),
-    CleaningStep(
-        "collapse_whitespace",
-        "Make each run of whitespace, line breaks included, one space, and remove it at both ends.",
-        lambda text: text.str.replace_all(r"\s+", " ").str.strip_chars(),
-    ),
-    CleaningStep("lowercase", "Make all letters lower case.", lambda text: text.str.to_lowercase()),
-    CleaningStep(
-        "user_names",
-        "Write `@name` as `user name`: an `@` in front of a word becomes the word `user`.",
-        lambda text: text.str.replace_all(r"@+(\w)", "user ${1}"),
-    ),
-    CleaningStep(
-        "basic_characters",
-        "Remove all characters but ASCII letters, digits, full stop and space.",
-        lambda text: text.str.replace_all(r"[^a-zA-Z0-9. ]", ""),
-    ),
-    CleaningStep(
-        "replace_urls",
-        "Write each web address (from `http://`, `https://` or `www.` to the next whitespace) as `http`.",
-        lambda text: text.str.replace_all(r"(?i)(?:https?://|\bwww\.)\S+", "http"),
-    ),
-)
-
-CLEANING_STEPS: Final[Mapping[str, CleaningStep]] = MappingProxyType({step.name: step for step in _STEPS})
-
-
-def normalise_text(texts: pl.Series, steps: Sequence[str]) -> pl.Series:
-    """Apply cleaning steps, in order and then again until nothing changes.
-
-    The repetition makes cleaning idempotent whatever the steps and their order: removing a character can join others
-    to something that an earlier step would have changed. Each step removes something or is stable, so it ends;
-    one pass that changes the text and one that does not are the rule.
-
-    Args:
-        texts: Text, labelled or not; null stays null.
-        steps: Names in `CLEANING_STEPS`.
-
-    Returns:
-        A series of the same length and name.
-
-    Raises:
-        ConfigError: A step does not exist.
-    """
-    expression = pl.col("text")
-    for name in steps:
-        expression = _find_step(name).apply(expression)
-    rows = pl.DataFrame({"index": pl.int_range(texts.len(), eager=True), "text": texts.cast(pl.String)})
-    settled: list[pl.DataFrame] = []
-    while not rows.is_empty():
-        rows = rows.with_columns(expression.alias("cleaned"))
-        is_settled = pl.col("text").eq_missing(pl.col("cleaned"))
-        settled.append(rows.filter(is_settled).select("index", "text"))
-        rows = rows.filter(~is_settled).select("index", text="cleaned")
-    return pl.concat([rows.select("index", "text"), *settled]).sort("index")["text"].rename(texts.name)
 
 
 def hash_texts(texts: pl.Series) -> pl.Series:
@@ -116,19 +35,19 @@ def clean(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     """Turn rows as read into examples.
 
     A row is rejected, with the first reason that holds, for `missing_text` (null or empty), `missing_label` (null or
-    blank), `empty_after_cleaning`, `conflicting_label` (its cleaned text occurs with several labels: all those rows
-    go, because nothing says which is right) or `duplicate` (of an earlier row by batch and row). The order of `raw`
-    does not matter.
+    blank), `empty_after_cleaning`, `too_short` or `too_long` (the cleaned text, which is never cut),
+    `conflicting_label` (its cleaned text occurs with several labels, and `data.conflicting_labels` does not keep this
+    one) or `duplicate` (of an earlier row by batch and row). The order of `raw` does not matter.
 
     Args:
         raw: `RAW_SCHEMA`.
-        config: Names the cleaning steps, maps and restricts the labels.
+        config: Names the cleaning steps, limits the length, maps and restricts the labels, decides on conflicts.
 
     Returns:
         Examples and rejected rows, each sorted by batch and row; together as many rows as `raw`.
 
     Raises:
-        ConfigError: A cleaning step does not exist.
+        ConfigError: As `normalise_text`.
         UnknownLabelError: A label is neither mapped nor allowed.
         NoExamplesError: All rows are rejected.
         SingleClassError: All examples have the same label.
@@ -137,9 +56,9 @@ def clean(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     # Ties in batch and row are broken by content, so that the result never depends on the order of the input.
     rows = raw.sort("batch", "row", "text", "label")
     rows = rows.with_columns(cleaned=normalise_text(rows["text"], config.cleaning_steps))
-    rows = _map_labels(rows, config)
-    rows = rows.with_columns(reason=_basic_reason()).with_columns(reason=_repetition_reason())
-    _report_conflicts(rows)
+    rows = map_labels(rows, config).with_columns(reason=_basic_reason(config))
+    rows = rows.with_columns(reason=repetition_reason(config.conflicting_labels))
+    log_conflicts(rows, config.conflicting_labels)
     kept = rows.filter(pl.col("reason").is_null())
     rejected = rows.filter(pl.col("reason").is_not_null()).select(REJECTED_SCHEMA.names())
     _check_labels(kept, rejected, config)
@@ -158,20 +77,18 @@ def labels_of(examples: pl.DataFrame, config: DataConfig) -> tuple[str, ...]:
     return config.labels or tuple(sorted(examples["label"].unique().to_list()))
 
 
-def _find_step(name: str) -> CleaningStep:
-    if name not in CLEANING_STEPS:
-        raise ConfigError(
-            f"data.cleaning_steps names the unknown step {name!r}",
-            fix=f"use names among {', '.join(CLEANING_STEPS)}",
-        )
-    return CLEANING_STEPS[name]
-
-
-def _map_labels(rows: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
+def map_labels(rows: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
     """Add `mapped`: the label, or null where there is none.
 
     A value that is already a label stays one beside a mapping: what people have labelled carries the labels' own
     names, while the raw files still say what the mapping maps.
+
+    Args:
+        rows: Columns of `RAW_SCHEMA`.
+        config: Maps and restricts the labels.
+
+    Raises:
+        UnknownLabelError: A label is neither mapped nor allowed.
     """
     stripped = pl.col("label").str.strip_chars()
     rows = rows.with_columns(stripped=pl.when(stripped != "").then(stripped))
@@ -197,7 +114,19 @@ def _check_known(unknown: pl.DataFrame, config: DataConfig) -> None:
     )
 
 
-def _basic_reason() -> pl.Expr:
+def length_reason(num_characters: pl.Expr, config: DataConfig) -> pl.Expr:
+    """The reason against a text that is not empty but has too few or too many characters; null where none holds."""
+    longest = config.max_characters
+    is_too_long = pl.lit(value=False) if longest is None else num_characters > longest
+    return (
+        pl.when(num_characters < config.min_characters)
+        .then(pl.lit("too_short"))
+        .when(is_too_long)
+        .then(pl.lit("too_long"))
+    )
+
+
+def _basic_reason(config: DataConfig) -> pl.Expr:
     is_missing = pl.col("text").is_null() | (pl.col("text") == "")
     return (
         pl.when(is_missing)
@@ -206,36 +135,7 @@ def _basic_reason() -> pl.Expr:
         .then(pl.lit("missing_label"))
         .when(pl.col("cleaned").str.strip_chars() == "")
         .then(pl.lit("empty_after_cleaning"))
-    )
-
-
-def _repetition_reason() -> pl.Expr:
-    """Among rows without a reason so far, those whose text occurs with several labels, and all but the first of one."""
-    group = ["cleaned", "reason"]
-    return (
-        pl.when(pl.col("reason").is_not_null())
-        .then(pl.col("reason"))
-        .when(pl.col("mapped").n_unique().over(group) > 1)
-        .then(pl.lit("conflicting_label"))
-        .when(pl.int_range(pl.len()).over(group) > 0)
-        .then(pl.lit("duplicate"))
-    )
-
-
-def _report_conflicts(rows: pl.DataFrame) -> None:
-    conflicts = rows.filter(pl.col("reason") == "conflicting_label")
-    if conflicts.is_empty():
-        return
-    shown = conflicts.sort("cleaned", maintain_order=True).head(_NUM_CULPRITS_SHOWN)
-    culprits = "; ".join(
-        f"{batch}, row {row}: {label!r}" for batch, row, label in shown.select("batch", "row", "mapped").iter_rows()
-    )
-    _logger.warning(
-        "rejected %d rows because the same text has different labels, of %d texts: %s%s",
-        conflicts.height,
-        conflicts["cleaned"].n_unique(),
-        culprits,
-        ", ..." if conflicts.height > shown.height else "",
+        .otherwise(length_reason(pl.col("cleaned").str.len_chars(), config))
     )
 
 

@@ -7,8 +7,8 @@ is to write them.
 import polars as pl
 
 from ftzard.config import DataConfig
-from ftzard.core.cleaning import clean, hash_texts, nothing_left
-from ftzard.core.cleaning_questions import normalise_questions
+from ftzard.core.cleaning import clean, hash_texts, length_reason, nothing_left
+from ftzard.core.cleaning_questions import normalise_questions, question_lengths
 from ftzard.core.records import EXAMPLE_SCHEMA, REJECTED_SCHEMA, Cleaned
 from ftzard.core.row_columns import read_pair, write_pair
 
@@ -26,10 +26,10 @@ def clean_answers(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     """Turn prompts with answers into examples, one for each distinct prompt.
 
     A row is rejected, with the first reason that holds, for `missing_text` (the prompt is null or empty),
-    `missing_answer` (the completion, or one answer of a pair, is null or blank), `empty_after_cleaning` (the prompt),
-    `equal_answers` (the chosen answer is the rejected one), `duplicate` (of an earlier row by batch and row) or
-    `repeated_prompt` (the prompt of an earlier row with another answer: the first is kept, because a prompt must not
-    be in two splits).
+    `missing_answer` (the completion, or one answer of a pair, is null or blank), `empty_after_cleaning`, `too_short` or
+    `too_long` (the prompt), `equal_answers` (the chosen answer is the rejected one), `duplicate` (of an earlier row by
+    batch and row) or `repeated_prompt` (the prompt of an earlier row with another answer: the first is kept, because a
+    prompt must not be in two splits).
 
     Args:
         raw: `RAW_SCHEMA`, text and label as `row_columns` makes them.
@@ -39,7 +39,7 @@ def clean_answers(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
         Examples and rejected rows, each sorted by batch and row; together as many rows as `raw`.
 
     Raises:
-        ConfigError: A cleaning step does not exist.
+        ConfigError: As `normalise_text`.
         NoExamplesError: All rows are rejected.
     """
     rows = raw.sort("batch", "row", "text", "label")
@@ -49,7 +49,8 @@ def clean_answers(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
         answer=pl.Series([answer for answer, _ in answers], dtype=pl.String),
         equal=pl.Series([is_equal for _, is_equal in answers], dtype=pl.Boolean),
     )
-    rows = rows.with_columns(reason=_basic_reason()).with_columns(reason=_repetition_reason())
+    rows = rows.with_columns(length=question_lengths(rows["cleaned"], config))
+    rows = rows.with_columns(reason=_basic_reason(config)).with_columns(reason=_repetition_reason())
     kept = rows.filter(pl.col("reason").is_null())
     rejected = rows.filter(pl.col("reason").is_not_null()).select(REJECTED_SCHEMA.names())
     if kept.is_empty():
@@ -66,17 +67,17 @@ def _stripped(label: str | None, config: DataConfig) -> tuple[str | None, bool]:
     return write_pair(chosen, rejected), chosen == rejected
 
 
-def _basic_reason() -> pl.Expr:
-    return (
+def _basic_reason(config: DataConfig) -> pl.Expr:
+    first = (
         pl.when(pl.col("text").is_null() | (pl.col("text") == ""))
         .then(pl.lit("missing_text"))
         .when(pl.col("answer").is_null())
         .then(pl.lit("missing_answer"))
         .when(pl.col("cleaned").str.strip_chars() == "")
         .then(pl.lit("empty_after_cleaning"))
-        .when(pl.col("equal"))
-        .then(pl.lit("equal_answers"))
+        .otherwise(length_reason(pl.col("length"), config))
     )
+    return pl.coalesce(first, pl.when(pl.col("equal")).then(pl.lit("equal_answers")))
 
 
 def _repetition_reason() -> pl.Expr:

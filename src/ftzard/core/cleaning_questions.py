@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import polars as pl
 
 from ftzard.config import DataConfig
-from ftzard.core.cleaning import hash_texts, normalise_text, nothing_left
+from ftzard.core.cleaning import hash_texts, length_reason, nothing_left
 from ftzard.core.records import EXAMPLE_SCHEMA, REJECTED_SCHEMA, Cleaned
 from ftzard.core.row_columns import read_messages, write_messages
+from ftzard.core.text_normalisation import StepChanges, normalise_text, step_changes
 
 
 def normalise_questions(texts: pl.Series, config: DataConfig) -> pl.Series:
@@ -21,21 +22,61 @@ def normalise_questions(texts: pl.Series, config: DataConfig) -> pl.Series:
         A series of the same length and name. Messages whose last content is then blank become empty as a whole.
 
     Raises:
-        ConfigError: A step does not exist.
+        ConfigError: As `normalise_text`.
     """
     if config.messages_column is None:
         return normalise_text(texts, config.cleaning_steps)
-    all_messages = [read_messages(text) if text else None for text in texts]
+    all_messages = _all_messages(texts)
     flat = [message["content"] for messages in all_messages for message in messages or ()]
     contents = iter(normalise_text(pl.Series("content", flat, dtype=pl.String), config.cleaning_steps))
     normalised = [None if messages is None else _with_contents(messages, contents) for messages in all_messages]
     return pl.Series(texts.name, normalised, dtype=pl.String)
 
 
+def question_changes(texts: pl.Series, config: DataConfig) -> tuple[StepChanges, ...]:
+    """Say what each of the configured steps changes in what a model is asked.
+
+    Args:
+        texts: As for `normalise_questions`.
+        config: Likewise. Rows are counted; the examples are of single messages.
+
+    Raises:
+        ConfigError: As `normalise_text`.
+    """
+    if config.messages_column is None:
+        return step_changes(texts, config.cleaning_steps)
+    asked = [
+        (row, message["content"])
+        for row, messages in enumerate(_all_messages(texts))
+        for message in messages or ()
+        if message["role"] != "assistant"
+    ]
+    contents = pl.Series("text", [content for _, content in asked], dtype=pl.String)
+    rows = pl.Series("row", [row for row, _ in asked], dtype=pl.Int64)
+    return step_changes(contents, config.cleaning_steps, rows)
+
+
+def question_lengths(texts: pl.Series, config: DataConfig) -> pl.Series:
+    """How many characters a model is asked with; of messages, those of their contents.
+
+    Args:
+        texts: As `normalise_questions` returns them.
+        config: Says whether they are messages.
+    """
+    if config.messages_column is None:
+        return texts.str.len_chars()
+    lengths = [
+        None if messages is None else sum(len(message["content"]) for message in messages)
+        for messages in _all_messages(texts)
+    ]
+    return pl.Series(texts.name, lengths, dtype=pl.UInt32)
+
+
 def clean_unlabelled(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     """Turn rows without labels into texts that a model can be asked about, exactly as with labels.
 
-    A row is rejected for `missing_text`, `empty_after_cleaning` or `duplicate`, as in `ftzard.core.cleaning.clean`.
+    A row is rejected for `missing_text`, `empty_after_cleaning`, `too_short`, `too_long` or `duplicate`, as in
+    `ftzard.core.cleaning.clean`.
 
     Args:
         raw: `RAW_SCHEMA`; the labels are not looked at.
@@ -45,12 +86,13 @@ def clean_unlabelled(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
         Examples, whose label is null, and rejected rows, each sorted by batch and row; together as many rows as `raw`.
 
     Raises:
-        ConfigError: A cleaning step does not exist.
+        ConfigError: As `normalise_text`.
         NoExamplesError: All rows are rejected.
     """
     rows = raw.with_columns(label=pl.lit(None, pl.String)).sort("batch", "row", "text")
     rows = rows.with_columns(cleaned=normalise_questions(rows["text"], config))
-    rows = rows.with_columns(reason=_basic_reason())
+    rows = rows.with_columns(length=question_lengths(rows["cleaned"], config))
+    rows = rows.with_columns(reason=_basic_reason(config))
     is_repeated = pl.col("reason").is_null() & (pl.int_range(pl.len()).over("cleaned", "reason") > 0)
     rows = rows.with_columns(reason=pl.when(is_repeated).then(pl.lit("duplicate")).otherwise("reason"))
     kept = rows.filter(pl.col("reason").is_null())
@@ -61,6 +103,10 @@ def clean_unlabelled(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     return Cleaned(examples.with_columns(hash_texts(examples["text"])).select(EXAMPLE_SCHEMA.names()), rejected)
 
 
+def _all_messages(texts: pl.Series) -> list[list[dict[str, str]] | None]:
+    return [read_messages(text) if text else None for text in texts]
+
+
 def _with_contents(messages: Sequence[Mapping[str, str]], contents: Iterator[str]) -> str:
     changed = [
         {**message, "content": message["content"] if message["role"] == "assistant" else content}
@@ -69,10 +115,11 @@ def _with_contents(messages: Sequence[Mapping[str, str]], contents: Iterator[str
     return write_messages(changed) if changed[-1]["content"].strip() else ""
 
 
-def _basic_reason() -> pl.Expr:
+def _basic_reason(config: DataConfig) -> pl.Expr:
     return (
         pl.when(pl.col("text").is_null() | (pl.col("text") == ""))
         .then(pl.lit("missing_text"))
         .when(pl.col("cleaned").str.strip_chars() == "")
         .then(pl.lit("empty_after_cleaning"))
+        .otherwise(length_reason(pl.col("length"), config))
     )

@@ -16,9 +16,10 @@ from typing import Any, Final
 import polars as pl
 
 from ftzard.config import DataConfig
-from ftzard.core.cleaning import hash_texts, normalise_text
+from ftzard.core.cleaning import hash_texts
 from ftzard.core.detection import decode, fields_of_any_length
 from ftzard.core.label_files import ID_COLUMN, unescaped
+from ftzard.core.text_normalisation import normalise_text
 from ftzard.errors import EmptyBatchError, MalformedBatchError, MissingColumnError, UnknownRowError
 
 # `label` is null where none was given. `row` is the line of a CSV file and the number of the task in JSON, from 1.

@@ -37,6 +37,14 @@ def test_sound_examples_fit_the_schema() -> None:
     assert result.metadata["labels"].value == "negative, positive"
 
 
+def test_a_text_may_have_two_examples_where_several_labels_are_kept_but_not_two_alike() -> None:
+    keeping = FtzardConfig(data=DataConfig(conflicting_labels="keep"))
+    first = examples(6, 0)
+    twice = pl.concat([first, first.head(1).with_columns(label=pl.lit("other"))])
+    assert examples_fit_the_schema(_cleaned(twice), keeping).passed
+    assert _found(examples_fit_the_schema(_cleaned(pl.concat([twice, first.head(1)])), keeping)) == {"repeated texts"}
+
+
 @pytest.mark.parametrize(
     ("spoilt", "problem"),
     [

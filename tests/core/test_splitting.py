@@ -81,6 +81,17 @@ def test_adding_examples_in_any_order_never_moves_an_old_one(
         assert frames(after)[name].filter(known).equals(frame)
 
 
+def test_a_text_with_several_labels_is_trained_on_and_moves_no_other() -> None:
+    examples = some_examples(200)
+    other = pl.when(pl.col("label") == "label 0").then(pl.lit("label 1")).otherwise(pl.lit("label 0"))
+    second_opinion = examples.with_columns(label=other).head(60)
+    splits = split(pl.concat([examples, second_opinion]), DataConfig(conflicting_labels="keep"))
+    assert set(second_opinion["text_hash"]) <= set(splits.train["text_hash"])
+    assert sum(frame.height for frame in frames(splits).values()) == 260
+    before, after = places(split(examples, PLAIN)), places(splits)
+    assert all(after[text] == before[text] for text in examples["text_hash"].tail(140))
+
+
 def test_a_row_keeps_its_split_when_its_label_batch_and_row_change() -> None:
     examples = some_examples(300)
     moved = examples.with_columns(

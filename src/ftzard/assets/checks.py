@@ -69,7 +69,11 @@ def asset_check(
 
 @asset_check("cleaned", blocking=True)
 def examples_fit_the_schema(cleaned: Cleaned, config: FtzardConfig) -> dg.AssetCheckResult:
-    """Every example has all columns, a text and a label, of the label set if there is one; no text occurs twice."""
+    """Every example has all columns, a text and a label, of the label set if there is one; no text occurs twice.
+
+    Where conflicting labels are kept, no text occurs twice with the same label.
+    """
+    identity = ["text_hash", "label"] if config.data.conflicting_labels == "keep" else ["text_hash"]
     examples = cleaned.examples
     labels = labels_of(examples, config.data)
     problems = {
@@ -77,7 +81,7 @@ def examples_fit_the_schema(cleaned: Cleaned, config: FtzardConfig) -> dg.AssetC
         "nulls": examples.select("text", "label", "text_hash").null_count().sum_horizontal().item(),
         "empty texts": examples.filter(examples["text"].str.len_bytes() == 0).height,
         "unknown labels": ", ".join(sorted(set(examples["label"].drop_nulls()) - set(labels))) if labels else "",
-        "repeated texts": examples.height - examples["text_hash"].n_unique(),
+        "repeated texts": examples.height - examples.select(identity).n_unique(),
     }
     found = {problem: extent for problem, extent in problems.items() if extent}
     return dg.AssetCheckResult(passed=not found, metadata={"labels": ", ".join(labels), **found})

@@ -25,7 +25,7 @@ class Cleaned:
     """The cleaned examples and, beside them, every row that did not become one.
 
     Attributes:
-        examples: `EXAMPLE_SCHEMA`; one row per distinct text.
+        examples: `EXAMPLE_SCHEMA`; one row per distinct text, or text and label where conflicting labels are kept.
         rejected: `REJECTED_SCHEMA`; `text` and `label` as read, and the reason code.
     """
 

@@ -1,7 +1,9 @@
 """Train, validation and test: disjoint by content, and the same tomorrow when there is more data.
 
 Where an example goes depends on nothing but its text, the seed and the fractions, so adding, removing or reordering
-other examples never moves it, and a test set stays unseen for as long as the project lives.
+other examples never moves it, and a test set stays unseen for as long as the project lives. The exception is a text
+with several labels, where `data.conflicting_labels` keeps them: it is trained on, because no answer to it can be
+judged.
 
 The price is exact stratification: to give each split exactly its share of each label, one would have to count, and
 then one more example could move another. Instead each label's share is right in expectation, because the draw does not
@@ -45,7 +47,7 @@ def split(examples: pl.DataFrame, config: DataConfig) -> Splits:
             is empty although it should not be.
     """
     labels = labels_of(examples, config)
-    sampled = examples.select(EXAMPLE_SCHEMA.names()).sort("text_hash", "batch", "row")
+    sampled = examples.select(EXAMPLE_SCHEMA.names()).sort("text_hash", "batch", "row", "label")
     if config.sample_fraction < 1:
         is_sampled = _uniform(sampled["text_hash"], config.seed, "sample") < config.sample_fraction
         sampled = sampled.filter(is_sampled)
@@ -56,8 +58,9 @@ def split(examples: pl.DataFrame, config: DataConfig) -> Splits:
             fix="add labelled examples, or raise data.sample_fraction",
         )
     position = _uniform(sampled["text_hash"], config.seed, "split")
-    is_test = position < config.test_fraction
-    is_validation = ~is_test & (position < config.test_fraction + config.validation_fraction)
+    is_judged = sampled.select(pl.len().over("text_hash") == 1).to_series()
+    is_test = is_judged & (position < config.test_fraction)
+    is_validation = is_judged & ~is_test & (position < config.test_fraction + config.validation_fraction)
     splits = Splits(
         train=sampled.filter(~is_test & ~is_validation),
         validation=sampled.filter(is_validation),

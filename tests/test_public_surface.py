@@ -18,6 +18,7 @@ _NAMES = {
     "Step",
     "StepResult",
     "build_definitions",
+    "cleaning_step",
     "compose",
     "materialize",
 }

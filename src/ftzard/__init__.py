@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ftzard.config import FtzardConfig
     from ftzard.core.evaluation_report import EvaluationReport
     from ftzard.core.records import AdapterDirectory, Cleaned, Splits
+    from ftzard.core.step_registry import cleaning_step
     from ftzard.definitions import build_definitions
     from ftzard.errors import FtzardError
     from ftzard.materialization import materialize
@@ -26,6 +27,7 @@ __all__ = [
     "Step",
     "StepResult",
     "build_definitions",
+    "cleaning_step",
     "compose",
     "materialize",
 ]
@@ -40,6 +42,7 @@ _HOMES = {
     "Step": "ftzard.assets.step",
     "StepResult": "ftzard.assets.step",
     "build_definitions": "ftzard.definitions",
+    "cleaning_step": "ftzard.core.step_registry",
     "compose": "ftzard.composition",
     "materialize": "ftzard.materialization",
 }

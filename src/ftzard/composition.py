@@ -18,6 +18,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from ftzard.config import FtzardConfig
+from ftzard.core.step_registry import find_step
 from ftzard.errors import ConfigError
 
 _PRIMARY = "config"
@@ -236,13 +237,25 @@ def _known_keys(cls: type, prefix: str = "") -> list[str]:
 
 def _validated(values: dict[str, Any], origins: "_Origins") -> FtzardConfig:
     try:
-        return TypeAdapter(FtzardConfig).validate_python(values)
+        config = TypeAdapter(FtzardConfig).validate_python(values)
     except ValidationError as error:
         problems = [_Problem.of(detail, origins) for detail in error.errors(include_url=False)]
+    else:
+        _check_cleaning_steps(config, origins)
+        return config
     lines = "\n".join(f"  {problem.line}" for problem in problems)
     count = "a value" if len(problems) == 1 else f"{len(problems)} values"
     fix = "; ".join(dict.fromkeys(problem.fix for problem in problems))
     raise ConfigError(f"The configuration has {count} that cannot be used:\n{lines}", fix=fix)
+
+
+def _check_cleaning_steps(config: FtzardConfig, origins: "_Origins") -> None:
+    """Which steps there are is known to the core alone: other code registers some."""
+    for name in config.data.cleaning_steps:
+        try:
+            find_step(name)
+        except ConfigError as error:
+            raise ConfigError(f"{origins.of('data.cleaning_steps')}: {error.what}", fix=error.fix) from error
 
 
 @dataclass(frozen=True)

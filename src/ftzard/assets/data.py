@@ -10,6 +10,7 @@ from ftzard.core.cleaning_answers import clean_for_task
 from ftzard.core.reading import read_batches
 from ftzard.core.records import Cleaned, Splits
 from ftzard.core.splitting import split, stratification_error, test_fingerprint
+from ftzard.core.step_registry import registered_version, steps_version
 from ftzard.core.versions import batches_version
 
 _GROUP = "data"
@@ -45,7 +46,20 @@ def raw_data(step: Step) -> StepResult[pl.DataFrame]:
     )
 
 
-@tracked_asset("DATA_CLEANING", group=_GROUP, kinds={"polars", "parquet", "dvc"}, io="record", sections=("data",))
+def _cleaning_code(step: Step) -> str:
+    """The version of the cleaning steps that other code registered, so that a changed function cleans anew."""
+    return steps_version(step.config.data.cleaning_steps)
+
+
+@tracked_asset(
+    "DATA_CLEANING",
+    group=_GROUP,
+    kinds={"polars", "parquet", "dvc"},
+    io="record",
+    sections=("data",),
+    outside_version=_cleaning_code,
+    registered_version=registered_version,
+)
 def cleaned(raw_data: pl.DataFrame, step: Step) -> StepResult[Cleaned]:
     """Normalised text and label of each distinct example.
 

@@ -7,9 +7,15 @@ from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
 from ftzard.core.adapter import config_for
 from ftzard.core.intake import find_content, read_unlabelled
+from ftzard.core.step_registry import registered_version, steps_version
 from ftzard.errors import NoChampionError
 
 _GROUP = "serving"
+
+
+def _cleaning_code(step: Step) -> str:
+    """As for `cleaned`."""
+    return steps_version(step.config.data.cleaning_steps)
 
 
 @tracked_asset(
@@ -18,6 +24,8 @@ _GROUP = "serving"
     kinds={"polars", "parquet", "dvc"},
     io="frame",
     sections=("data",),
+    outside_version=_cleaning_code,
+    registered_version=registered_version,
     partitioned=True,
 )
 def incoming(step: Step) -> StepResult[pl.DataFrame]:

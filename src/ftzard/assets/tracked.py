@@ -51,6 +51,11 @@ def _no_outside_input(_: Step) -> str:
     return ""
 
 
+def _no_registered_code() -> str:
+    """Most assets call FTzard's own code alone."""
+    return ""
+
+
 @dataclass(frozen=True)
 class TrackedAsset(Generic[P, T_co]):
     """An asset function and what Dagster and MLflow should know of it.
@@ -63,7 +68,9 @@ class TrackedAsset(Generic[P, T_co]):
         io: The kind of IO manager that stores the value: `frame`, `record`, `adapter` or `report`.
         sections: The sections of the configuration that decide about the value.
         code_version: Moves when the meaning of the code does.
-        outside_version: The version of what the function reads that is no asset.
+        outside_version: The version of what the function reads or calls that is no asset and not FTzard's.
+        registered_version: The version of all code that others registered for the function to call, as it is known
+            before there is a configuration.
         pool: Dagster's concurrency pool.
         mlflow_step_of: Tells from the inputs and the step where an execution belongs to another parent run.
         after: Names of assets that come first although nothing of them is read.
@@ -79,6 +86,7 @@ class TrackedAsset(Generic[P, T_co]):
     sections: tuple[str, ...]
     code_version: str = "1"
     outside_version: Callable[[Step], str] = _no_outside_input
+    registered_version: Callable[[], str] = _no_registered_code
     pool: str | None = None
     mlflow_step_of: Callable[[Mapping[str, Any], Step], str] | None = None
     after: tuple[str, ...] = ()
@@ -98,6 +106,11 @@ class TrackedAsset(Generic[P, T_co]):
     def inputs(self) -> tuple[str, ...]:
         """The names of the assets it is made from."""
         return tuple(name for name in inspect.signature(self.function).parameters if name != _STEP_PARAMETER)
+
+    @property
+    def full_code_version(self) -> str:
+        """The code version that Dagster compares: of the function, and of what others registered for it."""
+        return "+".join(filter(None, (self.code_version, self.registered_version())))
 
     def fingerprint(self, step: Step, input_versions: Mapping[str, str]) -> str:
         """What decides about the value: code, configuration and inputs. Equal fingerprints mean equal work."""
@@ -124,7 +137,7 @@ class TrackedAsset(Generic[P, T_co]):
             group_name=self.group,
             kinds=set(self.kinds),
             owners=[f"team:{pipeline.name}"],
-            code_version=self.code_version,
+            code_version=self.full_code_version,
             io_manager_key=pipeline.io_manager(self.io),
             required_resource_keys={pipeline.configuration, pipeline.mlflow, pipeline.dvc},
             pool=self.pool,
@@ -213,7 +226,7 @@ class TrackedAsset(Generic[P, T_co]):
         return {
             DAGSTER_RUN_TAG: context.run_id,
             "ftzard.asset": context.asset_key.to_user_string(),
-            "ftzard.code_version": self.code_version,
+            "ftzard.code_version": self.full_code_version,
             **{f"ftzard.read.{name}": version for name, version in versions.items()},
         }
 

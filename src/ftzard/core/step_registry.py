@@ -98,7 +98,7 @@ def registered_version() -> str:
 
 
 def _joined(steps: Sequence[CleaningStep]) -> str:
-    return " ".join(f"{step.name}={step.version}" for step in steps if step.version)
+    return "+".join(f"{step.name}={step.version}" for step in steps if step.version)
 
 
 def _check_name(name: str, function: Callable[[pl.Expr], pl.Expr]) -> None:

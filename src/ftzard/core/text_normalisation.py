@@ -144,12 +144,22 @@ def _in_one_pass(texts: pl.Series, steps: Sequence[CleaningStep]) -> pl.Series:
     return texts.to_frame("text").select(expression).to_series()
 
 
+def _expression_of(step: CleaningStep) -> pl.Expr:
+    made: object = step.apply(pl.col("text"))
+    if isinstance(made, pl.Expr):
+        return made
+    raise ConfigError(
+        f"the cleaning step {step.name} returns a {type(made).__name__}",
+        fix="let the registered function return a polars expression",
+    )
+
+
 def _applied(step: CleaningStep, texts: pl.Series) -> pl.Series:
     frame = texts.to_frame("text")
     if not step.version:
         return frame.select(step.apply(pl.col("text"))).to_series()
     try:
-        after = frame.select(step.apply(pl.col("text"))).to_series()
+        after = frame.select(_expression_of(step)).to_series()
     except FtzardError:
         raise
     except Exception as error:

@@ -45,7 +45,12 @@ _STEPS = {
 }
 _ARTIFACTS = {
     "raw_data": set(),
-    "cleaned": {"figures/label balance.png", "figures/text length.png"},
+    "cleaned": {
+        "cleaning/changes.json",
+        "cleaning/conflicts.ndjson",
+        "figures/label balance.png",
+        "figures/text length.png",
+    },
     "splits": {"figures/label balance.png"},
     "retrain_decision": {"decision.json"},
     "tuned_hyperparameters": {"hyperparameters.json"},

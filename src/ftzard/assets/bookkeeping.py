@@ -46,12 +46,14 @@ def log_start(run: TrackedRun, step: Step, pipeline: Pipeline, versions: Mapping
 
 
 def log_result(run: TrackedRun, result: StepResult[Any], *, number: int = 0, folder: str = "") -> None:
-    """Log parameters, metrics and figures of one result; of several each has its number and its folder."""
+    """Log parameters, metrics, figures and texts of one result; of several each has its number and its folder."""
     if result.params:
         run.log_params({f"{folder}{name}": value for name, value in result.params.items()})
     run.log_metrics(result.metrics, step=number)
     for title, png in result.figures.items():
         run.log_bytes(png, f"figures/{folder}{title}.png")
+    for path, text in result.texts.items():
+        run.log_text(text, f"{folder}{path}")
 
 
 def result_metadata(result: StepResult[Any]) -> dict[str, Any]:

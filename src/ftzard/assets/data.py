@@ -7,6 +7,14 @@ import polars as pl
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
 from ftzard.core.cleaning_answers import clean_for_task
+from ftzard.core.cleaning_questions import question_changes
+from ftzard.core.cleaning_report import (
+    changes_document,
+    changes_table,
+    examples_table,
+    find_conflicts,
+    first_conflicts,
+)
 from ftzard.core.reading import read_batches
 from ftzard.core.records import Cleaned, Splits
 from ftzard.core.splitting import split, stratification_error, test_fingerprint
@@ -63,21 +71,35 @@ def _cleaning_code(step: Step) -> str:
 def cleaned(raw_data: pl.DataFrame, step: Step) -> StepResult[Cleaned]:
     """Normalised text and label of each distinct example.
 
-    Exact duplicates and texts with conflicting labels are taken out; every row that did not become an example is kept
-    beside it with a reason. For generation the text is the prompt and the label its completion, for preference the pair
-    of answers.
+    Exact duplicates are taken out, as are texts with conflicting labels unless `data.conflicting_labels` keeps some;
+    every row that did not become an example is kept beside it with a reason. For generation the text is the prompt and
+    the label its completion, for preference the pair of answers.
     """
     from ftzard.core.figures import length_histogram
 
     value = clean_for_task(raw_data, step.config.data)
+    changes = question_changes(raw_data.sort("batch", "row", "text", "label")["text"], step.config.data)
+    conflicts = find_conflicts(value, step.config.data)
     reasons = value.rejected.group_by("reason").len("rows").sort("rows", "reason", descending=[True, False])
     return StepResult(
         value=value,
-        metadata={"rejected": reasons, "cleaning_steps": ", ".join(step.config.data.cleaning_steps)},
+        metadata={
+            "rejected": reasons,
+            "cleaning_steps": ", ".join(step.config.data.cleaning_steps),
+            "rows_changed": changes_table(changes),
+            "rows_changed_for_example": examples_table(changes),
+            **({} if conflicts.is_empty() else {"conflicting_labels": first_conflicts(conflicts)}),
+        },
         metrics={
             "num_examples": value.examples.height,
             "num_rejected": value.rejected.height,
+            "num_conflicting_texts": conflicts.height,
             **{f"num_rejected_{reason}": rows for reason, rows in reasons.iter_rows()},
+            **{f"num_changed_{change.name}": change.num_rows for change in changes},
+        },
+        texts={
+            "cleaning/changes.json": changes_document(changes),
+            "cleaning/conflicts.ndjson": conflicts.write_ndjson(),
         },
         figures={
             **_label_figures({"cleaned": value.examples}, step),

@@ -107,6 +107,7 @@ class StepResult(Generic[T_co]):
         metrics: Logged to MLflow and shown in Dagster.
         params: Logged to MLflow beside the configuration.
         figures: PNG bytes by title, logged to MLflow and shown in Dagster.
+        texts: Text files by path, logged to MLflow.
         tags: Set on the MLflow run.
         data_version: Stands for the value where its content does not; None: the content's hash.
     """
@@ -116,5 +117,6 @@ class StepResult(Generic[T_co]):
     metrics: Mapping[str, float] = field(default_factory=dict)
     params: Mapping[str, object] = field(default_factory=dict)
     figures: Mapping[str, bytes] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     data_version: str | None = None

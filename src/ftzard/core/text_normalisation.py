@@ -74,7 +74,7 @@ def step_changes(texts: pl.Series, steps: Sequence[str], rows: pl.Series | None 
         rows: Numbers of the rows that the texts belong to, where a row can have several; None: each is a row.
 
     Returns:
-        In the order of `steps`; a step that is named twice occurs twice.
+        In the order of `steps`; a step that is named twice occurs once.
 
     Raises:
         FtzardError: As `normalise_text`.
@@ -82,22 +82,19 @@ def step_changes(texts: pl.Series, steps: Sequence[str], rows: pl.Series | None 
     found = [find_step(name) for name in steps]
     numbered = _numbered(texts).with_columns(row=pl.int_range(pl.len()) if rows is None else rows).drop_nulls("text")
     limit = _Limit(numbered)
-    changed = [numbered["row"].clear() for _ in found]
-    examples: list[list[tuple[str, str]]] = [[] for _ in found]
+    changed = {step.name: numbered["row"].clear() for step in found}
+    examples: dict[str, list[tuple[str, str]]] = {step.name: [] for step in found}
     while not numbered.is_empty():
         before = numbered["text"]
-        for position, step in enumerate(found):
+        for step in found:
             after = numbered.with_columns(after=_applied(step, numbered["text"]))
             differing = after.filter(pl.col("text") != pl.col("after"))
-            changed[position] = pl.concat([changed[position], differing["row"]]).unique()
-            examples[position] += _distinct(differing, _NUM_EXAMPLES - len(examples[position]))
+            changed[step.name] = pl.concat([changed[step.name], differing["row"]]).unique()
+            examples[step.name] += _distinct(differing, _NUM_EXAMPLES - len(examples[step.name]))
             numbered = after.drop("text").rename({"after": "text"})
         numbered = numbered.filter(numbered["text"] != before)
         limit.check(numbered, found)
-    return tuple(
-        StepChanges(step.name, rows_changed.len(), tuple(pairs))
-        for step, rows_changed, pairs in zip(found, changed, examples, strict=True)
-    )
+    return tuple(StepChanges(name, changed[name].len(), tuple(pairs)) for name, pairs in examples.items())
 
 
 class _Limit:

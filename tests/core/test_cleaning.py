@@ -2,6 +2,8 @@
 
 import hashlib
 import itertools
+import re
+import string
 import unicodedata
 from collections import Counter, defaultdict
 from random import Random
@@ -17,9 +19,11 @@ from ftzard.core.cleaning import clean, hash_texts, labels_of
 from ftzard.core.cleaning_steps import CLEANING_STEPS
 from ftzard.core.records import EXAMPLE_SCHEMA, RAW_SCHEMA, REJECTED_SCHEMA
 from ftzard.core.text_normalisation import normalise_text
+from ftzard.core.tweets import sample_tweets
 from ftzard.errors import ConfigError, NoExamplesError, SingleClassError, TooFewExamplesError, UnknownLabelError
 
 PLAIN = DataConfig()
+ANCESTORS_CHARACTERS = frozenset(string.ascii_letters + string.digits + ". ")
 SENTIMENT = {"0": "negative", "4": "positive"}
 # Characters that the steps act on, and some that change their length or form when they are composed or made lower case.
 DIRT = st.text(
@@ -135,6 +139,37 @@ def test_the_ancestors_cleaning_is_two_steps() -> None:
     text = "@switchfoot http://twitpic.com/2y1zl - Awww, that's a bummer. You shoulda got David Carr! ;D"
     expected = "user switchfoot httptwitpic.com2y1zl  Awww thats a bummer. You shoulda got David Carr D"
     assert normalised(text, "user_names", "basic_characters") == expected
+
+
+def ancestors_cleaning(text: str) -> str:
+    """What the ancestor's first notebook does to a tweet, said anew.
+
+    Each word after an `@`, in order, is looked for in the whole text with its `@`, and gets `user ` instead of that;
+    then all but ASCII letters, digits, full stops and spaces goes.
+    """
+    for name in re.findall(r"@(\w+)", text):
+        text = text.replace(f"@{name}", f"user {name}")
+    return "".join(character for character in text if character in ANCESTORS_CHARACTERS)
+
+
+def test_ten_thousand_real_tweets_are_cleaned_as_the_ancestor_would() -> None:
+    tweets = sample_tweets(10_000, seed=0)["text"]
+    cleaned = normalise_text(tweets, ["user_names", "basic_characters"])
+    assert cleaned.to_list() == [ancestors_cleaning(tweet) for tweet in tweets]
+    # They put both steps to the test.
+    assert tweets.str.contains(r"@\w").sum() > 5_000
+    assert tweets.str.contains(r"[^a-zA-Z0-9. ]").sum() > 9_000
+
+
+def test_what_follows_an_at_sign_is_a_word_where_it_was_one_to_the_ancestor() -> None:
+    assigned = [
+        character for character in map(chr, range(0x110000)) if unicodedata.category(character) not in {"Cn", "Cs"}
+    ]
+    texts = [f"a @{character}b" for character in assigned] + [f"@{character}" for character in assigned]
+    texts += ["".join(signs) for length in range(1, 6) for signs in itertools.product("@aé._ ", repeat=length)]
+    cleaned = normalise_text(pl.Series(texts), ["user_names", "basic_characters"])
+    differing = [text for text, ours in zip(texts, cleaned, strict=True) if ours != ancestors_cleaning(text)]
+    assert differing == []
 
 
 def test_an_unknown_step_is_an_error_that_names_it_the_key_and_the_known_ones() -> None:

@@ -119,7 +119,7 @@ def test_a_changed_function_makes_what_is_cleaned_stale_and_another_function_doe
     second, code_second = state("lowercase", "shout"), cleaned.full_code_version
     assert state("lowercase") == before
     assert all(one != other for one, other in zip(first, second, strict=True))
-    assert (code_before, len({code_before, code_first, code_second})) == ("1", 3)
+    assert (code_before, len({code_before, code_first, code_second})) == ("2", 3)
 
 
 def test_a_version_is_that_of_the_source_code_unless_one_is_given() -> None:

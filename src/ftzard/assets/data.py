@@ -67,6 +67,7 @@ def _cleaning_code(step: Step) -> str:
     sections=("data",),
     outside_version=_cleaning_code,
     registered_version=registered_version,
+    code_version="2",
 )
 def cleaned(raw_data: pl.DataFrame, step: Step) -> StepResult[Cleaned]:
     """Normalised text and label of each distinct example.

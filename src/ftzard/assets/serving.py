@@ -26,6 +26,7 @@ def _cleaning_code(step: Step) -> str:
     sections=("data",),
     outside_version=_cleaning_code,
     registered_version=registered_version,
+    code_version="2",
     partitioned=True,
 )
 def incoming(step: Step) -> StepResult[pl.DataFrame]:

@@ -22,14 +22,16 @@ _INVISIBLE: Final = (
 )
 # Between Latin letters a joiner joins nothing.
 _LATIN_JOINER: Final = r"(\p{Latin})[\u{200c}\u{200d}]+"
+# What Python's `\w` is; Rust's takes in marks without a letter and leaves out `²`.
+_AT_WORD: Final = r"@+([\p{L}\p{N}_])"
 _REPEATABLE: Final = tuple(
     chr(code)
     for first, last in ((0x21, 0x17F), (0x391, 0x3C9), (0x410, 0x45F))
     for code in range(first, last + 1)
     if chr(code).isalpha() or chr(code) in "!?.,"
 )
-# Runs of other lengths come down to two when the step is applied again.
-_RUN_LENGTHS: Final = (9, 3)
+# Replaced twice, so that a run of up to 32 comes down to two at once, and a longer one when the step is applied again.
+_RUN_LENGTHS: Final = (8, 7, 6, 5, 4, 3)
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def _without_tags(text: pl.Expr) -> pl.Expr:
 def _without_long_runs(text: pl.Expr) -> pl.Expr:
     runs = [character * length for length in _RUN_LENGTHS for character in _REPEATABLE]
     pairs = [character * 2 for _ in _RUN_LENGTHS for character in _REPEATABLE]
-    return text.str.replace_many(runs, pairs, leftmost=True)
+    return text.str.replace_many(runs, pairs, leftmost=True).str.replace_many(runs, pairs, leftmost=True)
 
 
 _STEPS: Final = (
@@ -78,7 +80,7 @@ _STEPS: Final = (
     CleaningStep(
         "user_names",
         "Write `@name` as `user name`: an `@` in front of a word becomes the word `user`.",
-        lambda text: text.str.replace_all(r"@+(\w)", "user ${1}"),
+        lambda text: text.str.replace_all(_AT_WORD, "user ${1}"),
     ),
     CleaningStep(
         "basic_characters",

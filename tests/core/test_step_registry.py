@@ -16,6 +16,7 @@ from ftzard.composition import compose
 from ftzard.config import DataConfig, FtzardConfig
 from ftzard.core import step_registry
 from ftzard.core.cleaning import clean
+from ftzard.core.cleaning_steps import CLEANING_STEPS
 from ftzard.core.records import RAW_SCHEMA
 from ftzard.core.step_registry import find_step, registered_version, steps_version
 from ftzard.core.text_normalisation import normalise_text, step_changes
@@ -193,3 +194,13 @@ def test_a_package_whose_steps_cannot_be_imported_is_named(tmp_path: Path, monke
     step_registry._load_entry_points.cache_clear()
     with pytest.raises(ConfigError, match="no_such_module_of_steps, which registers"):
         find_step("shout")
+
+
+def test_the_example_of_the_documentation_works_and_its_table_is_what_the_steps_say(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cleaning.md").read_text(encoding="utf-8")
+    code = page.partition("```python\n")[2].partition("```")[0]
+    path = tmp_path / "my_steps.py"
+    path.write_text(code, encoding="utf-8")
+    exec(compile(code, str(path), "exec"), {"__name__": "my_steps"})  # noqa: S102  # it is our own page
+    assert _normalised("buy $AAPL", "tickers") == "buy stock"
+    assert all(f"| `{step.name}` | {step.description} |" in page for step in CLEANING_STEPS.values())

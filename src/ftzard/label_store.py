@@ -15,11 +15,17 @@ from ftzard.resources.versioning import DvcRepository
 
 _ANNOTATIONS_DIR: Final = "annotations"
 _RESOLVED_NAME: Final = "annotations.csv"
+_DOUBTFUL_NAME: Final = "label_errors/queue.ndjson"
 
 
 def annotations_folder(project_dir: Path, config: FtzardConfig) -> Path:
     """Where what each person says is kept; it need not exist."""
     return project_dir / config.versioning.data_dir / _ANNOTATIONS_DIR
+
+
+def doubtful_name(config: FtzardConfig) -> str:
+    """The file with the examples whose label is to be looked at again, relative to the project folder."""
+    return f"{config.versioning.data_dir}/{_DOUBTFUL_NAME}"
 
 
 def resolved_name(config: FtzardConfig) -> str:

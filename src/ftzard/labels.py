@@ -1,8 +1,8 @@
 """The labels of a project: what is to be labelled, what people said, and what becomes of it.
 
-Queues are what `label_queue` stored, one for each incoming file. What people say is kept as they say it, below
-`data/annotations/`; what the majority says goes into `data/labelled/annotations.csv`, which `raw_data` reads as any
-other labelled batch. A filled-in queue that somebody puts into `data/labelled/` themselves counts as well.
+Queues are what `label_queue` stored, one for each incoming file, and what `ftzard labels check` doubts. What people say
+is kept as they say it, below `data/annotations/`; what the majority says goes into `data/labelled/annotations.csv`,
+which `raw_data` reads as any other labelled batch. A filled-in queue that somebody puts there counts as well.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,6 +26,7 @@ from ftzard.core.annotations import (
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.forgetting import Forgetting, forgotten_folder, read_forgettings
 from ftzard.core.label_answers import answers
+from ftzard.core.label_errors import STRATEGY, read_queue
 from ftzard.core.label_files import (
     label_csv,
     label_studio_interface,
@@ -38,7 +39,7 @@ from ftzard.core.reading import files_below, read_returned_labels
 from ftzard.core.records import ASSETS_DIR, LabelQueue
 from ftzard.core.returned_labels import LABEL_STUDIO_SUFFIX, is_label_file, read_label_csv, read_label_studio
 from ftzard.errors import ConfigError, MalformedBatchError, OutputExistsError, StorageError
-from ftzard.label_store import annotations_folder, labels_locked, resolved_data, resolved_name
+from ftzard.label_store import annotations_folder, doubtful_name, labels_locked, resolved_data, resolved_name
 
 ExportFormat = Literal["csv", "label-studio"]
 
@@ -50,7 +51,7 @@ class LabelStatus:
     """Where the labelling of a project stands.
 
     Attributes:
-        num_queues: Incoming files that have a queue.
+        num_queues: Incoming files that have a queue, and that of doubtful labels where there is one.
         rows: One row for each strategy: `strategy`, `queued`, `labelled` and `open`, both arms together.
         num_control: Rows of the control arms, and how many of them are labelled.
         ties: As in `Resolution`: rows whose annotators disagree without a majority.
@@ -242,7 +243,9 @@ def _told(interval: Interval) -> str:
 
 
 def _queues(project_dir: Path, config: FtzardConfig) -> dict[str, LabelQueue]:
-    return read_label_queues(project_dir / config.versioning.data_dir / ASSETS_DIR / _QUEUES_DIR)
+    queues = read_label_queues(project_dir / config.versioning.data_dir / ASSETS_DIR / _QUEUES_DIR)
+    doubtful = read_queue(project_dir / doubtful_name(config))
+    return queues if doubtful is None else {**queues, STRATEGY: doubtful}
 
 
 def _label_set(queues: Iterable[LabelQueue], config: FtzardConfig) -> tuple[str, ...]:

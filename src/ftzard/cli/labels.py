@@ -63,6 +63,30 @@ def export(
         click.echo(f"The labelling interface for Label Studio's settings is in {interface}.")
 
 
+@labels.command()
+@PROJECT
+@click.option("--max", "max_rows", type=click.IntRange(min=1), default=100, show_default=True, help="Rows at most.")
+@OVERRIDES
+def check(project_dir: Path, max_rows: int, overrides: tuple[str, ...]) -> None:
+    """Look for labelled rows whose label is probably wrong, and queue them to be labelled again.
+
+    No label is changed. Needs the package cleanlab. Overrides are in Hydra's grammar.
+
+    As in: ftzard labels check --max 50
+    """
+    from ftzard.composition import compose
+    from ftzard.label_check import check_labels
+
+    project = project_dir.resolve()
+    done = check_labels(project, compose(overrides, project_dir=project), max_rows=max_rows)
+    num_rows = done.doubtful["rows"].sum()
+    counts = ", ".join(f"{label!r} {rows}" for label, rows in done.doubtful.iter_rows())
+    click.echo(f"{num_rows} of {done.num_examples} example(s) queued for a doubtful label{counts and f': {counts}'}.")
+    click.echo(f"The data commit is {done.commit_id}." if done.commit_id else f"{done.file} held just that already.")
+    if num_rows:
+        click.echo("No label was changed. `ftzard labels export` writes them, without their labels, for people.")
+
+
 @labels.command("import")
 @PROJECT
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))

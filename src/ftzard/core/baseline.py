@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _DEFAULT_C = 10.0
 _CANDIDATES_FOR_C = (1.0, 10.0, 100.0)
 _NUM_FOLDS = 3
+_NUM_CHECKING_FOLDS = 5
 # With fewer rows of a label, a fold's macro-F1 hangs on one or two of them.
 _MIN_ROWS_PER_LABEL_TO_CHOOSE_C = 7 * _NUM_FOLDS
 # The best C hardly moves beyond this, while the cost of finding it does.
@@ -86,6 +87,36 @@ def tfidf_predictions(train: pl.DataFrame, test: pl.DataFrame, labels: Sequence[
         classifier = _pipeline(_choose_c(texts, codes, seed)).fit(texts, codes)
         probabilities[:, classifier.classes_] = classifier.predict_proba(test["text"].to_list())
     return _answer(test, probabilities, labels)
+
+
+def out_of_fold_probabilities(examples: pl.DataFrame, labels: Sequence[str], seed: int) -> tuple[IntArray, FloatArray]:
+    """What the TF-IDF baseline says of each example when it has learned from others alone, in five folds.
+
+    Args:
+        examples: Columns `text`, `label`, with distinct texts.
+        labels: The label set; each occurs.
+        seed: Of the folds.
+
+    Returns:
+        The position of each example's label, shape (n,); and probabilities, shape (n, labels), rows in the same order.
+
+    Raises:
+        TooFewExamplesError: A label has fewer examples than there are folds.
+        UnknownLabelError: A label is not in `labels`.
+    """
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    codes = _label_codes(examples, labels)
+    counts = np.bincount(codes, minlength=len(labels))
+    if counts.min() < _NUM_CHECKING_FOLDS:
+        raise TooFewExamplesError(
+            f"{counts.min()} example(s) have the label {labels[int(counts.argmin())]!r}; to judge labels by what "
+            f"others teach takes {_NUM_CHECKING_FOLDS}",
+            fix="add labelled rows of it to data.raw_dir",
+        )
+    folds = StratifiedKFold(_NUM_CHECKING_FOLDS, shuffle=True, random_state=seed)
+    pipeline, texts = _pipeline(_DEFAULT_C), examples["text"].to_list()
+    return codes, cross_val_predict(pipeline, texts, codes, cv=folds, method="predict_proba")
 
 
 def _label_codes(train: pl.DataFrame, labels: Sequence[str]) -> IntArray:

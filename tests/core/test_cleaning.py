@@ -380,7 +380,7 @@ def test_every_row_is_either_an_example_or_rejected_and_their_order_does_not_mat
     assert shuffled.rejected.equals(cleaned.rejected)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(ROWS, st.permutations(sorted(CLEANING_STEPS)), POLICIES)
 def test_cleaning_what_has_been_cleaned_changes_nothing(
     rows: list[tuple[str | None, str | None]], steps: list[str], policy: Literal["drop", "majority", "keep"]

@@ -14,7 +14,8 @@ from ftzard.config import DataConfig
 from ftzard.core import emoji_words
 from ftzard.core.cleaning_steps import CLEANING_STEPS
 from ftzard.core.html_entities import unescape
-from ftzard.core.text_normalisation import normalise_text
+from ftzard.core.text_normalisation import normalise_text, step_changes
+from ftzard.core.tweets import sample_tweets
 from ftzard.errors import MissingPackageError
 
 ENTITY_PARTS = st.sampled_from(["&", "amp", "lt", "#38", "#x26", "#x3", "6", "semi", ";", "a", "\u200b"])
@@ -62,6 +63,17 @@ def test_texts_made_to_be_unescaped_or_to_backtrack_forever_are_cleaned_in_few_p
     cleaned = normalise_text(pl.Series(hostile), steps)
     assert normalise_text(cleaned, steps).equals(cleaned)
     assert cleaned[1] == "&"
+
+
+def test_many_texts_are_cleaned_as_few_are_and_keep_their_order() -> None:
+    tweets = sample_tweets(4_000, seed=0)["text"]
+    texts = pl.concat([tweets, pl.Series("text", [None], dtype=pl.String), "&lt;b&gt;" + tweets + " 😍!!!"])
+    steps = [name for name in CLEANING_STEPS if name != "basic_characters"]
+    pieces = [normalise_text(texts[start : start + 2_000], steps) for start in range(0, texts.len(), 2_000)]
+    assert normalise_text(texts, steps).equals(pl.concat(pieces))
+    changed = {change.name: change.num_rows for change in step_changes(texts, steps)}
+    assert changed["html_tags"] >= 4_000
+    assert changed["emoji_words"] >= 4_000
 
 
 def test_every_emoji_becomes_words() -> None:

@@ -15,6 +15,8 @@ _NUM_EXAMPLES: Final = 5
 _MAX_PASSES: Final = 1000
 _MAX_GROWTH: Final = 100
 _ALWAYS_ALLOWED_BYTES: Final = 100_000
+# Setting up a stream costs more than so many texts do.
+_NUM_AT_ONCE: Final = 5000
 # Of the changed rows, among how many distinct examples are looked for.
 _NUM_LOOKED_AT: Final = 1000
 
@@ -138,7 +140,13 @@ def _in_one_pass(texts: pl.Series, steps: Sequence[CleaningStep]) -> pl.Series:
     expression = pl.col("text")
     for step in steps:
         expression = step.apply(expression)
-    return texts.to_frame("text").select(expression).to_series()
+    return _evaluated(expression, texts)
+
+
+def _evaluated(expression: pl.Expr, texts: pl.Series) -> pl.Series:
+    """Many texts in pieces, by all processors: one expression on a whole column is the work of one of them."""
+    lazy = texts.to_frame("text").lazy().select(expression)
+    return lazy.collect(engine="streaming" if texts.len() > _NUM_AT_ONCE else "in-memory").to_series()
 
 
 def _expression_of(step: CleaningStep) -> pl.Expr:
@@ -152,11 +160,10 @@ def _expression_of(step: CleaningStep) -> pl.Expr:
 
 
 def _applied(step: CleaningStep, texts: pl.Series) -> pl.Series:
-    frame = texts.to_frame("text")
     if not step.version:
-        return frame.select(step.apply(pl.col("text"))).to_series()
+        return _evaluated(step.apply(pl.col("text")), texts)
     try:
-        after = frame.select(_expression_of(step)).to_series()
+        after = _evaluated(_expression_of(step), texts)
     except FtzardError:
         raise
     except Exception as error:

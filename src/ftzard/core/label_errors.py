@@ -5,7 +5,6 @@ Confident learning (Northcutt, Jiang and Chuang, "Confident Learning: Estimating
 """
 
 import io
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -70,8 +69,6 @@ def _doubtful(codes: IntArray, probabilities: FloatArray) -> IntArray:
             "looking for wrong labels needs the Python package cleanlab, which is not installed",
             fix="pip install 'ftzard[cleanlab]'",
         ) from error
-    # cleanlab warns of labels that no row has; there are none, each label has rows in every fold.
-    logging.getLogger("cleanlab").setLevel(logging.ERROR)
     found = find_label_issues(codes, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
     return np.asarray(found, dtype=np.int64)
 

@@ -112,8 +112,8 @@ class _Limit:
         if self._num_passes < _MAX_PASSES and _num_bytes(rows) <= self._max_bytes:
             return
         raise ConfigError(
-            f"data.cleaning_steps ({', '.join(step.name for step in steps)}) still change {rows.height} text(s) when "
-            f"applied for the {self._num_passes + 1}. time, such as {rows['text'][0][:80]!r}",
+            f"data.cleaning_steps ({', '.join(step.name for step in steps)}) still change {rows.height} text(s) after "
+            f"{self._num_passes} passes, such as {rows['text'][0][:80]!r}",
             fix="steps are applied until nothing changes: let each leave what it has made as it is",
         )
 

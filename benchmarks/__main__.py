@@ -19,6 +19,7 @@ from benchmarks import (
     generation,
     inference_throughput,
     launchers,
+    near_duplicates,
     orchestration,
     quality,
     tracking,
@@ -30,6 +31,7 @@ from ftzard.errors import FtzardError
 # Cheap ones first, so that there is something to read soon.
 BENCHMARKS: Mapping[str, Callable[[], Result]] = {
     "definitions_import": definitions_import.run,
+    "near_duplicates": near_duplicates.run,
     "orchestration": orchestration.run,
     "data_commit": data_commit.run,
     "tracking": tracking.run,

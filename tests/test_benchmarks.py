@@ -19,6 +19,7 @@ from benchmarks import (
     generation,
     inference_throughput,
     launchers,
+    near_duplicates,
     quality,
     training_throughput,
 )
@@ -155,6 +156,14 @@ def test_the_import_benchmark_times_both_imports_and_takes_one_from_the_other() 
 
 
 @pytest.mark.slow
+def test_the_benchmark_of_near_duplicates_edits_each_kind_and_finds_the_copies() -> None:
+    result = near_duplicates.run(num_candidates=200, num_references=20)
+    assert result.table is not None
+    assert result.table["edit"].to_list() == list(near_duplicates.EDITS)
+    assert result.table["copies"].sum() == 200
+    assert result.holds
+
+
 def test_the_training_benchmark_trains_both_ways_on_the_same_tweets() -> None:
     tiny = ("experiment=tiny", "data=tweets", "training.device=cpu", "model.dtype=float32")
     figures = training_throughput.run(tiny, num_tweets=16, num_rounds=1).figures

@@ -159,6 +159,7 @@ def test_checks_of_data_block_and_the_one_of_quality_warns() -> None:
     assert checks == {
         ("cleaned", "examples_fit_the_schema"): True,
         ("splits", "splits_are_disjoint"): True,
+        ("splits", "no_test_row_is_trained_on"): True,
         ("metrics", "adapter_beats_baseline"): False,
     }
 

@@ -44,7 +44,7 @@ def _init(*arguments: object) -> Result:
 
 
 def _table(num_rows: int, labels: tuple[str, ...] = _LABELS) -> pl.DataFrame:
-    texts = [f"The tea of day {number}, said again" for number in range(num_rows)]
+    texts = [f"Tea {number}, said again" for number in range(num_rows)]
     return pl.DataFrame(
         {"id": range(num_rows), _TEXT: texts, _LABEL: [labels[n % len(labels)] for n in range(num_rows)]}
     )

@@ -95,6 +95,16 @@ class DataConfig:
     train_fraction: Fraction = 0.8
     validation_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.1
+    # `frozen`: the test split stays what it was at its first use, until `ftzard splits refreeze`; `growing`: each new
+    # example that is drawn for it joins it.
+    test_split: Literal["frozen", "growing"] = "frozen"
+    # Texts that so many edited words turn into each other are never in two splits, nor those that differ in case,
+    # punctuation, web addresses or user names only.
+    near_duplicate_edits: Annotated[int, Field(ge=0, le=2)] = 2
+    # A column that names what rows belong to, such as a user or a thread: rows of one name are in one split.
+    group_column: Name | None = None
+    # A column with the time of a row (ISO 8601, or seconds since 1970): the newest share of the rows is the test split.
+    time_column: Name | None = None
     seed: NonNegativeInt = 0
 
     @field_validator("delimiter")
@@ -115,6 +125,15 @@ class DataConfig:
             message = "must name at least two labels, or none to take those found in the data"
             raise ValueError(message)
         return labels
+
+    @model_validator(mode="after")
+    def _is_placed_one_way(self) -> Self:
+        if self.group_column is not None and self.time_column is not None:
+            message = (
+                "group_column and time_column must not both be given: the newest rows of a group are not all of it"
+            )
+            raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -12,7 +12,12 @@ from typing import Any
 import dagster as dg
 
 from ftzard.assets.champion import champion
-from ftzard.assets.checks import adapter_beats_baseline, examples_fit_the_schema, splits_are_disjoint
+from ftzard.assets.checks import (
+    adapter_beats_baseline,
+    examples_fit_the_schema,
+    no_test_row_is_trained_on,
+    splits_are_disjoint,
+)
 from ftzard.assets.data import cleaned, raw_data, splits
 from ftzard.assets.decision import retrain_decision
 from ftzard.assets.evaluation import metrics, predictions
@@ -61,7 +66,7 @@ SPINE = (
 )
 # One partition for each file that comes in.
 SERVING = (incoming, incoming_predictions, label_queue)
-CHECKS = (examples_fit_the_schema, splits_are_disjoint, adapter_beats_baseline)
+CHECKS = (examples_fit_the_schema, splits_are_disjoint, no_test_row_is_trained_on, adapter_beats_baseline)
 
 IO_MANAGERS: Mapping[str, ManagerType] = {
     "frame": FrameIOManager,

@@ -190,3 +190,7 @@ class TuningStorageError(FtzardError):
 
 class NoFinishedTrialError(FtzardError):
     """No trial of a study came to its end, so that there is nothing to choose from."""
+
+
+class FrozenTestError(FtzardError):
+    """There is no frozen test split that could be frozen anew, or nothing of it would change."""

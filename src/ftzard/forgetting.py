@@ -20,6 +20,7 @@ from ftzard.core.annotations import ANNOTATION_SCHEMA, latest_annotations, resol
 from ftzard.core.batch_formats import PARSED_SCHEMA
 from ftzard.core.cleaning_answers import clean_for_task
 from ftzard.core.forgetting import Forgetting, forgotten_folder
+from ftzard.core.frozen_test import frozen_path, read_frozen
 from ftzard.core.reading import read_batches, read_returned_labels
 from ftzard.core.records import RAW_SCHEMA
 from ftzard.core.splitting import split
@@ -104,7 +105,7 @@ def forget_labels(
         written = {path.relative_to(project_dir).as_posix(): record.to_json(), **removal.written}
         commit = commit_file_changes(repository, FileChanges(written, removal.removed, _message(record)))
     files, heights = (*removal.removed, *removal.written), (before.height, after.height)
-    return ForgottenSource(record, commit, files, heights, _shortage(after, config.data))
+    return ForgottenSource(record, commit, files, heights, _shortage(after, config, project_dir))
 
 
 def _annotator(project_dir: Path, config: FtzardConfig, name: str, rows: pl.DataFrame) -> _Removal:
@@ -131,7 +132,7 @@ def _annotator(project_dir: Path, config: FtzardConfig, name: str, rows: pl.Data
         removed.append(target)
     num_labels = latest_annotations(pl.concat(own.values())).height
     written = {} if data is None else {target: data.decode()}
-    return _Removal(name, num_labels, written, tuple(removed), pl.concat(rest))
+    return _Removal(name, num_labels, written, tuple(removed), pl.concat(rest, how="diagonal"))
 
 
 def _rows_of(data: bytes, name: str, config: DataConfig) -> pl.DataFrame:
@@ -173,10 +174,12 @@ def _examples_left(removal: _Removal, kind: Kind, config: DataConfig) -> pl.Data
         ) from error
 
 
-def _shortage(examples: pl.DataFrame, config: DataConfig) -> str | None:
+def _shortage(examples: pl.DataFrame, config: FtzardConfig, project_dir: Path) -> str | None:
     """Too few to be split is no reason to keep what somebody wants out; they are told."""
+    is_frozen = config.data.test_split == "frozen"
+    frozen = read_frozen(frozen_path(project_dir, config.versioning)) if is_frozen else None
     try:
-        split(examples, config)
+        split(examples, config.data, frozen.rows if frozen else None)
     except TooFewExamplesError as error:
         return error.what
     return None

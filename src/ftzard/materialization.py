@@ -20,6 +20,7 @@ from ftzard.assets.tracked import FINGERPRINT_KEY, TrackedAsset, latest_data_ver
 from ftzard.composition import compose
 from ftzard.config import FtzardConfig
 from ftzard.core.disk_failures import disk_failures_explained
+from ftzard.core.frozen_test import frozen_path
 from ftzard.core.records import ASSETS_DIR
 from ftzard.dagster_instance import project_instance
 from ftzard.dead_runs import close_dead_runs, in_process_tags
@@ -54,7 +55,12 @@ def stale_assets(project_dir: Path, overrides: Sequence[str], instance: dg.Dagst
     """
     pipeline = make_pipeline(DEFAULT_NAME)
     config = compose(overrides, project_dir=project_dir)
-    step = Step(config, project_dir, registry=AdapterRegistry(Tracking(config.tracking, project_dir)))
+    step = Step(
+        config,
+        project_dir,
+        registry=AdapterRegistry(Tracking(config.tracking, project_dir)),
+        frozen_path=frozen_path(project_dir, config.versioning, pipeline.key_prefix),
+    )
     stale: list[str] = []
     for asset in SPINE:
         versions = {name: latest_data_version(instance, pipeline.asset_key(name)) for name in asset.inputs}

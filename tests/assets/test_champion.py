@@ -18,6 +18,7 @@ from ftzard.core.gate import PromotionVerdict
 from ftzard.core.inference import predict
 from ftzard.core.splitting import test_fingerprint as fingerprint_of
 from ftzard.errors import ConfigError
+from ftzard.refreezing import refreeze
 from ftzard.resources.registry import AdapterRegistry
 from ftzard.resources.tracking import Tracking
 
@@ -112,7 +113,7 @@ def test_a_champion_that_is_kept_is_a_materialization_with_a_tag_and_an_artifact
 
 
 @pytest.mark.slow
-def test_on_another_test_split_the_champions_own_weights_answer_anew_and_the_verdict_tells_what_it_rests_on(
+def test_on_a_test_split_frozen_anew_the_champions_own_weights_answer_anew_and_the_verdict_tells_what_it_rests_on(
     materialized_project: Path, tmp_path: Path
 ) -> None:
     project = copy_of(materialized_project, tmp_path)
@@ -120,6 +121,7 @@ def test_on_another_test_split_the_champions_own_weights_answer_anew_and_the_ver
     words = {"great": "positive", "dull": "negative", "a joy": "positive", "a bore": "negative"}
     rows = [f"The {thing} is {word},{label}" for thing in _THINGS for word, label in words.items()]
     (project / "data" / "raw" / "later.csv").write_text("\n".join(["text,label", *rows, ""]))
+    refreeze(project, compose(TINY, project_dir=project), reason="more opinions")
     assert "champion" in run(project).ran
     splits, verdict = stored_value(project, "splits"), stored_value(project, "champion")
     assert verdict.test_fingerprint == fingerprint_of(splits.test) != first.test_fingerprint

@@ -10,15 +10,21 @@ import pytest
 from tests.core.model_scenario import examples
 from tests.project_scenario import TINY, copy_of, materializations, stored_value
 
-from ftzard.assets.checks import adapter_beats_baseline, examples_fit_the_schema, splits_are_disjoint
+from ftzard.assets.checks import (
+    adapter_beats_baseline,
+    examples_fit_the_schema,
+    no_test_row_is_trained_on,
+    splits_are_disjoint,
+)
 from ftzard.assets.data import raw_data, splits
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
 from ftzard.config import DataConfig, FtzardConfig
-from ftzard.core.cleaning import clean
-from ftzard.core.records import REJECTED_SCHEMA, Cleaned, Splits
+from ftzard.core.cleaning import clean, hash_texts
+from ftzard.core.frozen_test import FrozenTest
+from ftzard.core.records import EXAMPLE_SCHEMA, REJECTED_SCHEMA, Cleaned, Splits
 from ftzard.dagster_instance import project_instance
-from ftzard.definitions import build_definitions, make_pipeline
+from ftzard.definitions import CHECKS, build_definitions, make_pipeline
 
 _CONFIG = FtzardConfig()
 
@@ -77,6 +83,35 @@ def test_disjoint_splits_pass_and_shared_texts_are_counted() -> None:
     assert sorted(int(str(entry.value)) for entry in result.metadata.values()) == [0, 0, 2]
 
 
+def _long(num: int, batch: str, word: str) -> pl.DataFrame:
+    texts = [f"{word} {number} {word} {number} {word} {number} of {batch} {number}" for number in range(num)]
+    frame = pl.DataFrame({"text": texts, "label": ["negative", "positive"] * (num // 2), "batch": [batch] * num})
+    rows = frame.with_columns(hash_texts(frame["text"]), row=pl.int_range(num, dtype=pl.Int64))
+    return rows.select(EXAMPLE_SCHEMA.names())
+
+
+def test_a_row_that_is_trained_on_and_in_the_test_split_fails_the_check_exactly_or_nearly() -> None:
+    train, test = _long(10, "a.csv", "tea"), _long(4, "b.csv", "rain")
+    apart = Splits(train, train.clear(), test)
+    frozen = FrozenTest.first(pl.concat([test, gone := _long(2, "c.csv", "gone")]))
+    assert no_test_row_is_trained_on(apart, _CONFIG).passed
+    assert no_test_row_is_trained_on(apart, _CONFIG, frozen).passed
+    edited = pl.concat([test.head(1), gone.head(1)]).with_columns(
+        text=pl.concat_str(pl.lit("So "), "text", pl.lit("!"))
+    )
+    for copies in (test.head(1), edited.head(1), edited.tail(1)):
+        for leaking in (replace(apart, train=pl.concat([train, copies])), replace(apart, validation=copies)):
+            result = no_test_row_is_trained_on(leaking, _CONFIG, frozen)
+            assert not result.passed
+            assert result.metadata["num_copies"].value == 1
+            assert str(copies["batch"].item()) in str(result.metadata["copies"].value)
+    foreign = no_test_row_is_trained_on(
+        replace(apart, test=pl.concat([test, _long(2, "d.csv", "new")])), _CONFIG, frozen
+    )
+    assert not foreign.passed
+    assert foreign.metadata["num_rows_that_nobody_froze"].value == 2
+
+
 @pytest.mark.parametrize(("verdict", "passed"), [("better", True), ("undecided", False), ("worse", False)])
 def test_an_adapter_that_is_not_shown_to_be_better_is_a_warning_with_the_reports_sentence(
     materialized_project: Path, verdict: Any, passed: bool
@@ -89,19 +124,20 @@ def test_an_adapter_that_is_not_shown_to_be_better_is_a_warning_with_the_reports
 
 
 def test_only_the_warning_does_not_block() -> None:
-    checks = (examples_fit_the_schema, splits_are_disjoint, adapter_beats_baseline)
-    assert {check.asset: check.blocking for check in checks} == {"cleaned": True, "splits": True, "metrics": False}
+    assert {check.function.__name__: check.blocking for check in CHECKS} == {
+        "examples_fit_the_schema": True,
+        "splits_are_disjoint": True,
+        "no_test_row_is_trained_on": True,
+        "adapter_beats_baseline": False,
+    }
 
 
 def test_each_check_ran_with_the_materialization_of_its_asset(materialized_project: Path) -> None:
-    keys = {
-        check: dg.AssetCheckKey(dg.AssetKey(check.asset), check.function.__name__)
-        for check in (examples_fit_the_schema, splits_are_disjoint, adapter_beats_baseline)
-    }
+    keys = {check: dg.AssetCheckKey(dg.AssetKey(check.asset), check.function.__name__) for check in CHECKS}
     with project_instance(materialized_project) as instance:
         records = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys.values()))
     assert set(records) == set(keys.values())
-    for key in (keys[examples_fit_the_schema], keys[splits_are_disjoint]):
+    for key in (keys[examples_fit_the_schema], keys[splits_are_disjoint], keys[no_test_row_is_trained_on]):
         event = records[key].event
         assert event is not None
         assert event.dagster_event is not None

@@ -80,6 +80,30 @@ def test_a_gain_that_the_rows_cannot_tell_asks_for_labels_and_says_how_many() ->
     assert more == pytest.approx((needed - 100) / 0.1, abs=1)
 
 
+def test_with_a_frozen_test_split_it_names_the_refreeze_and_counts_what_is_held_for_it() -> None:
+    challenger, champion = pair(100, 0.85, 0.82, both=0.76, seed=3)
+    comparison = compare(challenger, champion, "champion", CONFIG)
+    beside = compare(challenger, champion, "TF-IDF", CONFIG)
+    needed = num_rows_to_tell(comparison, 100, CONFIG)
+    assert needed is not None
+
+    def asked(num_held: int | None) -> tuple[str, int]:
+        verdict, (reason,), more = judge(comparison, beside, 100, 0.1, CONFIG, num_held)
+        assert verdict == "need_more_labels"
+        assert more is not None
+        return reason, more
+
+    growing, alone = asked(None)
+    assert "refreeze" not in growing
+    assert asked(0)[1] == alone
+    assert "`ftzard splits refreeze`" in asked(0)[0]
+    half = (needed - 100) // 2
+    assert asked(half)[1] == pytest.approx(alone - half / 0.1, abs=1)
+    reason, more = asked(needed - 100)
+    assert more == 0
+    assert f"with the {needed - 100} rows that are held for the test split and `ftzard splits refreeze`" in reason
+
+
 def test_a_gain_in_rare_labels_that_costs_as_many_rows_of_a_frequent_one_asks_for_labels_too() -> None:
     true = np.repeat([0, 1], [90, 10])
     champion = frame(np.concatenate([np.arange(90) >= 5, np.arange(10) < 5]), true)

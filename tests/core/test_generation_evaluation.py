@@ -198,7 +198,7 @@ def test_over_a_champion_a_gain_must_be_shown() -> None:
     assert _gate(good, good)[0] == "keep"
     verdict, reasons, more = _gate(better, slightly)
     assert verdict == "need_more_labels"
-    assert "more examples" in reasons
+    assert "more labelled examples" in reasons
     assert more is not None
     assert more > 0
 

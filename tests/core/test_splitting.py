@@ -1,7 +1,8 @@
 """What splitting promises: disjoint by content, the same tomorrow with more data, and nearly equal shares of labels."""
 
+import itertools
 import math
-from dataclasses import astuple
+from dataclasses import replace
 from random import Random
 
 import polars as pl
@@ -11,8 +12,17 @@ from hypothesis import strategies as st
 
 from ftzard.config import DataConfig
 from ftzard.core.cleaning import hash_texts
-from ftzard.core.records import EXAMPLE_SCHEMA, Splits
-from ftzard.core.splitting import overlap, split, stratification_error
+from ftzard.core.near_duplicates import is_near
+from ftzard.core.records import EXAMPLE_SCHEMA, QUARANTINED_SCHEMA, Splits
+from ftzard.core.splitting import (
+    HELD_FOR_TEST,
+    IN_TEST_SPLIT,
+    drawn_anew,
+    drawn_for_test,
+    overlap,
+    split,
+    stratification_error,
+)
 from ftzard.core.splitting import test_fingerprint as fingerprint_of
 from ftzard.errors import TooFewExamplesError
 
@@ -90,6 +100,183 @@ def test_a_text_with_several_labels_is_trained_on_and_moves_no_other() -> None:
     assert sum(frame.height for frame in frames(splits).values()) == 260
     before, after = places(split(examples, PLAIN)), places(splits)
     assert all(after[text] == before[text] for text in examples["text_hash"].tail(140))
+
+
+def test_a_frozen_text_that_gets_another_label_is_neither_scored_nor_trained_on() -> None:
+    examples = some_examples(300)
+    keep = DataConfig(conflicting_labels="keep")
+    frozen = drawn_for_test(examples, keep)
+    flipped = pl.when(pl.col("label") == "label 0").then(pl.lit("label 1")).otherwise(pl.lit("label 0"))
+    other = frozen.head(2).with_columns(label=flipped, batch=pl.lit("b.csv"))
+    both = pl.concat([examples, other])
+    splits = split(both, keep, frozen)
+    assert splits.test["text_hash"].to_list() == frozen["text_hash"].to_list()[2:]
+    assert splits.quarantined.height == 4
+    assert set(splits.quarantined["text_hash"]) == set(other["text_hash"])
+    anew = drawn_anew(both, keep, frozen)
+    assert set(other["text_hash"]) <= set(split(both, keep, anew).train["text_hash"])
+
+
+WORDS = ("sun", "rain", "tea")
+# Of six words, so that many are an edit from each other, and some stand between two that are not.
+wordy = st.lists(st.lists(st.sampled_from(WORDS), min_size=6, max_size=6), min_size=20, max_size=50, unique_by=tuple)
+
+
+def wordy_examples(rows: list[list[str]]) -> pl.DataFrame:
+    return examples_of([" ".join(words) for words in rows], ["label 0"] * len(rows))
+
+
+@st.composite
+def grown_data(draw: st.DrawFn) -> tuple[pl.DataFrame, pl.DataFrame, DataConfig]:
+    """Examples, those and more in any order, and a configuration; beside examples that are near to none."""
+    rows = draw(wordy)
+    num_old = draw(st.integers(0, len(rows)))
+    before = pl.concat([some_examples(200), wordy_examples(rows[:num_old])])
+    after = pl.concat([before, wordy_examples(rows[num_old:]), some_examples(draw(st.integers(0, 50)), prefix="new")])
+    order = draw(st.permutations(range(after.height)))
+    config = DataConfig(seed=draw(st.integers(0, 99)), train_fraction=0.5, validation_fraction=0.2, test_fraction=0.3)
+    return before, after[order], config
+
+
+@settings(deadline=None, max_examples=12)
+@given(grown_data())
+def test_nothing_near_is_in_two_splits_and_quarantine_and_splits_are_the_input(
+    data: tuple[pl.DataFrame, pl.DataFrame, DataConfig],
+) -> None:
+    before, after, config = data
+    frozen = drawn_for_test(before, config)
+    for examples, known in ((before, frozen), (before, None), (after, frozen), (after, None)):
+        splits = split(examples, config, known)
+        assert splits.labelled.sort("text_hash").equals(examples.sort("text_hash"))
+        assert set(overlap(splits).values()) == {0}
+        assert splits.quarantined.schema == QUARANTINED_SCHEMA
+        for one, other in itertools.combinations(frames(splits).values(), 2):
+            assert not is_near(one["text"], other["text"]).any()
+
+
+@settings(deadline=None, max_examples=12)
+@given(grown_data())
+def test_what_comes_later_moves_nothing_into_or_out_of_the_frozen_test_split_nor_out_of_train(
+    data: tuple[pl.DataFrame, pl.DataFrame, DataConfig],
+) -> None:
+    before, after, config = data
+    frozen = drawn_for_test(before, config)
+    first, later = split(before, config, frozen), split(after, config, frozen)
+    assert first.test.equals(split(before, config).test)
+    assert later.test.equals(first.test)
+    assert set(first.train["text_hash"]) <= set(later.train["text_hash"])
+    assert later.train.equals(split(after.sort("text"), config, frozen).train)
+    # Nor does a test split that is frozen anew take what was trained on.
+    anew = drawn_anew(after, config, frozen)
+    assert set(frozen["text_hash"]) <= set(anew["text_hash"])
+    assert not set(anew["text_hash"]) & set(later.train["text_hash"])
+    again = split(after, config, anew)
+    assert again.train.equals(later.train)
+    assert HELD_FOR_TEST not in set(again.quarantined["reason"])
+
+
+def test_later_copies_of_test_rows_are_quarantined_and_what_is_drawn_for_test_waits() -> None:
+    long = [f"row {index} of words {'that go on and on ' * 2}{index * 7} {index * 13}" for index in range(300)]
+    old = examples_of(long, [f"label {index % 2}" for index in range(300)])
+    frozen = drawn_for_test(old, PLAIN)
+    assert 0 < frozen.height < 60
+    copies = [f"{text.upper()}!" for text in frozen["text"]] + [f"Well {text}" for text in frozen["text"]]
+    more = examples_of(copies, ["label 0"] * len(copies), batch="b.csv")
+    splits = split(pl.concat([old, more, some_examples(300, prefix="new")]), PLAIN, frozen)
+    assert splits.test["text_hash"].to_list() == frozen["text_hash"].to_list()
+    aside = splits.quarantined.filter(reason=IN_TEST_SPLIT)
+    assert sorted(aside["text"]) == sorted(copies)
+    held = splits.quarantined.filter(reason=HELD_FOR_TEST)
+    assert 10 < held.height < 60
+    assert held["text"].str.starts_with("new").all()
+    plain = split(pl.concat([old, more]), DataConfig(near_duplicate_edits=0), frozen)
+    assert sorted(plain.quarantined.filter(reason=IN_TEST_SPLIT)["text"]) == sorted(copies[: frozen.height])
+
+
+def test_a_frozen_row_that_is_gone_is_missing_its_copies_are_not_trained_on_and_it_comes_back() -> None:
+    texts = [f"{'a b c d e f g h ' * 3}{index} {index * 3} {index * 5}" for index in range(200)]
+    old = examples_of(texts, [f"label {index % 2}" for index in range(200)])
+    frozen = drawn_for_test(old, PLAIN)
+    gone = frozen.head(1)
+    copy = examples_of([f"Well, {gone['text'].item()}"], ["label 0"], batch="b.csv")
+    without = pl.concat([old.filter(pl.col("text_hash") != gone["text_hash"].item()), copy])
+    splits = split(without, PLAIN, frozen)
+    assert splits.test["text_hash"].to_list() == frozen["text_hash"].to_list()[1:]
+    assert splits.quarantined["text"].to_list() == copy["text"].to_list()
+    back = split(pl.concat([without, gone.with_columns(label=pl.lit("label 1"))]), PLAIN, frozen)
+    assert back.test["text_hash"].to_list() == frozen["text_hash"].to_list()
+    assert fingerprint_of(back.test) == fingerprint_of(frozen.with_columns(label=back.test["label"]))
+    # Only a refreeze gives it up; then its copy is a row as any other.
+    anew = drawn_anew(without, PLAIN, frozen)
+    assert gone["text_hash"].item() not in set(anew["text_hash"])
+    assert not split(without, PLAIN, anew).quarantined.height
+
+
+BY_GROUP = DataConfig(group_column="user", train_fraction=0.5, validation_fraction=0.2, test_fraction=0.3)
+BY_TIME = DataConfig(time_column="at", train_fraction=0.5, validation_fraction=0.2, test_fraction=0.3)
+
+
+def with_groups(examples: pl.DataFrame, num_groups: int) -> pl.DataFrame:
+    """Every eleventh row belongs to none."""
+    number = pl.int_range(pl.len())
+    group = pl.when(number % 11 > 0).then(pl.format("user {}", number % num_groups))
+    return examples.with_columns(group=group)
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(20, 60), st.integers(0, 99), wordy)
+def test_a_group_is_in_one_split_whatever_comes_later_and_whatever_the_seed_is_then(
+    num_groups: int, seed: int, rows: list[list[str]]
+) -> None:
+    whole = with_groups(pl.concat([wordy_examples(rows), some_examples(600)]), num_groups)
+    old = whole.head(400)
+    frozen = drawn_for_test(old, BY_GROUP)
+    for examples, config in ((old, BY_GROUP), (whole, BY_GROUP), (whole, replace(BY_GROUP, seed=seed))):
+        splits = split(examples, config, frozen)
+        assert splits.test["text_hash"].to_list() == frozen["text_hash"].to_list()
+        assert splits.labelled["text_hash"].sort().equals(examples["text_hash"].sort())
+        groups = {
+            name: set(examples.join(frame, on="text_hash", how="semi")["group"].drop_nulls())
+            for name, frame in frames(splits).items()
+        }
+        for one, other in itertools.combinations(groups, 2):
+            assert not groups[one] & groups[other]
+            assert not is_near(frames(splits)[one]["text"], frames(splits)[other]["text"]).any()
+
+
+def test_by_time_the_newest_share_is_the_test_split_and_later_rows_wait() -> None:
+    hours = pl.int_range(pl.len()).cast(pl.Int64) * 3_600_000_000
+    dated = some_examples(300).with_columns(time=hours.cast(pl.Datetime("us", "UTC")))
+    old, examples = dated.head(200), dated.sample(fraction=1, shuffle=True, seed=1)
+    frozen = drawn_for_test(old, BY_TIME)
+    assert set(frozen["text_hash"]) == set(old["text_hash"].tail(60))
+    first = split(old, BY_TIME, frozen)
+    assert not first.quarantined.height
+    assert first.validation.height == pytest.approx(40, abs=20)
+    later = split(examples, BY_TIME, frozen)
+    assert later.test.equals(first.test)
+    held = later.quarantined.filter(reason=HELD_FOR_TEST)
+    assert set(held["text_hash"]) == set(dated["text_hash"].tail(90))
+    undated = split(dated.with_columns(time=pl.when(pl.col("row") % 3 == 0).then("time")), BY_TIME)
+    assert (undated.test["row"] % 3 == 0).all()
+
+
+def test_a_larger_sample_finds_its_share_of_the_test_split_frozen_already() -> None:
+    examples = some_examples(1000)
+    small, large = DataConfig(sample_fraction=0.3), PLAIN
+    frozen = drawn_for_test(examples, small)
+    assert split(examples, large, frozen).test.equals(frozen)
+    assert split(examples, small, frozen).test.height < frozen.height
+    assert not split(examples, large, frozen).quarantined.height
+
+
+def test_a_frozen_test_split_of_which_nothing_is_left_is_an_error_that_names_the_refreeze() -> None:
+    frozen = drawn_for_test(some_examples(300), PLAIN)
+    with pytest.raises(TooFewExamplesError, match="frozen test split none is among the 300 examples") as caught:
+        split(some_examples(300, prefix="other"), PLAIN, frozen)
+    assert "`ftzard splits refreeze --reason TEXT`" in caught.value.fix
+    others = some_examples(300, prefix="other")
+    assert drawn_anew(others, PLAIN, frozen).equals(drawn_for_test(others, PLAIN))
 
 
 def test_a_row_keeps_its_split_when_its_label_batch_and_row_change() -> None:
@@ -197,7 +384,11 @@ def test_an_empty_validation_split_is_an_error_unless_none_is_asked_for() -> Non
     with pytest.raises(TooFewExamplesError, match="validation is empty"):
         split(without, PLAIN)
     config = DataConfig(train_fraction=0.9, validation_fraction=0.0)
-    assert [frame.height for frame in astuple(split(without, config))] == [splits.train.height, 0, splits.test.height]
+    assert [frame.height for frame in frames(split(without, config)).values()] == [
+        splits.train.height,
+        0,
+        splits.test.height,
+    ]
 
 
 def test_validation_may_lack_a_label() -> None:

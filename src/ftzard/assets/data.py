@@ -15,9 +15,11 @@ from ftzard.core.cleaning_report import (
     find_conflicts,
     first_conflicts,
 )
+from ftzard.core.frozen_test import FrozenTest
+from ftzard.core.leakage import quarantined_examples
 from ftzard.core.reading import read_batches
 from ftzard.core.records import Cleaned, Splits
-from ftzard.core.splitting import split, stratification_error, test_fingerprint
+from ftzard.core.splitting import drawn_for_test, split, stratification_error, test_fingerprint
 from ftzard.core.step_registry import registered_version, steps_version
 from ftzard.core.versions import batches_version
 
@@ -109,22 +111,55 @@ def cleaned(raw_data: pl.DataFrame, step: Step) -> StepResult[Cleaned]:
     )
 
 
-@tracked_asset("DATA_PROCESSING", group=_GROUP, kinds={"polars", "parquet", "dvc"}, io="record", sections=("data",))
-def splits(cleaned: Cleaned, step: Step) -> StepResult[Splits]:
-    """Train, validation and test examples: disjoint by content, and stable when rows are added.
+def _refreezes(step: Step) -> str:
+    """What a person decided about the test split since its first use makes `splits` stale."""
+    frozen = step.frozen_test()
+    return frozen.refreeze_version if frozen else ""
 
-    An example's split follows from a hash of its text, so it never moves to another split.
+
+@tracked_asset(
+    "DATA_PROCESSING",
+    group=_GROUP,
+    kinds={"polars", "parquet", "dvc"},
+    io="record",
+    sections=("data",),
+    outside_version=_refreezes,
+    code_version="2",
+)
+def splits(cleaned: Cleaned, step: Step) -> StepResult[Splits]:
+    """Train, validation and test examples: disjoint by content, exactly and nearly, and stable when rows are added.
+
+    Which split follows from a hash of the text; texts that are near each other stay together. The test split is frozen
+    at its first use: what later comes near it is quarantined, and what is drawn for it waits for `ftzard splits
+    refreeze`. Quarantined examples are kept beside the splits with the reason.
     """
-    value = split(cleaned.examples, step.config.data)
-    is_stratified = step.config.data.task == "classification"
+    examples, config = cleaned.examples, step.config.data
+    frozen = step.frozen_test()
+    is_first = frozen is None and config.test_split == "frozen"
+    if is_first:
+        frozen = FrozenTest.first(drawn_for_test(examples, config))
+    value = split(examples, config, frozen.rows if frozen else None)
+    if is_first and frozen:
+        # Only now, because nothing is frozen that cannot be trained and scored on.
+        step.freeze_test(frozen)
+    reasons = value.quarantined.group_by("reason").len("rows").sort("reason")
+    num_gone = frozen.rows.join(examples, on="text_hash", how="anti").height if frozen else 0
     return StepResult(
         value=value,
-        metadata={"test_fingerprint": test_fingerprint(value.test)},
+        metadata={
+            "test_fingerprint": test_fingerprint(value.test),
+            "test_split": frozen.current.sentence if frozen else "growing",
+            "quarantined": reasons,
+            "quarantined_examples": quarantined_examples(value, frozen, config),
+        },
         metrics={
             "num_train": value.train.height,
             "num_validation": value.validation.height,
             "num_test": value.test.height,
-            **({"stratification_error": stratification_error(value)} if is_stratified else {}),
+            "num_test_rows_gone": num_gone,
+            "num_quarantined": value.quarantined.height,
+            **{f"num_quarantined_{reason}": rows for reason, rows in reasons.iter_rows()},
+            **({"stratification_error": stratification_error(value)} if config.task == "classification" else {}),
         },
         figures=_label_figures({"train": value.train, "validation": value.validation, "test": value.test}, step),
     )

@@ -74,8 +74,7 @@ def _evidence(splits: Splits, champion: RegisteredAdapter | None, step: Step) ->
     judged = registry.evidence(champion) if champion else None
     seen = judged.train_hashes if judged else None
     predicted = serving.predictions(champion.version) if serving and champion else None
-    labelled = pl.concat([splits.train, splits.validation, splits.test])
-    live = live_accuracy(serving.sidecars(), labelled, champion.version) if serving and champion else None
+    live = live_accuracy(serving.sidecars(), splits.labelled, champion.version) if serving and champion else None
     age = datetime.now(UTC) - champion.created_at if champion else None
     # Each trial of a study is a training too, if it is not given up.
     num_trainings = 1 if step.config.tuning.method == "none" else 1 + step.config.tuning.num_trials

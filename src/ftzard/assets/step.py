@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-import polars as pl
-
 from ftzard.config import FtzardConfig
 from ftzard.core.child_run import OpenChild, untracked
 from ftzard.core.forgetting import Forgetting, ForgottenLabels, forgotten_folder, read_forgettings
+from ftzard.core.frozen_test import FrozenTest, read_frozen, write_frozen
 from ftzard.core.intake import STAGING_DIR
 from ftzard.core.records import Splits
 from ftzard.core.training_job import Trainer, train_here
@@ -51,6 +50,8 @@ class Step:
         dagster_run_id: The Dagster run; `direct` where the function was called directly.
         train: Runs a training, where the section `launcher` says; in this process where the function was called
             directly.
+        frozen_path: Where the frozen test split is kept; None where the function was called directly, which then
+            neither reads nor freezes one.
     """
 
     config: FtzardConfig
@@ -65,6 +66,7 @@ class Step:
     partition_key: str | None = None
     dagster_run_id: str = "direct"
     train: Trainer = train_here
+    frozen_path: Path | None = None
 
     @property
     def staging_dir(self) -> Path:
@@ -82,8 +84,21 @@ class Step:
 
     def forgotten_labels(self, splits: Splits) -> ForgottenLabels:
         """The same beside what is labelled now."""
-        parts = [splits.train["text_hash"], splits.validation["text_hash"], splits.test["text_hash"]]
-        return ForgottenLabels(self.forgettings, pl.concat(parts))
+        return ForgottenLabels(self.forgettings, splits.labelled["text_hash"])
+
+    def frozen_test(self) -> FrozenTest | None:
+        """The frozen test split; None where there is none, or where it is configured to grow.
+
+        Raises:
+            StorageError: Its file is damaged.
+        """
+        is_frozen = self.config.data.test_split == "frozen"
+        return read_frozen(self.frozen_path) if is_frozen and self.frozen_path else None
+
+    def freeze_test(self, frozen: FrozenTest) -> None:
+        """Keep it with the data, for the data commit of the step; nowhere where the function was called directly."""
+        if self.frozen_path:
+            write_frozen(self.frozen_path, frozen)
 
     def new_directory(self) -> Path:
         """A path for a new folder on the project's file system, which an IO manager will move into place.

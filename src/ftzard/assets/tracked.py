@@ -24,6 +24,7 @@ from ftzard.assets.pipeline import Pipeline
 from ftzard.assets.step import Step, StepResult, T_co, scratch_dir
 from ftzard.composition import to_dict
 from ftzard.core.disk_failures import disk_failures_explained
+from ftzard.core.frozen_test import frozen_path
 from ftzard.core.records import ASSETS_DIR
 from ftzard.core.versions import content_version, fingerprint
 from ftzard.resources.launcher import trainer
@@ -174,6 +175,7 @@ class TrackedAsset(Generic[P, T_co]):
             serving=ServingRecords(_assets_dir(configuration, pipeline), dvc.repository.require_committed),
             dagster_run_id=context.run_id,
             train=trainer(configuration.config.launcher, configuration.project_path, context),
+            frozen_path=frozen_path(configuration.project_path, configuration.config.versioning, pipeline.key_prefix),
         )
         mlflow.tracking.close_abandoned(lambda run_id: _is_over(context.instance, run_id))
         _clear_scratch(configuration.project_path, context.instance)

@@ -19,6 +19,7 @@ from ftzard.cli.options import OVERRIDES, PROJECT
 from ftzard.cli.push import push
 from ftzard.cli.reproduce import reproduce
 from ftzard.cli.show import show
+from ftzard.cli.splits import splits
 from ftzard.errors import FtzardError
 
 # As a shell tells of a program that Ctrl-C ended.
@@ -122,3 +123,4 @@ main.add_command(history)
 main.add_command(push)
 main.add_command(reproduce)
 main.add_command(show)
+main.add_command(splits)

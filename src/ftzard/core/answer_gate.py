@@ -6,7 +6,7 @@ adapter in the place of TF-IDF: nothing may be shown to be worse, and over a cha
 
 from ftzard.config import EvaluationConfig
 from ftzard.core.answer_comparison import AnswerComparison
-from ftzard.core.gate import GateVerdict, num_more_labels, told_difference
+from ftzard.core.gate import GateVerdict, num_more_labels, told_difference, told_need
 
 
 def judge_answers(
@@ -15,8 +15,12 @@ def judge_answers(
     num_rows: int,
     test_fraction: float,
     config: EvaluationConfig,
+    num_held: int | None = None,
 ) -> tuple[GateVerdict, tuple[str, ...], int | None]:
-    """Say what becomes of a challenger: the verdict, the reasons, and how many examples would settle it."""
+    """Say what becomes of a challenger: the verdict, the reasons, and how many examples would settle it.
+
+    The arguments are those of `ftzard.core.gate.judge`.
+    """
     name = against_baseline.metric.replace("_", " ")
     sides = (("the untrained model's", against_baseline), ("the champion's", against_champion))
     worse = tuple(
@@ -35,11 +39,7 @@ def judge_answers(
     gain = told_difference(against_champion, 1)
     if against_champion.is_shown_better:
         return "promote", (f"its {name} is shown to be above the champion's, by {gain}",), None
-    more = num_more_labels(against_champion, num_rows, test_fraction, config)
+    more = num_more_labels(against_champion, num_rows, test_fraction, config, num_held or 0)
     if more is None:
         return "keep", (f"no gain over the champion was observed on {num_rows} rows: {gain}",), None
-    return (
-        "need_more_labels",
-        (f"{num_rows} rows cannot tell a gain of {gain}; with {more} more examples they probably could",),
-        more,
-    )
+    return "need_more_labels", (told_need(gain, num_rows, more, num_held),), more

@@ -9,21 +9,20 @@ import difflib
 import io
 import itertools
 import json
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NoReturn
 
 import polars as pl
 
 from ftzard.config import DataConfig
+from ftzard.core.cell_values import as_group, as_text, as_time, canonical_label, encodable, shorten
 from ftzard.core.detection import fields_of_any_length, line_end, names_columns
-from ftzard.core.records import RAW_SCHEMA
+from ftzard.core.records import PLACEMENT_SCHEMA, RAW_SCHEMA
 from ftzard.core.row_columns import RowColumns, row_columns
 from ftzard.errors import EmptyBatchError, MalformedBatchError, MissingColumnError
 
 PARSED_SCHEMA: Final = pl.Schema({name: RAW_SCHEMA[name] for name in ("text", "label", "row")})
-
-_MAX_NAME_SHOWN: Final = 40
+_PLACING: Final[Mapping[str, Callable[[object], object]]] = {"group": as_group, "time": as_time}
 
 
 def parse_delimited(text: str, name: str, delimiter: str, config: DataConfig) -> pl.DataFrame:
@@ -66,7 +65,7 @@ def parse_delimited(text: str, name: str, delimiter: str, config: DataConfig) ->
                     f"(delimiter {delimiter!r})",
                     fix="put quotes around a text that holds the delimiter, or set data.delimiter",
                 )
-            rows.append((line, [record[index] for index in indices]))
+            rows.append((line, [None if index is None else record[index] for index in indices]))
     return _frame(rows, name, "line", wanted)
 
 
@@ -97,7 +96,8 @@ def parse_json_lines(text: str, name: str, config: DataConfig, *, answered: bool
     columns = list(dict.fromkeys(itertools.chain.from_iterable(keys for _, keys in objects)))
     wanted = row_columns(config, answered=answered)
     _find_columns(columns, name, wanted)
-    rows = ((number, [found.get(column) for column in wanted.names.values()]) for number, found in objects)
+    names = [*wanted.names.values(), *wanted.placement.values()]
+    rows = ((number, [found.get(column) for column in names]) for number, found in objects)
     return _frame(rows, name, "line", wanted)
 
 
@@ -120,9 +120,13 @@ def parse_parquet(data: bytes, name: str, config: DataConfig, *, answered: bool 
     """
     wanted = row_columns(config, answered=answered)
     try:
-        _find_columns(list(pl.read_parquet_schema(io.BytesIO(data))), name, wanted)
+        columns = list(pl.read_parquet_schema(io.BytesIO(data)))
+        _find_columns(columns, name, wanted)
+        names = [*wanted.names.values(), *wanted.placement.values()]
         # Two keys may name one column.
-        frame = pl.read_parquet(io.BytesIO(data), columns=list(dict.fromkeys(wanted.names.values())))
+        frame = pl.read_parquet(
+            io.BytesIO(data), columns=list(dict.fromkeys(name for name in names if name in columns))
+        )
     # A damaged file can also make the reader panic, which polars raises outside of `Exception`.
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise MalformedBatchError(
@@ -131,35 +135,9 @@ def parse_parquet(data: bytes, name: str, config: DataConfig, *, answered: bool 
         ) from error
     if frame.is_empty():
         raise _empty(name)
-    values = zip(*(frame[column] for column in wanted.names.values()), strict=True)
+    nothing = itertools.repeat(None, frame.height)
+    values = zip(*(frame[column] if column in frame.columns else nothing for column in names), strict=True)
     return _frame(((number, list(row)) for number, row in enumerate(values, start=1)), name, "record", wanted)
-
-
-def canonical_label(value: object) -> str | None:
-    """Write a label of any scalar type as text, so that 4, 4.0 and "4" are one label.
-
-    Args:
-        value: Text, a number, a truth value, or None or NaN for no label.
-
-    Returns:
-        Text as it is; `true` or `false`; an integral number without decimals; any other number in its shortest form;
-        None for no label.
-
-    Raises:
-        TypeError: The value is of another type, or infinite.
-    """
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float) and not math.isinf(value):
-        if math.isnan(value):
-            return None
-        return str(int(value)) if value.is_integer() else repr(value)
-    message = f"the label {_shorten(repr(value))} is neither text nor a finite number"
-    raise TypeError(message)
 
 
 def _records(text: str, name: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -197,28 +175,30 @@ def _columns(first: Sequence[str], name: str, config: DataConfig) -> list[str]:
     repeated = sorted({column for column in columns if column and columns.count(column) > 1})
     if repeated:
         raise MalformedBatchError(
-            f"{name} names the column(s) {[_shorten(column) for column in repeated]} more than once in its first row",
+            f"{name} names the column(s) {[shorten(column) for column in repeated]} more than once in its first row",
             fix="rename them in the file; or, if the file has no header row, set data.column_names",
         )
     return columns
 
 
-def _find_columns(columns: list[str], name: str, wanted: RowColumns) -> list[int]:
+def _find_columns(columns: list[str], name: str, wanted: RowColumns) -> list[int | None]:
+    """The places of the columns of a row and of those that place it, None for one of those that is not there."""
     for key, column in wanted.names.items():
         if column not in columns:
             raise MissingColumnError(
-                f"{name} has no column {column!r}; its columns are {[_shorten(found) for found in columns]}"
+                f"{name} has no column {column!r}; its columns are {[shorten(found) for found in columns]}"
                 f"{_nearest(column, columns)}",
                 fix=f"set data.{key}=NAME to one of them; for a delimited file without a header row, name its columns "
                 "with data.column_names",
             )
-    return [columns.index(column) for column in wanted.names.values()]
+    placing = [columns.index(column) if column in columns else None for column in wanted.placement.values()]
+    return [*(columns.index(column) for column in wanted.names.values()), *placing]
 
 
 def _nearest(column: str, columns: Sequence[str]) -> str:
     by_lower = {found.lower(): found for found in columns}
     nearest = difflib.get_close_matches(column.lower(), by_lower, n=1)
-    return f"; the nearest is {_shorten(by_lower[nearest[0]])!r}" if nearest else ""
+    return f"; the nearest is {shorten(by_lower[nearest[0]])!r}" if nearest else ""
 
 
 def _json_object(line: str, name: str, number: int) -> dict[str, object]:
@@ -230,7 +210,7 @@ def _json_object(line: str, name: str, number: int) -> dict[str, object]:
         ) from error
     if not isinstance(found, dict):
         raise MalformedBatchError(
-            f"{name}, line {number} holds {_shorten(repr(found))} where a JSON object should be",
+            f"{name}, line {number} holds {shorten(repr(found))} where a JSON object should be",
             fix='write one object on each line, such as {"text": "...", "label": "..."}',
         )
     return found
@@ -242,39 +222,26 @@ def _refuse_constant(constant: str) -> NoReturn:
 
 
 def _frame(rows: Iterable[tuple[int, Sequence[object]]], name: str, unit: str, wanted: RowColumns) -> pl.DataFrame:
-    parsed: list[tuple[str | None, str | None, int]] = []
+    parsed: list[tuple[object, ...]] = []
+    num_values = len(wanted.names)
     for number, values in rows:
         try:
-            text, label = wanted.combine(values)
-            parsed.append((_as_text(text), _encodable(canonical_label(label)), number))
+            text, label = wanted.combine(values[:num_values])
+            placing = [_PLACING[key](value) for key, value in zip(wanted.placement, values[num_values:], strict=True)]
+            parsed.append((as_text(text), encodable(canonical_label(label)), number, *placing))
         except (TypeError, ValueError) as error:
-            keys = " and ".join(f"data.{key}" for key in wanted.names)
+            keys = " and ".join(
+                f"data.{key}" for key in (*wanted.names, *(f"{key}_column" for key in wanted.placement))
+            )
             raise MalformedBatchError(
                 f"{name}, {unit} {number}: {error}",
                 fix=f"correct the value in the file, or name other columns with {keys}",
             ) from error
     if not parsed:
         raise _empty(name)
-    return pl.DataFrame(parsed, schema=PARSED_SCHEMA, orient="row")
-
-
-def _as_text(value: object) -> str | None:
-    if value is None or isinstance(value, str):
-        return _encodable(value)
-    message = f"the text {_shorten(repr(value))} is not text"
-    raise TypeError(message)
-
-
-def _encodable(value: str | None) -> str | None:
-    """Return the value, or raise UnicodeEncodeError for half a character (a lone surrogate, as JSON can write it)."""
-    if value is not None and not value.isascii():
-        value.encode("utf-8")
-    return value
+    schema = {**PARSED_SCHEMA, **{key: PLACEMENT_SCHEMA[key] for key in wanted.placement}}
+    return pl.DataFrame(parsed, schema=schema, orient="row")
 
 
 def _empty(name: str) -> EmptyBatchError:
     return EmptyBatchError(f"{name} holds no rows", fix="fill the file, or move it out of the data folder")
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= _MAX_NAME_SHOWN else text[: _MAX_NAME_SHOWN - 1] + "…"

@@ -10,7 +10,7 @@ from ftzard.core.champion_records import AdapterEvidence, AliasMove, RegisteredA
 from ftzard.core.gate import PromotionVerdict
 from ftzard.core.records import AdapterDirectory, Splits
 from ftzard.core.retraining import Lineage, trained_hashes
-from ftzard.core.splitting import test_fingerprint
+from ftzard.core.splitting import HELD_FOR_TEST, test_fingerprint
 from ftzard.core.task_judging import AnyComparison, compare_any, judging_of
 
 if TYPE_CHECKING:
@@ -88,7 +88,12 @@ def challenge(
     against_baseline = _compared(mine, baseline, seen, beside, config)
     num_rows = _unseen(mine, seen).height
     verdict, reasons, more = judging.judge(
-        against_champion, against_baseline, num_rows, config.data.test_fraction, config.evaluation
+        against_champion,
+        against_baseline,
+        num_rows,
+        config.data.test_fraction,
+        config.evaluation,
+        splits.quarantined.filter(reason=HELD_FOR_TEST).height if config.data.test_split == "frozen" else None,
     )
     if verdict == "promote" and (move := _taken_back(registered, registry.history())) is not None:
         verdict, reasons = "keep", (_told(move), *reasons)

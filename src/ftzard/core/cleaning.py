@@ -10,7 +10,7 @@ import polars as pl
 
 from ftzard.config import DataConfig
 from ftzard.core.conflicting_labels import log_conflicts, repetition_reason
-from ftzard.core.records import EXAMPLE_SCHEMA, REJECTED_SCHEMA, Cleaned
+from ftzard.core.records import EXAMPLE_SCHEMA, PLACEMENT_SCHEMA, REJECTED_SCHEMA, Cleaned
 from ftzard.core.text_normalisation import normalise_text
 from ftzard.errors import NoExamplesError, SingleClassError, TooFewExamplesError, UnknownLabelError
 
@@ -62,8 +62,9 @@ def clean(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     kept = rows.filter(pl.col("reason").is_null())
     rejected = rows.filter(pl.col("reason").is_not_null()).select(REJECTED_SCHEMA.names())
     _check_labels(kept, rejected, config)
-    examples = kept.select(text="cleaned", label="mapped", batch="batch", row="row")
-    examples = examples.with_columns(hash_texts(examples["text"])).select(EXAMPLE_SCHEMA.names())
+    placing = [column for column in PLACEMENT_SCHEMA if column in kept.columns]
+    examples = kept.select("batch", "row", *placing, text="cleaned", label="mapped")
+    examples = examples.with_columns(hash_texts(examples["text"])).select(*EXAMPLE_SCHEMA.names(), *placing)
     return Cleaned(examples, rejected)
 
 

@@ -9,7 +9,7 @@ import polars as pl
 from ftzard.config import DataConfig
 from ftzard.core.cleaning import clean, hash_texts, length_reason, nothing_left
 from ftzard.core.cleaning_questions import normalise_questions, question_lengths
-from ftzard.core.records import EXAMPLE_SCHEMA, REJECTED_SCHEMA, Cleaned
+from ftzard.core.records import EXAMPLE_SCHEMA, PLACEMENT_SCHEMA, REJECTED_SCHEMA, Cleaned
 from ftzard.core.row_columns import read_pair, write_pair
 
 
@@ -55,8 +55,11 @@ def clean_answers(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     rejected = rows.filter(pl.col("reason").is_not_null()).select(REJECTED_SCHEMA.names())
     if kept.is_empty():
         raise nothing_left(rejected, "prompts with answers")
-    examples = kept.select(text="cleaned", label="answer", batch="batch", row="row")
-    return Cleaned(examples.with_columns(hash_texts(examples["text"])).select(EXAMPLE_SCHEMA.names()), rejected)
+    placing = [column for column in PLACEMENT_SCHEMA if column in kept.columns]
+    examples = kept.select("batch", "row", *placing, text="cleaned", label="answer")
+    return Cleaned(
+        examples.with_columns(hash_texts(examples["text"])).select(*EXAMPLE_SCHEMA.names(), *placing), rejected
+    )
 
 
 def _stripped(label: str | None, config: DataConfig) -> tuple[str | None, bool]:

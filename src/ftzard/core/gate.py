@@ -94,7 +94,11 @@ def objections(
 
 
 def num_more_labels(
-    comparison: Comparison | AnswerComparison, num_rows: int, test_fraction: float, config: EvaluationConfig
+    comparison: Comparison | AnswerComparison,
+    num_rows: int,
+    test_fraction: float,
+    config: EvaluationConfig,
+    num_held: int = 0,
 ) -> int | None:
     """How many labelled examples to add so that a gain of the size observed would be found.
 
@@ -103,12 +107,17 @@ def num_more_labels(
         num_rows: Test rows that it rests on.
         test_fraction: The share of new examples that become test rows, in (0, 1].
         config: The power.
+        num_held: Examples that are held for the test split and become test rows without another label.
 
     Returns:
-        At least 1; None where no gain was observed, so that there is nothing to find.
+        At least 1, or 0 where those that are held are enough; None where no gain was observed, so that there is nothing
+        to find.
     """
     needed = num_rows_to_tell(comparison, num_rows, config)
-    return None if needed is None else max(1, math.ceil((needed - num_rows) / test_fraction))
+    if needed is None:
+        return None
+    more = math.ceil((needed - num_rows - num_held) / test_fraction)
+    return max(0 if num_held else 1, more)
 
 
 def num_rows_to_tell(comparison: Comparison | AnswerComparison, num_rows: int, config: EvaluationConfig) -> int | None:
@@ -133,14 +142,42 @@ def num_rows_to_tell(comparison: Comparison | AnswerComparison, num_rows: int, c
     )
 
 
+def told_need(gain: str, num_rows: int, more: int, num_held: int | None) -> str:
+    """What would settle an undecided gain, in words.
+
+    Args:
+        gain: As `told_difference` says it.
+        num_rows: Test rows that it rests on.
+        more: Labelled examples to add, by `num_more_labels`.
+        num_held: As for `judge`.
+    """
+    start = f"{num_rows} rows cannot tell a gain of {gain}; with"
+    if num_held is None:
+        return f"{start} {more} more labelled examples they probably could"
+    thereafter = "and `ftzard splits refreeze`, without which the frozen test split does not grow, they probably could"
+    if more == 0:
+        return f"{start} the {num_held} rows that are held for the test split {thereafter}"
+    return f"{start} {more} more labelled examples ({num_held} rows are held for the test split already) {thereafter}"
+
+
 def judge(
     against_champion: Comparison | None,
     against_baseline: Comparison,
     num_rows: int,
     test_fraction: float,
     config: EvaluationConfig,
+    num_held: int | None = None,
 ) -> tuple[GateVerdict, tuple[str, ...], int | None]:
-    """Say what becomes of a challenger: the verdict, the reasons, and how many labels would settle it."""
+    """Say what becomes of a challenger: the verdict, the reasons, and how many labels would settle it.
+
+    Args:
+        against_champion: The comparison with the champion; None where there is none.
+        against_baseline: That with TF-IDF.
+        num_rows: Test rows that both rest on.
+        test_fraction: The share of new examples that is drawn for the test split, in (0, 1].
+        config: What has to be shown.
+        num_held: How many examples wait for a refreeze of the test split; None where it grows by itself.
+    """
     if worse := objections(against_champion, against_baseline, config):
         return "keep", worse, None
     if against_champion is None:
@@ -148,14 +185,10 @@ def judge(
     gain = told_difference(against_champion, 1)
     if against_champion.is_shown_better:
         return "promote", (f"its macro-F1 is shown to be above the champion's, by {gain}",), None
-    more = num_more_labels(against_champion, num_rows, test_fraction, config)
+    more = num_more_labels(against_champion, num_rows, test_fraction, config, num_held or 0)
     if more is None:
         return "keep", (f"no gain over the champion was observed on {num_rows} rows: {gain}",), None
-    return (
-        "need_more_labels",
-        (f"{num_rows} rows cannot tell a gain of {gain}; with {more} more labelled examples they probably could",),
-        more,
-    )
+    return "need_more_labels", (told_need(gain, num_rows, more, num_held),), more
 
 
 def _labels_that_suffer(comparison: Comparison, margin: float) -> list[str]:

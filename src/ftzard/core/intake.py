@@ -161,7 +161,8 @@ def read_unlabelled(path: Path, name: str, config: DataConfig) -> Cleaned:
 
 
 def _questions_alone(config: DataConfig) -> DataConfig:
-    """The same, with the answer looked for where the question is."""
+    """The same, with the answer looked for where the question is, and nothing that would place it in a split."""
+    config = replace(config, group_column=None, time_column=None)
     if config.task == "classification":
         return replace(config, label_column=config.text_column)
     return replace(config, task="generation", completion_column=config.prompt_column)

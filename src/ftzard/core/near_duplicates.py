@@ -27,7 +27,7 @@ _WORD: Final = (
     r"|[\p{L}\p{M}\p{N}&&[^\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]]+"
 )
 # The least number of tokens, of the shorter text, for one and for two edits.
-_MIN_TOKENS: Final = {1: 5, 2: 8}
+_MIN_TOKENS: Final = {1: 6, 2: 8}
 # One character stands for one token, so that an edit distance of tokens is one of characters.
 _FIRST_CHARACTER: Final = 0x21
 _SURROGATES: Final = range(0xD800, 0xE000)

@@ -17,7 +17,7 @@ import polars as pl
 from ftzard.config import DataConfig
 from ftzard.core.batch_formats import PARSED_SCHEMA, parse_delimited, parse_json_lines, parse_parquet
 from ftzard.core.detection import decode, detect_delimiter, line_end
-from ftzard.core.records import RAW_SCHEMA
+from ftzard.core.records import PLACEMENT_SCHEMA, RAW_SCHEMA
 from ftzard.core.returned_labels import (
     LABEL_STUDIO_SUFFIX,
     ReturnedLabels,
@@ -25,7 +25,7 @@ from ftzard.core.returned_labels import (
     read_label_csv,
     read_label_studio,
 )
-from ftzard.errors import EmptyBatchError, MalformedBatchError, NoBatchesError, StorageError
+from ftzard.errors import EmptyBatchError, MalformedBatchError, MissingColumnError, NoBatchesError, StorageError
 
 _logger = logging.getLogger(__name__)
 
@@ -146,7 +146,8 @@ def read_batch(path: Path, name: str, config: DataConfig, *, answered: bool = Tr
     else:
         text, encoding = decode(data, name, config.encoding)
         parsed, delimiter = _parse_text(text, name, path.suffix.lower(), config, answered=answered)
-    rows = parsed.with_columns(batch=pl.lit(name, pl.String)).select(RAW_SCHEMA.names())
+    placing = [column for column in PLACEMENT_SCHEMA if column in parsed.columns]
+    rows = parsed.with_columns(batch=pl.lit(name, pl.String)).select(*RAW_SCHEMA.names(), *placing)
     return rows, BatchSource(name, encoding, delimiter, rows.height, hashlib.sha256(data).hexdigest())
 
 
@@ -187,7 +188,16 @@ def read_batches(project_dir: Path, config: DataConfig) -> RawData:
         _logger.info("read %d rows from %s (%s%s)", source.num_rows, source.name, source.encoding, delimiter)
         frames.append(frame)
         sources.append(source)
-    return RawData(pl.concat(frames), tuple(sources))
+    # Labels that come back from a queue say nothing of groups and times.
+    examples = pl.concat(frames, how="diagonal")
+    configured = {"group": config.group_column, "time": config.time_column}
+    for key in (key for key, column in configured.items() if column is not None):
+        if key not in examples.columns or examples[key].null_count() == examples.height:
+            raise MissingColumnError(
+                f"no row of any batch has a value in the column {configured[key]!r}",
+                fix=f"set data.{key}_column to a column of the files, or to null",
+            )
+    return RawData(examples, tuple(sources))
 
 
 def _parse_text(

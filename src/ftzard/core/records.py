@@ -3,7 +3,7 @@
 Everything here can be imported without torch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -13,11 +13,15 @@ import polars as pl
 ASSETS_DIR: Final = "assets"
 # A row as read. `batch` is the file, `row` the 1-based line it starts on (the record number in Parquet).
 RAW_SCHEMA = pl.Schema({"text": pl.String, "label": pl.String, "batch": pl.String, "row": pl.Int64})
+# What a row may have beside that, where `data.group_column` or `data.time_column` names a column; null where it says
+# nothing. Splits are made by it and do not hold it.
+PLACEMENT_SCHEMA = pl.Schema([("group", pl.String()), ("time", pl.Datetime("us", "UTC"))])
 # `text_hash` identifies an example by its cleaned text: the first 16 bytes of its SHA-256, in hexadecimal.
 EXAMPLE_SCHEMA = pl.Schema([("text_hash", pl.String), *RAW_SCHEMA.items()])
 # A row of a label queue.
 QUEUE_ROW_SCHEMA = pl.Schema({"text_hash": pl.String, "text": pl.String, "position": pl.Int64})
 REJECTED_SCHEMA = pl.Schema([*RAW_SCHEMA.items(), ("reason", pl.String)])
+QUARANTINED_SCHEMA = pl.Schema([*EXAMPLE_SCHEMA.items(), ("reason", pl.String)])
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,25 @@ class Cleaned:
 
 @dataclass(frozen=True)
 class Splits:
-    """Disjoint parts of the cleaned examples; each frame has `EXAMPLE_SCHEMA`, sorted by `text_hash`."""
+    """Disjoint parts of the cleaned examples; each frame is sorted by `text_hash`.
+
+    Attributes:
+        train: `EXAMPLE_SCHEMA`.
+        validation: Likewise.
+        test: Likewise.
+        quarantined: `QUARANTINED_SCHEMA`: examples that nothing is trained or scored on, with the reason code.
+    """
 
     train: pl.DataFrame
     validation: pl.DataFrame
     test: pl.DataFrame
+    quarantined: pl.DataFrame = field(default_factory=QUARANTINED_SCHEMA.to_frame)
+
+    @property
+    def labelled(self) -> pl.DataFrame:
+        """All examples that have a label, `EXAMPLE_SCHEMA`."""
+        aside = self.quarantined.select(EXAMPLE_SCHEMA.names())
+        return pl.concat([self.train, self.validation, self.test, aside])
 
 
 @dataclass(frozen=True)

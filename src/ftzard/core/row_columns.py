@@ -12,7 +12,7 @@ So all that moves rows about (cleaning, splits, storage) has one shape to deal w
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ftzard.config import DataConfig
@@ -38,11 +38,13 @@ class RowColumns:
         combine: From the values of the columns to text and label. Raises TypeError or ValueError, with what is wrong,
             where they are none.
         needs_structure: Whether a value is more than text, so that delimited files cannot hold it.
+        placement: Names of `PLACEMENT_SCHEMA` -> the column, for those that are configured; a file may lack it.
     """
 
     names: Mapping[str, str]
     combine: Combine
     needs_structure: bool = False
+    placement: Mapping[str, str] = field(default_factory=dict)
 
 
 def row_columns(config: DataConfig, *, answered: bool = True) -> RowColumns:
@@ -53,11 +55,16 @@ def row_columns(config: DataConfig, *, answered: bool = True) -> RowColumns:
         answered: Whether messages must end with an answer; without, one at their end is passed over.
     """
     if config.messages_column is not None:
-        combine = _split_messages if answered else _ask
-        return RowColumns({"messages_column": config.messages_column}, combine, needs_structure=True)
+        messages, combine = {"messages_column": config.messages_column}, _split_messages if answered else _ask
+        return RowColumns(messages, combine, needs_structure=True, placement=_placement(config))
     keys = _COLUMNS[config.task]
     names = {key: str(getattr(config, key)) for key in keys}
-    return RowColumns(names, _join_pair if config.task == "preference" else _pass_on)
+    return RowColumns(names, _join_pair if config.task == "preference" else _pass_on, placement=_placement(config))
+
+
+def _placement(config: DataConfig) -> dict[str, str]:
+    columns = {"group": config.group_column, "time": config.time_column}
+    return {name: column for name, column in columns.items() if column is not None}
 
 
 def read_messages(text: str) -> list[dict[str, str]]:

@@ -1,34 +1,55 @@
 """Train, validation and test: disjoint by content, and the same tomorrow when there is more data.
 
-Where an example goes depends on nothing but its text, the seed and the fractions, so adding, removing or reordering
-other examples never moves it, and a test set stays unseen for as long as the project lives. The exception is a text
-with several labels, where `data.conflicting_labels` keeps them: it is trained on, because no answer to it can be
-judged.
+Each text is drawn for a split by nothing but itself, the seed and the fractions. Texts that are near each other
+(`ftzard.core.near_duplicates`), directly or by others between them, form a group, which stays together: it is in train
+if one of them was drawn for train, else in validation if one was drawn for that, else in test. So a new text can bring
+others of its group, or those of two groups that it bridges, into train, and never out of it: no text that was trained
+on is scored on later because of what came after it. Where texts are taken out, those that only they had brought along
+go back to what they were drawn for. The price is that texts with many copies are rarer outside of train.
 
-The price is exact stratification: to give each split exactly its share of each label, one would have to count, and
-then one more example could move another. Instead each label's share is right in expectation, because the draw does not
-know the label; with n examples of a label, of which a share p goes to a split, the count is binomial, with a standard
-deviation of sqrt(n p (1 - p)). `stratification_error` says how far off it came out.
+The test split is those texts that a person, or its first use, froze (`ftzard.core.frozen_test`), and nothing moves
+into or out of it. Later texts near one of them are quarantined (`in_test_split`), also where they bridge it to others.
+Later texts that were drawn for test wait in the quarantine (`held_for_test`) until it is frozen anew: were they trained
+on meanwhile, no champion could be compared on them. Without a frozen split, test is what one would hold if it were
+frozen now.
+
+A text with several labels, where `data.conflicting_labels` keeps them, is trained on, because no answer to it can be
+judged. If it is frozen in the test split, it is quarantined until that is frozen anew.
+
+With `data.group_column` a group is what the column says, and is drawn as a whole; what a group of the test split gets
+later waits too. With `data.time_column` the newest share of the examples is test, and a hash draws the others. Neither
+lets texts that are near each other stay together, so those are kept apart: what of train is near a text of validation
+is quarantined (`in_validation_split`), and so is what of either is near a text of test.
+
+The price of draws by content is exact stratification: to give each split exactly its share of each label, one would
+have to count, and then one more example could move another. Instead each label's share is right in expectation, because
+the draw does not know the label; with n examples of a label, of which a share p goes to a split, the count is binomial,
+with a standard deviation of sqrt(n p (1 - p)). `stratification_error` says how far off it came out.
 """
 
 import hashlib
 import itertools
 import json
-from typing import Final, Literal
+from typing import Final
 
+import numpy as np
 import polars as pl
 
 from ftzard.config import DataConfig
 from ftzard.core.cleaning import labels_of
-from ftzard.core.records import EXAMPLE_SCHEMA, Splits
+from ftzard.core.near_duplicates import is_near
+from ftzard.core.records import EXAMPLE_SCHEMA, QUARANTINED_SCHEMA, Splits
+from ftzard.core.split_draws import draw_sample, draw_splits, is_judged
 from ftzard.errors import TooFewExamplesError
 
-# A double holds 53 bits exactly, and the quotient below stays under 1.
-_NUM_UNIFORM_BITS: Final = 53
+# Reasons of the quarantine.
+IN_TEST_SPLIT: Final = "in_test_split"
+HELD_FOR_TEST: Final = "held_for_test"
+IN_VALIDATION: Final = "in_validation_split"
 
 
-def split(examples: pl.DataFrame, config: DataConfig) -> Splits:
-    """Split the examples by the hash of their texts.
+def split(examples: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame | None = None) -> Splits:
+    """Split the examples.
 
     Two independent draws are made for each: one against `sample_fraction`, one for the split. On the line from 0 to 1
     test comes first, then validation, then train: a change of `validation_fraction` does not touch test, and a larger
@@ -37,37 +58,84 @@ def split(examples: pl.DataFrame, config: DataConfig) -> Splits:
     Args:
         examples: `EXAMPLE_SCHEMA`, in any order.
         config: Gives seed and fractions, and the labels that must occur.
+        frozen: The frozen test split, with `text_hash` and `text`; None: as `drawn_for_test` says.
 
     Returns:
-        Three disjoint frames; with `sample_fraction` 1 every example is in one of them. `validation` is empty only
-        where `validation_fraction` is 0.
+        Disjoint frames; with `sample_fraction` 1 every example is in one of them. `validation` is empty only where
+        `validation_fraction` is 0.
 
     Raises:
-        TooFewExamplesError: There are fewer examples than labels, `train` or `test` lacks a label, or `validation`
-            is empty although it should not be.
+        TooFewExamplesError: There are fewer examples than labels, `train` or `test` lacks a label, `validation` is
+            empty although it should not be, or nothing of the frozen test split is there.
     """
     labels = labels_of(examples, config)
-    sampled = examples.select(EXAMPLE_SCHEMA.names()).sort("text_hash", "batch", "row", "label")
-    if config.sample_fraction < 1:
-        is_sampled = _uniform(sampled["text_hash"], config.seed, "sample") < config.sample_fraction
-        sampled = sampled.filter(is_sampled)
+    drawn = draw_splits(examples, config)
+    sampled = draw_sample(drawn, config)
     if sampled.height < max(1, len(labels)):
         raise TooFewExamplesError(
             f"{sampled.height} example(s) for {len(labels)} label(s), of {examples.height} before "
             f"data.sample_fraction={config.sample_fraction:g}",
             fix="add labelled examples, or raise data.sample_fraction",
         )
-    position = _uniform(sampled["text_hash"], config.seed, "split")
-    is_judged = sampled.select(pl.len().over("text_hash") == 1).to_series()
-    is_test = is_judged & (position < config.test_fraction)
-    is_validation = is_judged & ~is_test & (position < config.test_fraction + config.validation_fraction)
+    known = drawn_for_test(examples, config) if frozen is None else frozen
+    _check_frozen(known, examples)
+    # What has several labels is not judged, and a copy of itself.
+    is_test = pl.col("text_hash").is_in(known["text_hash"].implode()) & is_judged()
+    test, others = sampled.filter(is_test), sampled.filter(~is_test)
+    is_copy = is_near(known["text"], others["text"], config.near_duplicate_edits)
+    rest = _with_groups_of(drawn.filter(is_test), others.filter(~is_copy))
+    rest = rest.with_columns(place=_settled(rest, config))
+    names = EXAMPLE_SCHEMA.names()
+    parts = {name: rest.filter(place=name).select(names) for name in ("train", "validation", "test", IN_VALIDATION)}
+    aside = {
+        IN_TEST_SPLIT: others.filter(is_copy).select(names),
+        HELD_FOR_TEST: parts["test"],
+        IN_VALIDATION: parts[IN_VALIDATION],
+    }
+    quarantined = [frame.with_columns(reason=pl.lit(reason)) for reason, frame in aside.items()]
     splits = Splits(
-        train=sampled.filter(~is_test & ~is_validation),
-        validation=sampled.filter(is_validation),
-        test=sampled.filter(is_test),
+        train=parts["train"],
+        validation=parts["validation"],
+        test=test.select(names),
+        quarantined=pl.concat([QUARANTINED_SCHEMA.to_frame(), *quarantined]).sort("text_hash", "batch", "row", "label"),
     )
     _check(splits, labels, config)
     return splits
+
+
+def drawn_for_test(examples: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
+    """The test split of a project that has none yet.
+
+    It is drawn from all examples, so that a larger `sample_fraction` finds its share of it frozen already.
+
+    Args:
+        examples: `EXAMPLE_SCHEMA`.
+        config: Gives seed and fractions.
+
+    Returns:
+        The examples, sorted by `text_hash`.
+    """
+    return _test_of(draw_splits(examples, config), config)
+
+
+def drawn_anew(examples: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame) -> pl.DataFrame:
+    """The test split of a project that freezes it anew.
+
+    Args:
+        examples: `EXAMPLE_SCHEMA`.
+        config: Gives seed and fractions.
+        frozen: The test split until now, with `text_hash` and `text`.
+
+    Returns:
+        The examples that are frozen and still there, and those that were drawn for test since and are near none of
+        them; sorted by `text_hash`. Where none is there, as `drawn_for_test`.
+    """
+    drawn = draw_splits(examples, config)
+    is_present = pl.col("text_hash").is_in(frozen["text_hash"].implode()) & is_judged()
+    present, others = drawn.filter(is_present), drawn.filter(~is_present)
+    rest = others.filter(~is_near(present["text"], others["text"], config.near_duplicate_edits))
+    joining = _test_of(_with_groups_of(present, rest), config)
+    return pl.concat([present.select(EXAMPLE_SCHEMA.names()), joining]).sort("text_hash")
 
 
 def stratification_error(splits: Splits) -> float:
@@ -104,13 +172,50 @@ def test_fingerprint(test: pl.DataFrame) -> str:
     return hashlib.sha256(json.dumps(pairs).encode("utf-8")).hexdigest()
 
 
-def _uniform(text_hashes: pl.Series, seed: int, draw: Literal["sample", "split"]) -> pl.Series:
-    """Draw one number in [0, 1) for each text, from its hash, the seed and the draw's name alone."""
-    prefix = f"{seed}:{draw}:"
-    digests = (hashlib.sha256(f"{prefix}{text_hash}".encode()).digest() for text_hash in text_hashes)
-    scale = 2**_NUM_UNIFORM_BITS
-    numbers = [(int.from_bytes(digest[:8], "big") >> (64 - _NUM_UNIFORM_BITS)) / scale for digest in digests]
-    return pl.Series(draw, numbers, dtype=pl.Float64)
+def _with_groups_of(test: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
+    """What belongs to a group of the test split is for test, whatever it was drawn for."""
+    if "group" not in others.columns:
+        return others
+    groups = test["group"].drop_nulls().implode()
+    place = pl.when(pl.col("group").is_in(groups)).then(pl.lit("test")).otherwise("place")
+    return others.with_columns(place=place)
+
+
+def _test_of(drawn: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
+    """What of the examples is test if groups stay together."""
+    sampled_hashes = draw_sample(drawn, config)["text_hash"]
+    concerned = drawn.filter((pl.col("place") == "test") | pl.col("text_hash").is_in(sampled_hashes.implode()))
+    is_test = _settled(concerned, config) == "test"
+    return concerned.filter(is_judged() & is_test).select(EXAMPLE_SCHEMA.names())
+
+
+def _settled(examples: pl.DataFrame, config: DataConfig) -> pl.Series:
+    """Where each example goes, what is near it considered."""
+    if config.group_column is None and config.time_column is None:
+        return _kept_together(examples, config)
+    is_train, validation = pl.col("place") == "train", examples.filter(place="validation")
+    is_copy = is_near(validation["text"], examples["text"], config.near_duplicate_edits)
+    place = pl.when(is_train & is_copy).then(pl.lit(IN_VALIDATION)).otherwise("place")
+    return examples.select(place.alias("place")).to_series()
+
+
+def _kept_together(examples: pl.DataFrame, config: DataConfig) -> pl.Series:
+    """Where each example goes if groups stay together: the first of train, validation and test that one was drawn for.
+
+    A place takes in what is near to what it has, then what is near to that, until nothing more is.
+    """
+    places, texts = examples["place"].to_numpy(writable=True), examples["text"]
+    taken = np.zeros(len(places), dtype=bool)
+    for name in ("train", "validation"):
+        newest = ~taken & (places == name)
+        while newest.any():
+            taken |= newest
+            open_ = np.flatnonzero(~taken & (places != name))
+            near = is_near(texts.filter(newest), texts[open_], config.near_duplicate_edits).to_numpy()
+            newest = np.zeros_like(taken)
+            newest[open_[near]] = True
+            places[newest] = name
+    return pl.Series("place", places, dtype=pl.String)
 
 
 def _named(splits: Splits) -> tuple[tuple[str, pl.DataFrame], ...]:
@@ -125,6 +230,15 @@ def _shares(frame: pl.DataFrame) -> dict[str, float]:
     return {label: count / frame.height for label, count in _counts(frame).items()}
 
 
+def _check_frozen(frozen: pl.DataFrame, examples: pl.DataFrame) -> None:
+    if frozen.height and frozen.join(examples, on="text_hash", how="semi").is_empty():
+        raise TooFewExamplesError(
+            f"of the {frozen.height} row(s) of the frozen test split none is among the {examples.height} examples",
+            fix="bring their batches back; or, where data.cleaning_steps or the data are others now on purpose, "
+            "`ftzard splits refreeze --reason TEXT`",
+        )
+
+
 def _check(splits: Splits, labels: tuple[str, ...], config: DataConfig) -> None:
     lacking = [f"{name} is empty" for name, frame in _named(splits) if name != "validation" and frame.is_empty()]
     if labels:
@@ -132,12 +246,14 @@ def _check(splits: Splits, labels: tuple[str, ...], config: DataConfig) -> None:
     if splits.validation.is_empty() and config.validation_fraction > 0:
         lacking.append("validation is empty")
     if lacking:
-        num_examples = sum(frame.height for _, frame in _named(splits))
+        aside = f" ({splits.quarantined.height} of them quarantined)" if splits.quarantined.height else ""
         raise TooFewExamplesError(
-            f"{num_examples} examples are too few for the fractions {config.train_fraction:g}, "
+            f"{splits.labelled.height} examples{aside} are too few for the fractions {config.train_fraction:g}, "
             f"{config.validation_fraction:g} and {config.test_fraction:g}: {'; '.join(lacking)}",
             fix="add labelled examples; or set another data.seed, or larger fractions for the splits that lack some "
-            "(validation_fraction=0 does without validation); or raise data.sample_fraction if it is below 1",
+            "(validation_fraction=0 does without validation); or raise data.sample_fraction if it is below 1. Where "
+            "texts are many variants of a few, data.near_duplicate_edits=0 takes only equal ones for the same; where "
+            "the test split is frozen, `ftzard splits refreeze` draws it anew",
         )
 
 

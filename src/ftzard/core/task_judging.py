@@ -38,7 +38,13 @@ class TaskJudging(Protocol):
         """Compare two on the same rows."""
 
     def judge(
-        self, champion: Any, baseline: Any, num_rows: int, test_fraction: float, config: "EvaluationConfig"
+        self,
+        champion: Any,
+        baseline: Any,
+        num_rows: int,
+        test_fraction: float,
+        config: "EvaluationConfig",
+        num_held: int | None,
     ) -> tuple[GateVerdict, tuple[str, ...], int | None]:
         """The verdict from the comparisons with the champion, if there is one, and with the baseline."""
 
@@ -63,9 +69,15 @@ class _Classification:
         return compare(mine, theirs, name, config)
 
     def judge(
-        self, champion: Any, baseline: Any, num_rows: int, test_fraction: float, config: "EvaluationConfig"
+        self,
+        champion: Any,
+        baseline: Any,
+        num_rows: int,
+        test_fraction: float,
+        config: "EvaluationConfig",
+        num_held: int | None,
     ) -> tuple[GateVerdict, tuple[str, ...], int | None]:
-        return judge(champion, baseline, num_rows, test_fraction, config)
+        return judge(champion, baseline, num_rows, test_fraction, config, num_held)
 
 
 class _Answering:
@@ -89,9 +101,15 @@ class _Answering:
         return compare_answers(mine, theirs, name, config)
 
     def judge(
-        self, champion: Any, baseline: Any, num_rows: int, test_fraction: float, config: "EvaluationConfig"
+        self,
+        champion: Any,
+        baseline: Any,
+        num_rows: int,
+        test_fraction: float,
+        config: "EvaluationConfig",
+        num_held: int | None,
     ) -> tuple[GateVerdict, tuple[str, ...], int | None]:
-        return judge_answers(champion, baseline, num_rows, test_fraction, config)
+        return judge_answers(champion, baseline, num_rows, test_fraction, config, num_held)
 
 
 _CLASSIFICATION: Final[TaskJudging] = _Classification()

@@ -29,11 +29,11 @@ def content_version(value: AssetValue) -> str:
         case pl.DataFrame():
             return _digest(_frame_parts(value))
         case Cleaned() | Splits():
-            return _digest(
-                part
-                for item in fields(value)
-                for part in (item.name.encode(), *_frame_parts(getattr(value, item.name)))
-            )
+            frames = {item.name: getattr(value, item.name) for item in fields(value)}
+            if isinstance(value, Splits) and value.quarantined.is_empty():
+                # Splits from before there was a quarantine keep the version that manifests name.
+                del frames["quarantined"]
+            return _digest(part for name, frame in frames.items() for part in (name.encode(), *_frame_parts(frame)))
         case LabelQueue():
             return _digest([*_frame_parts(value.rows), *_frame_parts(value.sidecar)])
         case AdapterDirectory():

@@ -11,6 +11,8 @@ from ftzard.io_managers.committing import CommittingIOManager
 
 _SUFFIX = ".parquet"
 _RECORDS = {frozenset(item.name for item in fields(record)): record for record in (Cleaned, Splits)}
+# Splits from before there was a quarantine.
+_RECORDS[frozenset({"train", "validation", "test"})] = Splits
 
 
 class FrameIOManager(CommittingIOManager):
@@ -57,7 +59,10 @@ def read_splits(path: Path) -> Splits:
         StorageError: It holds something else.
     """
     try:
-        return Splits(**{item.name: pl.read_parquet(path / f"{item.name}{_SUFFIX}") for item in fields(Splits)})
+        files = {item.name: path / f"{item.name}{_SUFFIX}" for item in fields(Splits)}
+        if not files["quarantined"].exists():
+            del files["quarantined"]
+        return Splits(**{name: pl.read_parquet(file) for name, file in files.items()})
     except (OSError, pl.exceptions.PolarsError) as error:
         raise StorageError(
             f"{path} holds no readable splits: {error}", fix="restore the folder with `dvc checkout`"

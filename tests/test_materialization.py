@@ -131,8 +131,7 @@ def test_a_new_batch_runs_everything_and_is_in_the_result(materialized_project: 
     raw = stored_value(project, "raw_data")
     assert "data/raw/second.jsonl" in raw["batch"].to_list()
     parts = stored_value(project, "splits")
-    texts = [text for frame in (parts.train, parts.validation, parts.test) for text in frame["text"]]
-    assert "The soup is wonderful" in texts
+    assert "The soup is wonderful" in parts.labelled["text"].to_list()
 
 
 def test_a_deleted_report_is_made_again_and_nothing_else(materialized_project: Path, tmp_path: Path) -> None:

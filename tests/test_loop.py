@@ -24,6 +24,8 @@ data:
   train_fraction: 0.5
   validation_fraction: 0.1
   test_fraction: 0.4
+  # The first batch makes a test split of noise: what comes later has to join it, with nothing clicked.
+  test_split: growing
 training:
   learning_rate: 1e-2
   num_train_epochs: 8

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.answer_scenario import CHAT_TEMPLATE, config
 
+from ftzard.config import GenerationConfig
 from ftzard.core.answer_format import AnswerFormat
 from ftzard.core.answer_prompts import AnswerEncoder, answer_format, encode_prompts_of
 from ftzard.core.records import EXAMPLE_SCHEMA
@@ -109,4 +110,4 @@ def test_a_template_that_cannot_be_used_names_the_row(template: str, problem: st
 def test_a_classifier_has_no_answers() -> None:
     assert answer_format(config()).task == "generation"
     with pytest.raises(ConfigError, match="writes no answers"):
-        answer_format(config("classification"))
+        answer_format(config("classification", {"generation": GenerationConfig()}))

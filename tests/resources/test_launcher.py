@@ -165,6 +165,11 @@ def test_what_two_processes_trained_is_reproduced_by_two_bit_for_bit(killed: _Ki
     assert again.checksum == original.checksum
 
 
+def _children() -> set[Any]:
+    """The processes below this one; other tests may have left some, such as Python's own resource tracker."""
+    return set(psutil.Process().children(recursive=True))
+
+
 def _interrupted_at(step: int, folder: Path, seen: list[Progress]) -> None:
     """A Dagster step that is interrupted when it hears of an optimizer step."""
 
@@ -179,7 +184,9 @@ def _interrupted_at(step: int, folder: Path, seen: list[Progress]) -> None:
         run(_job(40), folder / "adapter", checkpoint_dir=folder / "kept", on_progress=on_progress)
         return dg.MaterializeResult()
 
-    dg.materialize([adapter])
+    # An instance of its own: one that another test has left in Dagster's context may be gone.
+    with dg.DagsterInstance.ephemeral() as instance:
+        dg.materialize([adapter], instance=instance)
 
 
 def test_progress_comes_while_it_trains_and_an_interrupted_step_ends_the_process_with_a_checkpoint(
@@ -203,10 +210,11 @@ def test_progress_comes_while_it_trains_and_an_interrupted_step_ends_the_process
 def test_ray_trains_in_two_processes_of_a_cluster_that_is_guarded_and_gone_afterwards(tmp_path: Path) -> None:
     run = ProcessTrainer(LauncherConfig(kind="ray", num_processes=2, num_threads=1), tmp_path / "logs")
     output, addresses, modes, seen = tmp_path / "two.job" / "output", set[str](), set[str | None](), list[Any]()
+    others = _children()
 
     def look() -> None:
         _wait_for(lambda: len(read_reports(output)) == 2)
-        seen.extend(psutil.Process().children(recursive=True))
+        seen.extend(_children() - others)
         for each in seen:
             with suppress(psutil.NoSuchProcess):
                 if each.name() in {"raylet", "gcs_server"}:
@@ -269,10 +277,10 @@ def test_what_a_process_fails_with_is_the_same_error_as_here(tmp_path: Path) -> 
 
 
 def test_a_training_that_takes_too_long_is_ended_and_says_so(tmp_path: Path) -> None:
-    short = LauncherConfig(kind="local", timeout_s=0.3)
+    short, others = LauncherConfig(kind="local", timeout_s=0.3), _children()
     with pytest.raises(TrainingProcessError, match=r"longer than launcher\.timeout_s=0\.3"):
         ProcessTrainer(short, tmp_path / "logs")(_job(3000), tmp_path / "adapter")
-    assert not psutil.Process().children(recursive=True)
+    assert not _children() - others
 
 
 def test_a_process_that_cannot_start_is_told_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

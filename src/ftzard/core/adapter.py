@@ -180,6 +180,20 @@ def verify_adapter(path: Path) -> AdapterDirectory:
     return AdapterDirectory(path, manifest.checksum)
 
 
+def verify_reference(adapter: AdapterDirectory) -> None:
+    """Check that a directory still holds the adapter that a reference is to.
+
+    Raises:
+        AdapterCorruptError: It is not what its manifest says, or it is another adapter.
+    """
+    found = verify_adapter(adapter.path).checksum
+    if found != adapter.checksum:
+        raise AdapterCorruptError(
+            f"the adapter {adapter.path} has the checksum {found}, and {adapter.checksum} was expected",
+            fix="restore the version that is meant (for example with `dvc checkout`), or train the adapter again",
+        )
+
+
 def read_manifest(path: Path) -> AdapterManifest:
     """Read `manifest.json`, without checking the files it lists.
 

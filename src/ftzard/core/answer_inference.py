@@ -6,12 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ftzard.core.adapter import (
-    check_compatible,
-    read_lora_config,
-    read_manifest,
-    verify_adapter,
-)
+from ftzard.core.adapter import WEIGHTS_NAME, check_compatible, read_lora_config, read_manifest, verify_reference
 from ftzard.core.answer_format import AnswerFormat, read_answer_format
 from ftzard.core.answer_predictions import GIVEN, UNTRAINED, answer_schema, as_lists, check_answers, incoming_schema
 from ftzard.core.answer_prompts import AnswerEncoder, encode_prompts_of
@@ -24,7 +19,7 @@ from ftzard.core.language_model import lora_language_model
 from ftzard.core.progress import Progress
 from ftzard.core.seeding import all_seeded
 from ftzard.core.trainer_watch import memory_failures_told
-from ftzard.errors import AdapterCorruptError, AdapterMismatchError, ConfigError
+from ftzard.errors import AdapterMismatchError, ConfigError
 
 if TYPE_CHECKING:
     from ftzard.config import FtzardConfig
@@ -129,7 +124,7 @@ def predict_answers(
             all_seeded(0, device),
             lora_language_model(base, read_lora_config(adapter.path)) as model,
         ):
-            model.load_adapter_weights(load_file(adapter.path / "adapter_model.safetensors"))
+            model.load_adapter_weights(load_file(adapter.path / WEIGHTS_NAME))
             model.peft_model.eval()
             with memory_failures_told(lambda: "the adapter's answers"):
                 columns = questions.asked_of(model.peft_model, base.tokenizer)
@@ -144,12 +139,7 @@ def predict_answers(
 
 
 def _checked(adapter: "AdapterDirectory", config: "FtzardConfig") -> AnswerFormat:
-    verified = verify_adapter(adapter.path)
-    if verified.checksum != adapter.checksum:
-        raise AdapterCorruptError(
-            f"the adapter {adapter.path} has the checksum {verified.checksum}, and {adapter.checksum} was expected",
-            fix="restore the version that is meant (for example with `dvc checkout`)",
-        )
+    verify_reference(adapter)
     how = read_answer_format(adapter.path)
     is_messages = config.data.messages_column is not None
     if (how.task, how.messages) != (config.data.task, is_messages):

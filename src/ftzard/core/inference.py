@@ -17,7 +17,7 @@ from ftzard.core.adapter import (
     read_labels,
     read_lora_config,
     read_manifest,
-    verify_adapter,
+    verify_reference,
 )
 from ftzard.core.base_model import BaseModel, borrowed_base_model
 from ftzard.core.base_source import find_base_model
@@ -30,7 +30,6 @@ from ftzard.core.progress import Progress, ProgressReporter
 from ftzard.core.prompts import EncodedPrompts, PromptTemplate, Tokens, encode_prompts
 from ftzard.core.seeding import torch_seeded
 from ftzard.core.token_budget import TokenBudget
-from ftzard.errors import AdapterCorruptError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -205,12 +204,7 @@ def trained_classifier(adapter: "AdapterDirectory", labels: AdapterLabels, base:
 
 
 def _check_adapter(adapter: "AdapterDirectory", config: "FtzardConfig") -> AdapterLabels:
-    verified = verify_adapter(adapter.path)
-    if verified.checksum != adapter.checksum:
-        raise AdapterCorruptError(
-            f"the adapter {adapter.path} has the checksum {verified.checksum}, and {adapter.checksum} was expected",
-            fix="restore the version that is meant (for example with `dvc checkout`)",
-        )
+    verify_reference(adapter)
     labels = read_labels(adapter.path)
     check_compatible(
         read_manifest(adapter.path), find_base_model(config.model).identity, labels.labels, config.data.labels

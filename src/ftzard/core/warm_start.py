@@ -10,10 +10,10 @@ from ftzard.core.adapter import (
     read_labels,
     read_lora_config,
     read_manifest,
-    verify_adapter,
+    verify_reference,
 )
 from ftzard.core.answer_format import AnswerFormat, read_answer_format
-from ftzard.errors import AdapterCorruptError, AdapterMismatchError
+from ftzard.errors import AdapterMismatchError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +83,7 @@ def read_warm_start(
         AdapterCorruptError: The directory is not what its manifest or the reference says.
         AdapterMismatchError: The adapter has another base model, other labels or another LoRA configuration.
     """
-    _check_is_meant(adapter)
+    verify_reference(adapter)
     own = read_labels(adapter.path)
     check_compatible(read_manifest(adapter.path), base_model, own.labels, labels)
     return WarmStart(*_weights(adapter, lora), own.head)
@@ -99,7 +99,7 @@ def read_answering_start(
         AdapterMismatchError: The adapter has another base model, another way to put a prompt or another LoRA
             configuration, or is a classifier.
     """
-    _check_is_meant(adapter)
+    verify_reference(adapter)
     check_compatible(read_manifest(adapter.path), base_model, (), ())
     own = read_answer_format(adapter.path)
     for key in ("messages", "prompt_format", "prompt_template"):
@@ -110,15 +110,6 @@ def read_answering_start(
                 fix="train with the adapter's value, or from the base model: training.retraining.start_from=base",
             )
     return WarmStart(*_weights(adapter, lora), None)
-
-
-def _check_is_meant(adapter: "AdapterDirectory") -> None:
-    verified = verify_adapter(adapter.path)
-    if verified.checksum != adapter.checksum:
-        raise AdapterCorruptError(
-            f"the adapter {adapter.path} has the checksum {verified.checksum}, and {adapter.checksum} was expected",
-            fix="restore the version that is meant (for example with `dvc checkout`)",
-        )
 
 
 def _weights(adapter: "AdapterDirectory", lora: "LoraConfig") -> "tuple[dict[str, torch.Tensor], tuple[str, ...]]":

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock
 
-from ftzard.core.adapter import verify_adapter
+from ftzard.core.adapter import verify_reference
 from ftzard.core.champion_records import AdapterEvidence, AliasMove, RegisteredAdapter
 from ftzard.core.records import AdapterDirectory
 from ftzard.errors import PromotionConflictError, RegistryVersionError
 from ftzard.resources.alias_history import AliasHistory
-from ftzard.resources.registered_artifacts import ADAPTER_FOLDER, RegisteredArtifacts, check_checksum
+from ftzard.resources.registered_artifacts import ADAPTER_FOLDER, RegisteredArtifacts
 from ftzard.resources.tracking import Tracking
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class AdapterRegistry:
             AdapterCorruptError: The directory is not what its manifest or the reference says.
             TrackingError: The store cannot be reached or refuses.
         """
-        check_checksum(verify_adapter(adapter.path), adapter.checksum)
+        verify_reference(adapter)
         if (existing := self._version_of(adapter.checksum)) is not None:
             return existing
         run_id = self.tracking.server_id(run_id)

@@ -1,0 +1,125 @@
+"""The section `data`: what is read, how it is cleaned and how it is split."""
+
+from dataclasses import field
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic.dataclasses import dataclass
+
+from ftzard.config.fields import STRICT, Fraction, Name, NonNegativeInt, PositiveInt, ProjectPath
+
+_FRACTION_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, config=STRICT)
+class DataConfig:
+    """Where batches are, how they are read and cleaned, and how examples are split."""
+
+    raw_dir: ProjectPath = "data/raw"
+    labelled_dir: ProjectPath = "data/labelled"
+    # Where files without labels arrive, and where those of them that cannot be read are moved to.
+    incoming_dir: ProjectPath = "data/incoming"
+    rejected_dir: ProjectPath = "data/rejected"
+    # What a row is: a text and its label, a prompt and its completion, or a prompt and a chosen and a rejected answer.
+    task: Literal["classification", "generation", "preference"] = "classification"
+    text_column: Name = "text"
+    label_column: Name = "label"
+    # For generation and preference; the prompt of both, then what answers it.
+    prompt_column: Name = "prompt"
+    completion_column: Name = "completion"
+    chosen_column: Name = "chosen"
+    rejected_column: Name = "rejected"
+    # For generation, instead of prompt and completion: a list of {role, content} that ends with the assistant's answer.
+    messages_column: Name | None = None
+    # Names for the columns of files without a header row; empty means that the first row is the header.
+    column_names: tuple[str, ...] = ()
+    encoding: Name = "auto"
+    delimiter: Name = "auto"
+    # What a file says -> the label, for example {"0": "negative", "4": "positive"}. Empty: labels are taken as read.
+    label_mapping: dict[str, str] = field(default_factory=dict)
+    # The labels that may occur, in the order of the classifier's outputs. Empty: those found, sorted.
+    labels: tuple[str, ...] = ()
+    cleaning_steps: tuple[str, ...] = ("unicode_nfc", "collapse_whitespace")
+    # A cleaned text with fewer or more characters is rejected, never cut; None: as long as it likes.
+    min_characters: NonNegativeInt = 0
+    max_characters: PositiveInt | None = None
+    # The rows of a text that occurs with several labels: none is kept, those of the most frequent label, or all.
+    conflicting_labels: Literal["drop", "majority", "keep"] = "drop"
+    # Share of the cleaned examples that is used at all, drawn by content hash within each label.
+    sample_fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    train_fraction: Fraction = 0.8
+    validation_fraction: Fraction = 0.1
+    test_fraction: Fraction = 0.1
+    # `frozen`: the test split stays what it was at its first use, until `ftzard splits refreeze`; `growing`: each new
+    # example that is drawn for it joins it.
+    test_split: Literal["frozen", "growing"] = "frozen"
+    # Texts that so many edited words turn into each other are never in two splits, nor those that differ in case,
+    # punctuation, web addresses or user names only.
+    near_duplicate_edits: Annotated[int, Field(ge=0, le=2)] = 2
+    # A column that names what rows belong to, such as a user or a thread: rows of one name are in one split.
+    group_column: Name | None = None
+    # A column with the time of a row (ISO 8601, or seconds since 1970): the newest share of the rows is the test split.
+    time_column: Name | None = None
+    seed: NonNegativeInt = 0
+
+    @field_validator("delimiter")
+    @classmethod
+    def _is_one_character(cls, delimiter: str) -> str:
+        if delimiter != "auto" and len(delimiter.encode()) != 1:
+            message = "must be 'auto' or a single ASCII character"
+            raise ValueError(message)
+        return delimiter
+
+    @field_validator("labels")
+    @classmethod
+    def _are_distinct(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(labels)) != len(labels):
+            message = "must not name a label twice"
+            raise ValueError(message)
+        if len(labels) == 1:
+            message = "must name at least two labels, or none to take those found in the data"
+            raise ValueError(message)
+        return labels
+
+    @model_validator(mode="after")
+    def _is_placed_one_way(self) -> Self:
+        if self.group_column is not None and self.time_column is not None:
+            message = (
+                "group_column and time_column must not both be given: the newest rows of a group are not all of it"
+            )
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        total = self.train_fraction + self.validation_fraction + self.test_fraction
+        if abs(total - 1.0) > _FRACTION_TOLERANCE:
+            message = f"train_fraction + validation_fraction + test_fraction must be 1, not {total:g}"
+            raise ValueError(message)
+        folders = {key: PurePosixPath(getattr(self, key)) for key in ("raw_dir", "labelled_dir", "rejected_dir")}
+        for key, folder in folders.items():
+            # A file that is moved aside must not be found again, and one without labels not be trained on.
+            if folder.is_relative_to(self.incoming_dir) or PurePosixPath(self.incoming_dir).is_relative_to(folder):
+                message = f"incoming_dir ({self.incoming_dir}) and {key} ({folder}) must not lie in each other"
+                raise ValueError(message)
+        if min(self.train_fraction, self.test_fraction) == 0:
+            message = "train_fraction and test_fraction must both be above 0"
+            raise ValueError(message)
+        if self.task != "classification" and (self.labels or self.label_mapping):
+            message = f"labels and label_mapping must be empty where task is {self.task!r}: its answers are free text"
+            raise ValueError(message)
+        if self.max_characters is not None and self.max_characters < self.min_characters:
+            message = f"max_characters ({self.max_characters}) must not be below min_characters ({self.min_characters})"
+            raise ValueError(message)
+        if self.task != "classification" and self.conflicting_labels != "drop":
+            message = f"conflicting_labels must not be given where task is {self.task!r}: its answers are no labels"
+            raise ValueError(message)
+        if self.task != "generation" and self.messages_column is not None:
+            message = f"messages_column must not be given where task is {self.task!r}; only 'generation' reads messages"
+            raise ValueError(message)
+        unknown = sorted(set(self.label_mapping.values()) - set(self.labels)) if self.labels else []
+        if unknown:
+            message = f"label_mapping maps to unknown label(s) {unknown}; allowed by data.labels: {list(self.labels)}"
+            raise ValueError(message)
+        return self

@@ -1,0 +1,32 @@
+"""The section `evaluation`: how predictions are judged."""
+
+from dataclasses import field
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from ftzard.config.fields import STRICT, Fraction, NonNegativeInt
+
+
+@dataclass(frozen=True, config=STRICT)
+class GateConfig:
+    """What a challenger has to show before it becomes champion."""
+
+    # Two-sided level of the tests, and the chance with which a true gain of the size observed should be found.
+    significance: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
+    power: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.8
+    # By how much a challenger's F1 of one label may lie below the champion's.
+    max_class_f1_drop: Fraction = 0.05
+
+
+@dataclass(frozen=True, config=STRICT)
+class EvaluationConfig:
+    """How predictions are judged."""
+
+    num_bootstrap_samples: Annotated[int, Field(ge=100)] = 2000
+    num_calibration_bins: Annotated[int, Field(ge=2, le=100)] = 10
+    # For the task `generation`: what the gate compares. Where the task is `preference` it is the preference accuracy.
+    generation_metric: Literal["token_f1", "exact_match", "chrf"] = "token_f1"
+    gate: GateConfig = field(default_factory=GateConfig)
+    seed: NonNegativeInt = 0

@@ -1,0 +1,47 @@
+"""The kinds of value that keys of the configuration have."""
+
+from pathlib import PurePosixPath
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0.0)]
+NonNegativeFloat = Annotated[float, Field(ge=0.0)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+def _stays_inside(path: str) -> str:
+    if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        message = "must be a relative path inside the project folder, without '..'"
+        raise ValueError(message)
+    return path
+
+
+def without_password(url: str, instead: str) -> str:
+    """Refuse a URL with a password in it, and say where it is given instead."""
+    if urlsplit(url).password is not None:
+        # The value would end up in logs, in MLflow parameters and in this very message.
+        raise PydanticCustomError("password_in_url", "must not hold a password: {instead}", {"instead": instead})
+    return url
+
+
+def with_text_once(prompt_template: str) -> str:
+    """Refuse a prompt template that does not hold the text exactly once."""
+    if prompt_template.count("{text}") != 1:
+        message = "must contain {text} exactly once"
+        raise ValueError(message)
+    return prompt_template
+
+
+# A folder inside the project: configuration may come from a stranger and must not reach out of it.
+ProjectPath = Annotated[str, AfterValidator(_stays_inside)]
+
+# Ends up as a link: no other scheme, and nothing that Markdown would read.
+PageUrl = Annotated[str, Field(pattern=r"^https?://[^\s()<>\[\]]+$")]

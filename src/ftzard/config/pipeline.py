@@ -1,0 +1,114 @@
+"""All sections together, and what they must agree on."""
+
+from collections.abc import Mapping
+from dataclasses import field
+from functools import reduce
+from typing import Any, Self
+
+from pydantic import model_validator
+from pydantic.dataclasses import dataclass
+
+from ftzard.config.automation import AutomationConfig
+from ftzard.config.data import DataConfig
+from ftzard.config.evaluation import EvaluationConfig
+from ftzard.config.fields import STRICT
+from ftzard.config.labelling import LabellingConfig
+from ftzard.config.launcher import LauncherConfig
+from ftzard.config.model import ModelConfig
+from ftzard.config.tracking import TrackingConfig
+from ftzard.config.training import TrainingConfig
+from ftzard.config.tuning import TuningConfig
+from ftzard.config.versioning import VersioningConfig
+
+# What only some tasks look at. Where another one is configured, such a key must have its default.
+_ONLY_FOR: Mapping[str, tuple[str, ...]] = {
+    "model.prompt_template": ("classification",),
+    "model.head": ("classification",),
+    "model.label_words": ("classification",),
+    "model.generation": ("generation", "preference"),
+    # DPO compares the model with what it was before, and draws no dropout in either.
+    "training.lora.lora_dropout": ("classification", "generation"),
+    "training.lora.modules_to_save": ("classification",),
+    "training.class_weights": ("classification",),
+    "training.label_smoothing": ("classification",),
+    "training.focal_gamma": ("classification",),
+    "training.num_validations_per_epoch": ("classification",),
+    "training.early_stopping_patience": ("classification",),
+    "training.early_stopping_threshold": ("classification",),
+    "training.metric_for_best_model": ("classification",),
+    "training.keep_frozen_layers": ("classification",),
+    "training.packing": ("generation",),
+    "training.beta": ("preference",),
+    "evaluation.generation_metric": ("generation",),
+}
+_SECTIONS: Mapping[str, type[Any]] = {"model": ModelConfig, "training": TrainingConfig, "evaluation": EvaluationConfig}
+
+
+def _value(section: Any, names: str) -> Any:
+    """The value of a key in a section; dots lead into sections of it."""
+    return reduce(getattr, names.split("."), section)
+
+
+@dataclass(frozen=True, config=STRICT)
+class FtzardConfig:
+    """The whole configuration of one pipeline."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    launcher: LauncherConfig = field(default_factory=LauncherConfig)
+    tuning: TuningConfig = field(default_factory=TuningConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    labelling: LabellingConfig = field(default_factory=LabellingConfig)
+    automation: AutomationConfig = field(default_factory=AutomationConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    versioning: VersioningConfig = field(default_factory=VersioningConfig)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        unknown = sorted(set(self.model.label_words) - set(self.data.labels)) if self.data.labels else []
+        if unknown:
+            message = f"model.label_words names unknown label(s) {unknown}; allowed by data.labels: {self.data.labels}"
+            raise ValueError(message)
+        if self.training.early_stopping_patience is not None and self.data.validation_fraction == 0:
+            message = "training.early_stopping_patience needs validation examples: data.validation_fraction above 0"
+            raise ValueError(message)
+        weighed = self.training.class_weight_values
+        if self.data.labels and weighed and set(weighed) != set(self.data.labels):
+            message = (
+                f"training.class_weight_values has a weight for {sorted(weighed)}; "
+                f"it must have one for each of data.labels and no other: {list(self.data.labels)}"
+            )
+            raise ValueError(message)
+        self._check_task()
+        return self
+
+    def _check_task(self) -> None:
+        """Refuse what a task would pass over in silence."""
+        task, generation = self.data.task, self.model.generation
+        if task != "classification" and self.tuning.method != "none":
+            message = f"tuning.method must be 'none' where data.task is {task!r}: there is no study of generation yet"
+            raise ValueError(message)
+        if task != "classification" and self.model.dtype == "float16":
+            message = f"model.dtype must not be 'float16' where data.task is {task!r}: no gradients are scaled there"
+            raise ValueError(message)
+        if task != "classification" and self.training.lora.starts_from_base:
+            start = self.training.lora.init_lora_weights
+            message = f"training.lora.init_lora_weights must not be {start!r} where data.task is {task!r}"
+            raise ValueError(message)
+        if task != "classification" and self.launcher.num_processes > 1:
+            message = f"launcher.num_processes must be 1 where data.task is {task!r}: it trains in one process"
+            raise ValueError(message)
+        for key, tasks in _ONLY_FOR.items():
+            section, names = key.split(".", 1)
+            default = _value(_SECTIONS[section](), names)
+            if task not in tasks and _value(getattr(self, section), names) != default:
+                where = " or ".join(repr(name) for name in tasks)
+                message = f"{key} has no effect where data.task is {task!r}: leave it out, or set data.task to {where}"
+                raise ValueError(message)
+        if self.data.messages_column is not None and generation.prompt_format != "chat":
+            message = "model.generation.prompt_format must be 'chat' where data.messages_column is given"
+            raise ValueError(message)
+        if self.data.messages_column is not None and generation.prompt_template != "{text}":
+            message = "model.generation.prompt_template must be '{text}' where data.messages_column is given"
+            raise ValueError(message)

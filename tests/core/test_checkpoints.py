@@ -108,7 +108,7 @@ def test_a_training_that_stops_early_stops_and_keeps_the_same_after_an_interrupt
 
 
 @pytest.mark.parametrize("step", [1, 4])
-def test_in_float16_the_multiple_of_the_loss_is_gone_on_with_too(step: int, tmp_path: Path) -> None:
+def test_in_float16_the_resumed_training_ends_with_the_same_adapter_too(step: int, tmp_path: Path) -> None:
     def go(folder: Path, stop_at: int | None, checkpoints: Path | None) -> TrainingResult:
         def on_progress(progress: Progress) -> None:
             if progress.done == stop_at:

@@ -59,6 +59,16 @@ def test_it_waits_for_as_many_validations_as_it_has_patience(
     assert (loss_num, loss_best.step) == expected
 
 
+def test_a_validation_that_is_done_again_after_an_interruption_counts_once() -> None:
+    rule, parameter = EarlyStopping(2, "macro_f1", 0.0), torch.nn.Parameter(torch.zeros(1))
+    best = rule.after(None, {"macro_f1": 0.5}, 1, 10, [parameter])
+    worse = rule.after(best, {"macro_f1": 0.4}, 2, 20, [parameter])
+    assert (best.num_waited, worse.num_waited) == (0, 1)
+    again = rule.after(worse, {"macro_f1": 0.4}, 2, 20, [parameter])
+    assert again.num_waited == 1
+    assert not rule.is_over(again)
+
+
 def test_a_gain_below_the_threshold_is_kept_and_does_not_end_the_waiting() -> None:
     num, best = _run(EarlyStopping(2, "macro_f1", 0.1), [0.5, 0.55, 0.58, 0.9])
     assert (num, best.step, best.score) == (3, 3, 0.58)

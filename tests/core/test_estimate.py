@@ -106,6 +106,19 @@ def test_an_estimate_without_texts_takes_the_longest_that_can_be() -> None:
     assert any("the texts are not known yet" in line for line in estimate_lines(unknown, config()))
 
 
+def test_an_epoch_takes_less_where_the_lower_layers_are_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Another rate each time would hide it.
+    monkeypatch.setattr(estimate, "gemm_flops", lambda *_: 1e9)
+    whole, top = _estimate(), _estimate(lora=LoraConfig(r=4, layers_to_transform=(1,)))
+    for found in (whole, top):
+        trained = found.outline.num_computed - found.outline.num_frozen
+        share = (4 * trained + 2 * found.outline.num_frozen) / (4 * found.outline.num_computed)
+        expected = whole.seconds_per_1000_examples * share
+        assert found.seconds_per_1000_examples == pytest.approx(expected)
+    assert top.outline.num_frozen > 0
+    assert top.seconds_per_1000_examples < whole.seconds_per_1000_examples
+
+
 def test_what_cannot_fit_is_refused_with_the_bytes_the_biggest_parts_and_what_to_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

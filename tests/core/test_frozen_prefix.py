@@ -15,7 +15,7 @@ from ftzard.core import frozen_prefix
 from ftzard.core.base_model import BaseModel, load_base_model
 from ftzard.core.base_source import BaseModelIdentity
 from ftzard.core.classifier import Classifier, lora_classifier
-from ftzard.core.frozen_prefix import kept_prefix, num_frozen_layers
+from ftzard.core.frozen_prefix import num_frozen_layers, with_kept_prefix
 from ftzard.core.label_head import LabelHead
 from ftzard.core.precision import Precision
 from ftzard.core.progress import Progress
@@ -56,14 +56,14 @@ def test_values_and_gradients_are_those_without_it(family: str, rows: list[list[
                 torch.nn.init.normal_(part, std=0.02)
         assert num_frozen_layers(classifier) == 2
         expected, gradients = _loss_and_gradients(classifier, rows)
-        with kept_prefix(base, classifier, _tokens(rows), TrainingConfig()) as faster:
-            assert faster.prefix is not None
-            # Together with others than those that it was computed with.
-            for some in (rows, rows[::-1]):
-                loss, found = _loss_and_gradients(faster, some)
-                torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
-                for one, other in zip(found, gradients, strict=True):
-                    assert float((one - other).norm()) <= 1e-4 * float(other.norm())
+        faster = with_kept_prefix(base, classifier, _tokens(rows), TrainingConfig())
+        assert faster.prefix is not None
+        # Together with others than those that it was computed with.
+        for some in (rows, rows[::-1]):
+            loss, found = _loss_and_gradients(faster, some)
+            torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
+            for one, other in zip(found, gradients, strict=True):
+                assert float((one - other).norm()) <= 1e-4 * float(other.norm())
 
 
 def _train_top(folder: Path, checkpoints: Path | None = None, stop_at: int | None = None, **training: Any) -> Any:

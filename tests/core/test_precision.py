@@ -128,6 +128,19 @@ def test_gradients_that_overflow_at_any_scale_end_the_training() -> None:
     assert not optimizer.may_go_on
 
 
+def test_the_multiple_of_the_loss_is_part_of_what_is_saved_and_gone_on_with() -> None:
+    parameter, optimizer = _half()
+    for _ in range(3):
+        _backward(optimizer.scaled((parameter.float() * math.inf).sum()))
+        optimizer.step(1.0)
+    _, other = _half()
+    assert other.scaled(torch.tensor(1.0)) == 8 * optimizer.scaled(torch.tensor(1.0))
+    other.restore(optimizer.state(), optimizer.num_steps)
+    assert other.scaled(torch.tensor(1.0)) == optimizer.scaled(torch.tensor(1.0))
+    # What counts the steps until it is raised again, too.
+    assert all(bool((values == other.state()[name]).all()) for name, values in optimizer.state().items())
+
+
 def test_without_float16_nothing_is_scaled() -> None:
     optimizer = AdapterOptimizer([torch.nn.Parameter(torch.ones(2))], TrainingConfig())
     assert optimizer.scaled(torch.tensor(2.0)).item() == 2.0

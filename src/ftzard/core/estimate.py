@@ -87,7 +87,7 @@ class Estimate:
         loading_bytes: The peak while the base model is loaded.
         free_bytes: What the device has left; None where nobody looked.
         seconds: How long; None where the texts are not known.
-        seconds_per_1000_examples: For an epoch, of texts of mean length, or of full length where they are not known.
+        seconds_per_1000_examples: For the first epoch, of texts of mean length, or of full length where they are not known.
         flop: Floating-point operations in all; 0 where the texts are not known.
         gemm_flops: Floating-point operations a second of matrix products, measured now.
         efficiency: The share of it that is taken for this training.
@@ -189,15 +189,16 @@ def estimate(
     loading = counted.weight_bytes + (file.stat().st_size if file else 0)
     loading += _LOADING_COPIES * counted.largest_weight * _FLOAT32 + _OVERHEAD_BYTES[device]
     kept = _kept_bytes(counted, work, config, model_config, dtype.itemsize)
-    if 0 < kept <= MAX_SHARE * free_bytes(device):
+    is_kept = 0 < kept <= MAX_SHARE * free_bytes(device)
+    if is_kept:
         parts["frozen layers' states"] = kept
     if is_loaded:
         parts, loading = {name: size for name, size in parts.items() if name != "base weights"}, 0
     rate = gemm_flops(counted.linear_shapes, dtype, device, min(config.training.max_tokens_per_batch, _PROBE_TOKENS))
     share = efficiency or DEFAULT_EFFICIENCY
-    flop = _flop(counted, work, config.training.num_train_epochs, is_kept=config.training.keep_frozen_layers)
+    flop = _flop(counted, work, config.training.num_train_epochs, is_kept=is_kept)
     mean = work.longest if work.num_train_tokens is None else _mean_tokens(work, splits, config)
-    per_1000 = 1000 * mean * _TRAINING_FLOP * counted.num_computed / (rate * share)
+    per_1000 = 1000 * mean * _training_flop_per_token(counted) / (rate * share)
     return Estimate(
         device=device,
         dtype=str(dtype).removeprefix("torch."),
@@ -308,14 +309,19 @@ def _unknown_work(config: "FtzardConfig") -> Work:
     return Work(sequences, None, None, longest)
 
 
+def _training_flop_per_token(counted: Outline) -> int:
+    """Through what is frozen no gradient goes."""
+    return _TRAINING_FLOP * (counted.num_computed - counted.num_frozen) + _INFERENCE_FLOP * counted.num_frozen
+
+
 def _flop(counted: Outline, work: Work, num_epochs: int, *, is_kept: bool) -> float:
     if work.num_train_tokens is None or work.num_validation_tokens is None:
         return 0.0
-    trained = counted.num_computed - counted.num_frozen
-    above = trained * (_TRAINING_FLOP * work.num_train_tokens + _INFERENCE_FLOP * work.num_validation_tokens)
-    # Through what is frozen no gradient goes; where its states are kept, it is computed for one epoch.
-    tokens = (work.num_train_tokens + work.num_validation_tokens) / (num_epochs if is_kept else 1)
-    return float(above + counted.num_frozen * _INFERENCE_FLOP * tokens)
+    training = _training_flop_per_token(counted) * work.num_train_tokens
+    validation = _INFERENCE_FLOP * counted.num_computed * work.num_validation_tokens
+    # Where the states of what is frozen are kept, it is computed for one epoch.
+    saved_tokens = (work.num_train_tokens + work.num_validation_tokens) * (1 - 1 / num_epochs) if is_kept else 0.0
+    return training + validation - _INFERENCE_FLOP * counted.num_frozen * saved_tokens
 
 
 def _kept_bytes(counted: Outline, work: Work, config: "FtzardConfig", model_config: Any, itemsize: int) -> int:

@@ -70,10 +70,9 @@ class FrozenPrefix:
             yield
 
 
-@contextmanager
-def kept_prefix(
+def with_kept_prefix(
     base: "BaseModel", classifier: "Classifier", sequences: Sequence[Tokens], config: "TrainingConfig"
-) -> Iterator["Classifier"]:
+) -> "Classifier":
     """A classifier whose layers below the trained ones are computed once for each of the texts.
 
     The texts are computed in an order of their own before anything is trained, so that the states do not depend on what
@@ -85,7 +84,7 @@ def kept_prefix(
         sequences: Token ids of the texts.
         config: Whether states are kept, and how many tokens are computed at once.
 
-    Yields:
+    Returns:
         The same classifier where they are not to be kept, where there are no such layers, where the architecture is
         none that is packed, or where the states would take more than a quarter of the memory that is free.
     """
@@ -93,8 +92,7 @@ def kept_prefix(
     max_tokens = config.max_tokens_per_batch
     distinct = list({ids.tobytes(): ids for ids in sequences}.values())
     if not num_layers or not distinct or not can_pack(classifier.decoder, max(map(len, distinct))):
-        yield classifier
-        return
+        return classifier
     key = num_layers, max_tokens, _checksum(distinct)
     if key not in base.prefixes:
         # One is kept: those of earlier texts are as large.
@@ -102,7 +100,7 @@ def kept_prefix(
         states = _computed_if_there_is_room(classifier, distinct, num_layers, max_tokens)
         if states is not None:
             base.prefixes[key] = FrozenPrefix(num_layers, states)
-    yield replace(classifier, prefix=base.prefixes.get(key))
+    return replace(classifier, prefix=base.prefixes.get(key))
 
 
 def num_frozen_layers(classifier: "Classifier") -> int:

@@ -16,7 +16,7 @@ from ftzard.core.checkpoints import Checkpoints, kept_checkpoints
 from ftzard.core.classifier import Classifier, lora_classifier
 from ftzard.core.data_parallel import ALONE, Ranks
 from ftzard.core.devices import resolve_device
-from ftzard.core.frozen_prefix import kept_prefix
+from ftzard.core.frozen_prefix import with_kept_prefix
 from ftzard.core.label_head import LabelHead, make_label_head
 from ftzard.core.lora_methods import check_ranks, stored_lora
 from ftzard.core.prompts import PromptTemplate, label_words
@@ -276,20 +276,20 @@ def fitted_classifier(  # noqa: PLR0913 - as `train_adapter`
             else:
                 check_ranks(classifier.peft_model, lora)
             texts = [*train.prompts.input_ids, *validation.prompts.input_ids]
-            with kept_prefix(base, classifier, texts, config.training) as faster:
-                data = {
-                    "labels": labels,
-                    "training examples": train.checksum,
-                    "validation examples": validation.checksum,
-                    "frozen layers that are kept": faster.prefix.num_layers if faster.prefix else 0,
-                }
-                identity = training_identity(base, classifier.compute_dtype, config, data, initial)
-                identity |= ranks.as_manifest()
-                interval_s = config.training.checkpoint_interval_s
-                with kept_checkpoints(checkpoint_dir, identity, interval_s) as checkpoints:
-                    record = run_training(
-                        faster, train, validation, config.training, on_progress, watch, checkpoints, ranks=ranks
-                    )
+            faster = with_kept_prefix(base, classifier, texts, config.training)
+            data = {
+                "labels": labels,
+                "training examples": train.checksum,
+                "validation examples": validation.checksum,
+                "frozen layers that are kept": faster.prefix.num_layers if faster.prefix else 0,
+            }
+            identity = training_identity(base, classifier.compute_dtype, config, data, initial)
+            identity |= ranks.as_manifest()
+            interval_s = config.training.checkpoint_interval_s
+            with kept_checkpoints(checkpoint_dir, identity, interval_s) as checkpoints:
+                record = run_training(
+                    faster, train, validation, config.training, on_progress, watch, checkpoints, ranks=ranks
+                )
             yield FittedClassifier(classifier, record, head, words, train.prompts.num_truncated, checkpoints)
 
 

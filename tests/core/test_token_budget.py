@@ -191,10 +191,10 @@ def test_a_process_that_may_not_have_more_memory_trains_with_what_it_has(tmp_pat
 
 
 def test_a_training_that_goes_on_from_a_checkpoint_has_the_budget_it_had() -> None:
-    record = TrainingRecord(TokenBudget(1024, "optimizer step"))
+    record = TrainingRecord(budget=TokenBudget(1024, "optimizer step"))
     record.budget.max_tokens = 256
     record.budget.budgets[7] = 256
-    resumed = TrainingRecord(TokenBudget(1024, "optimizer step"))
+    resumed = TrainingRecord(budget=TokenBudget(1024, "optimizer step"))
     resumed.restore(json.loads(json.dumps(record.to_dict())), record.tensors())
     assert resumed.budget.max_tokens == 256
     assert resumed.budget.budgets == {1: 1024, 7: 256}

@@ -20,10 +20,10 @@ from ftzard.config import TrainingConfig
 from ftzard.core.adapter import WEIGHTS_NAME
 from ftzard.core.base_model import load_base_model
 from ftzard.core.classifier import lora_classifier
+from ftzard.core.divergence import check_weights
 from ftzard.core.label_head import make_label_head
 from ftzard.core.optimization import AdapterOptimizer, learning_rate_factor
 from ftzard.core.training import TrainingResult, train_adapter
-from ftzard.core.training_loop import _check_weights
 from ftzard.core.training_record import CURVE_SCHEMA, VALIDATION_SCHEMA
 from ftzard.errors import (
     ConfigError,
@@ -149,11 +149,11 @@ def test_an_adapter_with_weights_that_are_not_finite_is_noticed() -> None:
     base = load_base_model(config().model, "cpu")
     head = make_label_head(base, LABELS, LABELS, "label_words")
     with lora_classifier(base, head, config().training.lora) as classifier:
-        _check_weights(classifier, 7)
+        check_weights(classifier.trainable_parameters(), 7)
         with torch.no_grad():
             classifier.trainable_parameters()[0][0, 0] = math.inf
         with pytest.raises(TrainingDivergedError, match="optimizer step 7"):
-            _check_weights(classifier, 7)
+            check_weights(classifier.trainable_parameters(), 7)
 
 
 def test_after_a_divergence_the_next_training_is_as_if_it_had_not_been(result: TrainingResult, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def predict_answers(
             config.training.max_tokens_per_batch,
             on_progress,
         )
-        with memory_failures_told(lambda: "the answers of the model without the adapter"):
+        with memory_failures_told("the model without the adapter answered"):
             beside = questions.asked_of(base.model, base.tokenizer) if untrained and is_known else {}
         # The first weights are overwritten at once; the seed only keeps the caller's random state out of it.
         with (
@@ -126,7 +126,7 @@ def predict_answers(
         ):
             model.load_adapter_weights(load_file(adapter.path / WEIGHTS_NAME))
             model.peft_model.eval()
-            with memory_failures_told(lambda: "the adapter's answers"):
+            with memory_failures_told("the adapter answered"):
                 columns = questions.asked_of(model.peft_model, base.tokenizer)
     frame = examples.select("text_hash", "label").with_columns(
         **columns, **{f"{UNTRAINED}{name}": values for name, values in beside.items()}

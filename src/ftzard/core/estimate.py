@@ -87,7 +87,8 @@ class Estimate:
         loading_bytes: The peak while the base model is loaded.
         free_bytes: What the device has left; None where nobody looked.
         seconds: How long; None where the texts are not known.
-        seconds_per_1000_examples: For the first epoch, of texts of mean length, or of full length where they are not known.
+        seconds_per_1000_examples: For the first epoch, of texts of mean length, or of full length where they are not
+            known.
         flop: Floating-point operations in all; 0 where the texts are not known.
         gemm_flops: Floating-point operations a second of matrix products, measured now.
         efficiency: The share of it that is taken for this training.

@@ -25,6 +25,7 @@ _SIGNS = ("can't allocate memory", "out of memory", "std::bad_alloc", "CUBLAS_ST
 _ON_THE_CPU = re.compile(r"tried to allocate (\d+) bytes", re.IGNORECASE)
 _ON_CUDA = re.compile(r"tried to allocate ([\d.]+) (bytes|KiB|MiB|GiB)", re.IGNORECASE)
 _BYTES = {"bytes": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_FIX_UNANSWERED = "free memory, or take less of it: `ftzard estimate` shows what takes how much"
 _FIX = (
     "shorten the texts (model.max_length), lower training.max_tokens_per_batch, compute in bfloat16 "
     "(model.dtype=bfloat16), or free memory; `ftzard estimate` shows what takes how much"
@@ -149,11 +150,12 @@ def bytes_asked_for(error: BaseException) -> int | None:
 
 
 @contextmanager
-def memory_failures_explained(what: str) -> Iterator[None]:
+def memory_failures_explained(what: "str | Callable[[], str]", fix: str = _FIX_UNANSWERED) -> Iterator[None]:
     """Turn a failed allocation that smaller batches do not answer into an error that says what to do.
 
     Args:
-        what: What was being done.
+        what: What was being done; a function is asked when it happens.
+        fix: What to do.
 
     Raises:
         OutOfMemoryError: No memory was to be had in the block.
@@ -164,8 +166,8 @@ def memory_failures_explained(what: str) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise OutOfMemoryError(
-            f"memory ran out while {what}: {_asked(bytes_asked_for(error))}",
-            fix="free memory, or take less of it: `ftzard estimate` shows what takes how much",
+            f"memory ran out while {what if isinstance(what, str) else what()}: {_asked(bytes_asked_for(error))}",
+            fix=fix,
         ) from error
 
 

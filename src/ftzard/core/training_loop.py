@@ -14,6 +14,7 @@ import polars as pl
 from ftzard.core.batching import Indices, micro_batches, num_optimizer_steps, optimizer_steps
 from ftzard.core.checkpoints import Checkpoints
 from ftzard.core.data_parallel import ALONE, Ranks
+from ftzard.core.divergence import check_weights, diverged
 from ftzard.core.early_stopping import EarlyStopping
 from ftzard.core.inference import compute_logits
 from ftzard.core.losses import example_weights, weighted_loss
@@ -24,7 +25,7 @@ from ftzard.core.progress import Progress, ProgressReporter
 from ftzard.core.prompts import EncodedPrompts, PromptTemplate, encode_prompts
 from ftzard.core.token_budget import TokenBudget
 from ftzard.core.training_record import TrainingRecord
-from ftzard.errors import TrainingDivergedError, UnknownLabelError
+from ftzard.errors import UnknownLabelError
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +38,6 @@ _logger = logging.getLogger("ftzard.core.training")
 
 # Below this a probability's logarithm is cut off: one confident mistake shall not make the mean infinite.
 _SMALLEST_PROBABILITY = 1e-12
-_FIX_DIVERGED = "lower training.learning_rate, or compute in float32 (model.dtype=float32); nothing was written"
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +136,7 @@ def run_training(  # noqa: PLR0913 - as `ftzard.core.training.train_adapter`
         ConfigError: Explicit class weights are not for exactly these labels.
     """
     budget = TokenBudget(config.max_tokens_per_batch, "optimizer step")
-    record = TrainingRecord(budget)
+    record = TrainingRecord(budget=budget)
     optimizer = AdapterOptimizer(classifier.trainable_parameters(), config)
     weights = example_weights(train.targets, train.labels, config)
     steps_per_epoch = num_optimizer_steps(len(train), config.train_batch_size)
@@ -171,7 +171,10 @@ def run_training(  # noqa: PLR0913 - as `ftzard.core.training.train_adapter`
                     loss = ranks.total(loss)
                     learning_rate, norm = optimizer.step(factor, ranks.add_up)
                     if not math.isfinite(loss) or not (math.isfinite(norm) or optimizer.may_go_on):
-                        raise _diverged(step, loss, norm, train, batch)
+                        raise diverged(
+                            f"in optimizer step {step} the loss is {loss} and the norm of the gradients {norm}; the "
+                            f"step's examples have the text hashes {[train.text_hashes[index] for index in batch]}"
+                        )
                     record.add_step(
                         step=step,
                         epoch=epoch,
@@ -198,7 +201,7 @@ def run_training(  # noqa: PLR0913 - as `ftzard.core.training.train_adapter`
                     if watch and step in points:
                         watch.on_point(points[step], step, scores)
                 record.seconds = seconds_before + reporter.seconds
-    _check_weights(classifier, record.kept_step)
+    check_weights(classifier.trainable_parameters(), record.kept_step)
     ranks.check_same(optimizer)
     checkpoints.finish(optimizer, record)
     _keep(classifier, record, stopping, num_steps)
@@ -295,9 +298,8 @@ def _validate(
     logits = ranks.rows(compute, validation.prompts.lengths, classifier.num_labels)
     if not np.isfinite(logits).all():
         row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
-        raise TrainingDivergedError(
-            f"in epoch {epoch} the logits of the validation example {validation.text_hashes[row]} are not finite",
-            fix=_FIX_DIVERGED,
+        raise diverged(
+            f"in epoch {epoch} the logits of the validation example {validation.text_hashes[row]} are not finite"
         )
     probabilities = softmax(logits.astype(np.float64))[np.arange(len(validation)), validation.targets]
     confusion = confusion_matrices(validation.targets, logits.argmax(axis=1), classifier.num_labels)
@@ -305,20 +307,3 @@ def _validate(
     score = float(macro_f1(confusion))
     _logger.info("epoch %d: validation loss %.3f, macro-F1 %.3f", epoch, loss, score)
     return {"loss": loss, "macro_f1": score}
-
-
-def _check_weights(classifier: "Classifier", num_steps: int) -> None:
-    """The last update is followed by no loss that would show what it did."""
-    if not all(bool(parameter.isfinite().all()) for parameter in classifier.trainable_parameters()):
-        raise TrainingDivergedError(
-            f"after optimizer step {num_steps}, the last one, weights of the adapter are not finite", fix=_FIX_DIVERGED
-        )
-
-
-def _diverged(step: int, loss: float, norm: float, train: EncodedExamples, batch: Indices) -> TrainingDivergedError:
-    hashes = [train.text_hashes[index] for index in batch]
-    return TrainingDivergedError(
-        f"in optimizer step {step} the loss is {loss} and the norm of the gradients {norm}; "
-        f"the step's examples have the text hashes {hashes}",
-        fix=_FIX_DIVERGED,
-    )

@@ -30,26 +30,18 @@ _BEST = "best"
 
 
 @dataclass
-class TrainingRecord:
-    """What is written down during a training.
+class StepRecord:
+    """What is written down of any training, step by step.
 
     Attributes:
         seconds: Wall-clock time in all.
         validation_seconds: The part of it that validation took.
         num_tokens: Real tokens trained on so far.
-        budget: Tokens at once.
-        kept_step: The optimizer step after which the weights were what they are at the end.
-        kept: Which weights these are and why, in words.
-        best: The best validation so far, where training may stop early.
     """
 
-    budget: TokenBudget
     seconds: float = 0.0
     validation_seconds: float = 0.0
     num_tokens: int = 0
-    kept_step: int = 0
-    kept: str = ""
-    best: BestSoFar | None = None
     _curve: list[dict[str, Any]] = field(default_factory=list)
     _validation: list[dict[str, Any]] = field(default_factory=list)
 
@@ -59,7 +51,7 @@ class TrainingRecord:
         self.num_tokens += num_tokens
 
     def add_validation(self, **row: float) -> None:
-        """Add a row of `VALIDATION_SCHEMA`."""
+        """Add the scores of a validation, with `epoch` and `step`."""
         self._validation.append(row)
 
     @property
@@ -77,9 +69,56 @@ class TrainingRecord:
             "seconds": self.seconds,
             "validation_seconds": self.validation_seconds,
             "num_tokens": self.num_tokens,
-            "token_budgets": [list(change) for change in self.budget.budgets.items()],
             "curve": self._curve,
             "validation": self._validation,
+        }
+
+    def tensors(self) -> "dict[str, torch.Tensor]":
+        """What of it are weights: nothing."""
+        return {}
+
+    def restore(self, values: Mapping[str, Any], tensors: "Mapping[str, torch.Tensor]") -> None:
+        """Become what `to_dict` and `tensors` gave."""
+        del tensors
+        self.seconds, self.validation_seconds = float(values["seconds"]), float(values["validation_seconds"])
+        self.num_tokens = int(values["num_tokens"])
+        self._curve, self._validation = list(values["curve"]), list(values["validation"])
+
+    def curve(self) -> pl.DataFrame:
+        """A row for each optimizer step."""
+        return pl.DataFrame(self._curve, schema=CURVE_SCHEMA)
+
+    def validation(self) -> pl.DataFrame:
+        """A row for each validation, if there was anything to validate on: `epoch`, `step` and the scores."""
+        return pl.DataFrame(self._validation, schema_overrides={"epoch": pl.Int64, "step": pl.Int64})
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Real tokens a second of training, validation not counted."""
+        training_seconds = self.seconds - self.validation_seconds
+        return self.num_tokens / training_seconds if training_seconds > 0 else 0.0
+
+
+@dataclass
+class TrainingRecord(StepRecord):
+    """What is written down during the training of a classifier.
+
+    Attributes:
+        budget: Tokens at once.
+        kept_step: The optimizer step after which the weights were what they are at the end.
+        kept: Which weights these are and why, in words.
+        best: The best validation so far, where training may stop early.
+    """
+
+    budget: TokenBudget = field(kw_only=True)
+    kept_step: int = 0
+    kept: str = ""
+    best: BestSoFar | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as JSON types."""
+        return super().to_dict() | {
+            "token_budgets": [list(change) for change in self.budget.budgets.items()],
             "best": self.best and self.best.to_dict(),
         }
 
@@ -90,30 +129,18 @@ class TrainingRecord:
 
     def restore(self, values: Mapping[str, Any], tensors: "Mapping[str, torch.Tensor]") -> None:
         """Become what `to_dict` and `tensors` gave."""
-        self.seconds, self.validation_seconds = float(values["seconds"]), float(values["validation_seconds"])
-        self.num_tokens = int(values["num_tokens"])
-        self._curve, self._validation = list(values["curve"]), list(values["validation"])
+        super().restore(values, tensors)
         # A checkpoint from before there were budgets had the configured one throughout.
         budgets = values.get("token_budgets", [[1, self.budget.max_tokens]])
         self.budget.restore({int(step): int(tokens) for step, tokens in budgets})
         best = values.get("best")
         self.best = best and BestSoFar.from_dict(best, [tensors[name] for name in sorted(tensors)])
 
-    def curve(self) -> pl.DataFrame:
-        """A row for each optimizer step."""
-        return pl.DataFrame(self._curve, schema=CURVE_SCHEMA)
-
     def validation(self) -> pl.DataFrame:
-        """A row for each validation, if there was anything to validate on."""
+        """A row of `VALIDATION_SCHEMA` for each validation, if there was anything to validate on."""
         rows = [{**row, "is_kept": row["step"] == self.kept_step} for row in self._validation]
         return pl.DataFrame(rows, schema=VALIDATION_SCHEMA)
 
     def kept_score(self, metric: str) -> float:
         """The validation score, `loss` or `macro_f1`, of the weights that were kept."""
         return float(next(row[metric] for row in self._validation if row["step"] == self.kept_step))
-
-    @property
-    def tokens_per_s(self) -> float:
-        """Real tokens a second of training, validation not counted."""
-        training_seconds = self.seconds - self.validation_seconds
-        return self.num_tokens / training_seconds if training_seconds > 0 else 0.0

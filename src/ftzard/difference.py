@@ -12,10 +12,10 @@ import polars as pl
 from ftzard.composition import compose
 from ftzard.config import EvaluationConfig, FtzardConfig
 from ftzard.core.adapter import read_manifest
-from ftzard.core.answer_comparison import AnswerComparison
+from ftzard.core.gate import AnyComparison
 from ftzard.core.records import ASSETS_DIR
 from ftzard.core.row_difference import RowDifference, difference_lines, row_difference
-from ftzard.core.task_judging import AnyComparison, compare_any, metric_scores
+from ftzard.core.task_judging import compare_any
 from ftzard.data_checkout import checkout_data
 from ftzard.errors import LabelSetChangedError, PredictionsMismatchError, TooFewExamplesError
 from ftzard.references import find_data_commit, find_version
@@ -122,8 +122,7 @@ def diff_lines(difference: ProjectDifference, num_examples: int) -> Iterator[str
         return
     gain = scores.difference
     yield "test scores, on the same rows:"
-    metric, score, score_before = metric_scores(scores)
-    yield f"  {metric}: {score_before:.3f} -> {score:.3f}"
+    yield f"  {scores.metric_in_words}: {scores.other_score:.3f} -> {scores.score:.3f}"
     yield f"  paired difference: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
 
 
@@ -149,10 +148,7 @@ def _state(project_dir: Path, config: FtzardConfig, which: str, overrides: Seque
 
 def _both_scores(scores: AnyComparison | None) -> dict[str, Any]:
     """The metric by its name -> the two scores."""
-    if scores is None:
-        return {"macro_f1": None}
-    _, score, before = metric_scores(scores)
-    return {scores.metric if isinstance(scores, AnswerComparison) else "macro_f1": [before, score]}
+    return {"macro_f1": None} if scores is None else {scores.metric: [scores.other_score, scores.score]}
 
 
 def _scores(before: ProjectState, after: ProjectState, config: EvaluationConfig) -> tuple[AnyComparison | None, str]:

@@ -7,10 +7,8 @@ import polars as pl
 from ftzard.assets.gpu import GPU_POOL, GPU_TAGS
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
-from ftzard.core.answer_comparison import AnswerComparison
-from ftzard.core.comparison import Comparison
 from ftzard.core.evaluation_report import EvaluationReport
-from ftzard.core.gate import PromotionVerdict
+from ftzard.core.gate import AnyComparison, PromotionVerdict
 from ftzard.core.generation_report import GenerationReport
 from ftzard.core.records import AdapterDirectory, Splits
 from ftzard.errors import ConfigError
@@ -78,33 +76,20 @@ def _numbers(verdict: PromotionVerdict) -> dict[str, float]:
 
 def _metric(verdict: PromotionVerdict) -> str:
     """What it is about, for people; macro-F1 where nothing was compared, as of classifiers."""
-    found = [one.metric for one in verdict.comparisons if isinstance(one, AnswerComparison)]
-    return found[0].replace("_", " ") if found else "macro-F1"
+    return next((one.metric_in_words for one in verdict.comparisons), "macro-F1")
 
 
-def _table(comparisons: Sequence[Comparison | AnswerComparison]) -> pl.DataFrame:
+def _table(comparisons: Sequence[AnyComparison]) -> pl.DataFrame:
     """The numbers behind a verdict, a row for each that the challenger was compared with."""
     rows = [
         {
             "other": found.other,
-            found.metric: found.score,
+            found.metric_in_words: found.score,
             "of the other": found.other_score,
             "difference": found.difference.value,
             "low": found.difference.low,
             "high": found.difference.high,
-            "rows that differ": found.num_rows_differing,
-        }
-        if isinstance(found, AnswerComparison)
-        else {
-            "other": found.other,
-            "macro-F1": found.macro_f1,
-            "of the other": found.other_macro_f1,
-            "difference": found.difference.value,
-            "low": found.difference.low,
-            "high": found.difference.high,
-            "only it is right": found.num_only_challenger,
-            "only the other is right": found.num_only_other,
-            "exact McNemar p": found.p_value,
+            **found.details,
         }
         for found in comparisons
     ]

@@ -3,8 +3,6 @@
 As `ftzard.core.comparison`, which is for classifiers; here a row has a score, and right and wrong are its ends.
 """
 
-import math
-
 import numpy as np
 import polars as pl
 from pydantic import ConfigDict, FiniteFloat
@@ -13,9 +11,9 @@ from pydantic.dataclasses import dataclass
 from ftzard.config import EvaluationConfig
 from ftzard.core.answer_predictions import task_of_predictions
 from ftzard.core.bootstrap import percentile_interval, resample_values
-from ftzard.core.evaluation import MIN_DISCORDANT_ROWS
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.generation_evaluation import main_metric, row_scores
+from ftzard.core.significance import fewest_rows_to_tell
 from ftzard.errors import LabelSetChangedError, PredictionsMismatchError, TooFewExamplesError
 
 
@@ -44,10 +42,20 @@ class AnswerComparison:
     significance: FiniteFloat
 
     @property
+    def metric_in_words(self) -> str:
+        """What they are compared by, for people."""
+        return self.metric.replace("_", " ")
+
+    @property
+    def details(self) -> dict[str, float]:
+        """On how many rows they differ, in words."""
+        return {"rows that differ": self.num_rows_differing}
+
+    @property
     def is_told_apart(self) -> bool:
         """Whether they differ on rows enough for any test to say something."""
-        # As for classifiers: a sign test on fewer could not be significant, even if all favour one of the two.
-        return self.num_rows_differing >= max(MIN_DISCORDANT_ROWS, math.ceil(1 - math.log2(self.significance)))
+        # As for classifiers: a sign test on fewer could not be significant.
+        return self.num_rows_differing >= fewest_rows_to_tell(self.significance)
 
     @property
     def is_shown_better(self) -> bool:

@@ -21,7 +21,7 @@ def judge_answers(
 
     The arguments are those of `ftzard.core.gate.judge`.
     """
-    name = against_baseline.metric.replace("_", " ")
+    name = against_baseline.metric_in_words
     sides = (("the untrained model's", against_baseline), ("the champion's", against_champion))
     worse = tuple(
         f"its {name} is shown to be below {whose}, by {told_difference(side, -1)}"

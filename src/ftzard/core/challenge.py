@@ -7,11 +7,11 @@ import polars as pl
 
 from ftzard.core.adapter import config_for
 from ftzard.core.champion_records import AdapterEvidence, AliasMove, RegisteredAdapter
-from ftzard.core.gate import PromotionVerdict
+from ftzard.core.gate import AnyComparison, PromotionVerdict
 from ftzard.core.records import AdapterDirectory, Splits
 from ftzard.core.retraining import Lineage, trained_hashes
 from ftzard.core.splitting import HELD_FOR_TEST, test_fingerprint
-from ftzard.core.task_judging import AnyComparison, compare_any, judging_of
+from ftzard.core.task_judging import compare_any, judging_of
 
 if TYPE_CHECKING:
     from ftzard.config import FtzardConfig

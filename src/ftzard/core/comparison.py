@@ -4,7 +4,6 @@ Every interval and test here is at `evaluation.gate.significance`, because a pro
 evaluation report, on which nothing hangs, are 95 % intervals whatever that is.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,11 +13,10 @@ from pydantic.dataclasses import dataclass
 
 from ftzard.config import EvaluationConfig
 from ftzard.core.bootstrap import percentile_interval, resample_values
-from ftzard.core.evaluation import MIN_DISCORDANT_ROWS
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.metrics import FloatArray, IntArray, confusion_matrices, f1
 from ftzard.core.predictions import labels_of_predictions
-from ftzard.core.significance import mcnemar_exact
+from ftzard.core.significance import fewest_rows_to_tell, mcnemar_exact
 from ftzard.errors import LabelSetChangedError, PredictionsMismatchError, TooFewExamplesError
 
 
@@ -51,11 +49,38 @@ class Comparison:
     significance: FiniteFloat
 
     @property
+    def metric(self) -> str:
+        """What they are compared by."""
+        return "macro_f1"
+
+    @property
+    def metric_in_words(self) -> str:
+        """Likewise, for people."""
+        return "macro-F1"
+
+    @property
+    def score(self) -> float:
+        """The challenger's."""
+        return self.macro_f1
+
+    @property
+    def other_score(self) -> float:
+        """The other's."""
+        return self.other_macro_f1
+
+    @property
+    def details(self) -> dict[str, float]:
+        """On how many rows they differ, and what the exact test makes of it, in words."""
+        return {
+            "only it is right": self.num_only_challenger,
+            "only the other is right": self.num_only_other,
+            "exact McNemar p": self.p_value,
+        }
+
+    @property
     def is_told_apart(self) -> bool:
         """Whether they differ on rows enough for any test to say something."""
-        # With fewer, even if all favour one of the two, the exact test's 2 * 0.5**n would not be significant.
-        fewest = max(MIN_DISCORDANT_ROWS, math.ceil(1 - math.log2(self.significance)))
-        return self.num_only_challenger + self.num_only_other >= fewest
+        return self.num_only_challenger + self.num_only_other >= fewest_rows_to_tell(self.significance)
 
     @property
     def is_shown_better(self) -> bool:

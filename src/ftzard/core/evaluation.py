@@ -29,6 +29,7 @@ from ftzard.core.evaluation_report import (
     SystemScores,
     Verdict,
 )
+from ftzard.core.evaluation_verdict import sentence_of, verdict_of
 from ftzard.core.metrics import (
     FloatArray,
     IntArray,
@@ -60,10 +61,6 @@ __all__ = [
 
 METRIC_NAMES = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "ece")
 
-# Six rows that one system gets right and the other wrong are the fewest that a sign test (McNemar 1947) can call
-# significant at 5 %, and only if all six favour the same one: 2 * 0.5**6 = 0.03, but 2 * 0.5**5 = 0.06. On fewer the
-# bootstrap is not to be trusted: from one row it would draw an interval without width.
-MIN_DISCORDANT_ROWS = 6
 # What float32 probabilities from elsewhere may miss by; ours are float64.
 _SUM_TOLERANCE = 1e-4
 
@@ -133,7 +130,7 @@ def evaluate(
     difference = paired_difference(
         adapter.macro_f1, baseline.macro_f1, test.height, config.num_bootstrap_samples, config.seed
     )
-    verdict = _verdict(difference, int((adapter.correct != baseline.correct).sum()))
+    verdict = verdict_of(difference, int((adapter.correct != baseline.correct).sum()))
     return EvaluationReport(
         labels=labels,
         num_train=train.height,
@@ -144,7 +141,7 @@ def evaluate(
         majority=_system_scores("majority class", majority, labels, config),
         difference=difference,
         verdict=verdict,
-        sentence=_sentence(difference, verdict, test.height),
+        sentence=sentence_of("macro-F1", difference, verdict, test.height, whose="TF-IDF's", other="TF-IDF"),
         confusion=tuple(tuple(row) for row in adapter.confusion(_all_rows(adapter))[0].tolist()),
         reliability=reliability_bins(adapter.confidences, adapter.correct, config.num_calibration_bins),
         slices=_slices(adapter, test["text"].str.len_chars().to_numpy().astype(np.int64), config),
@@ -209,28 +206,6 @@ def _system_scores(name: str, answers: _Answers, labels: Sequence[str], config: 
         },
         per_class=tuple(ClassScores(label, float(p), float(r), float(f), int(n)) for label, p, r, f, n in columns),
     )
-
-
-def _verdict(difference: Interval, num_discordant: int) -> Verdict:
-    if num_discordant < MIN_DISCORDANT_ROWS:
-        return "undecided"
-    if difference.low > 0:
-        return "better"
-    return "worse" if difference.high < 0 else "undecided"
-
-
-def _sentence(difference: Interval, verdict: Verdict, num_test: int) -> str:
-    gap = f"{abs(difference.value):.3f} {'above' if difference.value >= 0 else 'below'}"
-    start = (
-        f"The adapter's macro-F1 is {gap} TF-IDF's (95 % interval {difference.low:z.3f} to {difference.high:z.3f}): "
-    )
-    rows = f"{num_test} test example{'' if num_test == 1 else 's'}"
-    ends = {
-        "better": f"the adapter is better on these {rows}.",
-        "worse": f"TF-IDF is better on these {rows}.",
-        "undecided": f"it cannot be told from {rows} which is better.",
-    }
-    return start + ends[verdict]
 
 
 def _slices(answers: _Answers, lengths: IntArray, config: EvaluationConfig) -> tuple[SliceScores, ...]:

@@ -26,6 +26,7 @@ from ftzard.core.significance import num_rows_needed
 # Less than any row can make of a gain: what floating point leaves of the difference of equal scores.
 _NO_GAIN = 1e-9
 
+AnyComparison = Comparison | AnswerComparison
 GateVerdict = Literal["promote", "keep", "need_more_labels"]
 
 
@@ -56,12 +57,12 @@ class PromotionVerdict(JsonDocument):
     test_fingerprint: str
     num_rows: int
     num_rows_left_out: int
-    against_champion: Comparison | AnswerComparison | None
-    against_baseline: Comparison | AnswerComparison | None
+    against_champion: AnyComparison | None
+    against_baseline: AnyComparison | None
     num_more_labels: int | None = None
 
     @property
-    def comparisons(self) -> tuple[Comparison | AnswerComparison, ...]:
+    def comparisons(self) -> tuple[AnyComparison, ...]:
         """Those that were made: with the champion, and with the baseline."""
         return tuple(found for found in (self.against_champion, self.against_baseline) if found is not None)
 
@@ -94,7 +95,7 @@ def objections(
 
 
 def num_more_labels(
-    comparison: Comparison | AnswerComparison,
+    comparison: AnyComparison,
     num_rows: int,
     test_fraction: float,
     config: EvaluationConfig,
@@ -120,7 +121,7 @@ def num_more_labels(
     return max(0 if num_held else 1, more)
 
 
-def num_rows_to_tell(comparison: Comparison | AnswerComparison, num_rows: int, config: EvaluationConfig) -> int | None:
+def num_rows_to_tell(comparison: AnyComparison, num_rows: int, config: EvaluationConfig) -> int | None:
     """How many test rows the gate needs to find a gain of the size observed with the configured power.
 
     The gate looks at macro-F1, so its variance decides, which is that of the rows on which the two differ, those of
@@ -200,7 +201,7 @@ def _labels_that_suffer(comparison: Comparison, margin: float) -> list[str]:
     ]
 
 
-def told_difference(comparison: Comparison | AnswerComparison, sign: Literal[1, -1]) -> str:
+def told_difference(comparison: AnyComparison, sign: Literal[1, -1]) -> str:
     """The difference with its interval, or its negative, in words."""
     return _of_interval(comparison.difference, sign, comparison.significance)
 

@@ -9,8 +9,8 @@ import polars as pl
 from ftzard.config import EvaluationConfig
 from ftzard.core.answer_predictions import AnswerTask, check_answers, counts, sums, without_adapter
 from ftzard.core.bootstrap import Statistic, bootstrap_interval, paired_difference
-from ftzard.core.evaluation import MIN_DISCORDANT_ROWS
-from ftzard.core.evaluation_report import Interval, Verdict
+from ftzard.core.evaluation_report import Interval
+from ftzard.core.evaluation_verdict import sentence_of, verdict_of
 from ftzard.core.generation_report import AnswerScores, GenerationReport
 from ftzard.core.metrics import FloatArray, IntArray
 from ftzard.core.predictions import matched_rows
@@ -88,7 +88,7 @@ def evaluate_answers(
     differences = {name: paired_difference(*pair, *size) for name, pair in statistics.items()}
     metric = main_metric(task, config)
     num_differing = int((row_scores(mine, metric) != row_scores(theirs, metric)).sum())
-    verdict = _verdict(differences[metric], num_differing)
+    verdict = verdict_of(differences[metric], num_differing)
     scores = {
         side: {name: bootstrap_interval(pair[index], *size) for name, pair in statistics.items()}
         for index, side in enumerate(("adapter", "untrained"))
@@ -103,7 +103,14 @@ def evaluate_answers(
         untrained=AnswerScores("untrained model", scores["untrained"]),
         differences=differences,
         verdict=verdict,
-        sentence=_sentence(metric, differences[metric], verdict, test.height),
+        sentence=sentence_of(
+            metric.replace("_", " "),
+            differences[metric],
+            verdict,
+            test.height,
+            whose="that of the same model untrained",
+            other="the model without it",
+        ),
         reward_accuracy=_reward_accuracy(mine, theirs, size) if task == "preference" else None,
     )
 
@@ -143,26 +150,3 @@ def _reward_accuracy(mine: pl.DataFrame, theirs: pl.DataFrame, size: tuple[int, 
     (chosen, rejected), (chosen_before, rejected_before) = _pair(mine), _pair(theirs)
     scores = preferences(chosen - chosen_before, rejected - rejected_before)
     return bootstrap_interval(lambda samples: scores[samples].mean(axis=1), *size)
-
-
-def _verdict(difference: Interval, num_differing: int) -> Verdict:
-    if num_differing < MIN_DISCORDANT_ROWS:
-        return "undecided"
-    if difference.low > 0:
-        return "better"
-    return "worse" if difference.high < 0 else "undecided"
-
-
-def _sentence(metric: str, difference: Interval, verdict: Verdict, num_test: int) -> str:
-    name = metric.replace("_", " ")
-    gap = f"{abs(difference.value):.3f} {'above' if difference.value >= 0 else 'below'}"
-    rows = f"{num_test} test example{'' if num_test == 1 else 's'}"
-    ends = {
-        "better": f"the adapter is better on these {rows}.",
-        "worse": f"the model without it is better on these {rows}.",
-        "undecided": f"it cannot be told from {rows} which is better.",
-    }
-    return (
-        f"The adapter's {name} is {gap} that of the same model untrained "
-        f"(95 % interval {difference.low:z.3f} to {difference.high:z.3f}): {ends[verdict]}"
-    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ftzard.core.adapter import WEIGHTS_NAME, AdapterManifest, read_manifest
 from ftzard.core.bootstrap import CONFIDENCE_LEVEL
 from ftzard.core.evaluation_report import Interval
-from ftzard.core.task_judging import compare_any, metric_scores, predict_any
+from ftzard.core.task_judging import compare_any, predict_any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,8 +154,7 @@ def score_agreement(original: "pl.DataFrame", again: "pl.DataFrame", config: "Ev
     # By convention, not at the level of the gate, on which something hangs.
     gate = replace(config.gate, significance=1 - CONFIDENCE_LEVEL)
     found = compare_any(again, original, "original", replace(config, gate=gate))
-    metric, score, before = metric_scores(found)
-    return ScoreAgreement(before, score, found.difference, original.height, metric)
+    return ScoreAgreement(found.other_score, found.score, found.difference, original.height, found.metric_in_words)
 
 
 def version_differences(before: AdapterManifest, after: AdapterManifest) -> tuple[str, ...]:

@@ -1,6 +1,22 @@
 """Whether two classifiers differ on the rows both have answered, and how many rows it would take to tell."""
 
 import math
+from typing import Final
+
+# Six rows that one system gets right and the other wrong are the fewest that a sign test (McNemar 1947) can call
+# significant at 5 %, and only if all six favour the same one: 2 * 0.5**6 = 0.03, but 2 * 0.5**5 = 0.06. On fewer the
+# bootstrap is not to be trusted: from one row it would draw an interval without width.
+MIN_DISCORDANT_ROWS: Final = 6
+
+
+def fewest_rows_to_tell(significance: float) -> int:
+    """On how many rows two models must differ before any test can tell them apart.
+
+    Args:
+        significance: Two-sided level of the test, in (0, 0.5).
+    """
+    # With fewer, even if all favour one of the two, the exact test's 2 * 0.5**n would not be significant.
+    return max(MIN_DISCORDANT_ROWS, math.ceil(1 - math.log2(significance)))
 
 
 def mcnemar_exact(num_only_first: int, num_only_second: int) -> float:

@@ -1,119 +1,95 @@
 """What differs between the tasks when a challenger meets the champion; the rest is in `ftzard.core.challenge`."""
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from ftzard.core.answer_comparison import AnswerComparison, check_same_task, compare_answers
+from ftzard.core.answer_comparison import check_same_task, compare_answers
 from ftzard.core.answer_gate import judge_answers
 from ftzard.core.answer_predictions import check_answers, task_of_predictions, without_adapter
 from ftzard.core.baseline import tfidf_predictions
-from ftzard.core.comparison import Comparison, check_same_labels, compare
-from ftzard.core.gate import GateVerdict, judge
+from ftzard.core.comparison import check_same_labels, compare
+from ftzard.core.gate import AnyComparison, GateVerdict, judge
 from ftzard.core.predictions import labels_of_predictions, matched_predictions, matched_rows
 
 if TYPE_CHECKING:
     from ftzard.config import EvaluationConfig, FtzardConfig
     from ftzard.core.records import AdapterDirectory, Splits
 
-AnyComparison = Comparison | AnswerComparison
+
+@dataclass(frozen=True)
+class TaskJudging:
+    """How adapters of a task are scored and judged.
+
+    Attributes:
+        matched: Takes predictions and the test examples; gives those that are for exactly these, sorted by `text_hash`.
+        check_comparable: Takes the answers of two adapters and what to call the second; raises LabelSetChangedError
+            where they do different things.
+        predict: Takes an adapter, the test examples and the configuration; gives its answers.
+        baseline: Takes the challenger's answers, the splits and the configuration; gives what it has to stand beside:
+            its name and its answers.
+        compare: Takes the answers of two on the same rows, what to call the second, and the configuration.
+        judge: Takes the comparisons with the champion, if there is one, and with the baseline; otherwise as
+            `ftzard.core.gate.judge`.
+    """
+
+    matched: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame]
+    check_comparable: Callable[[pl.DataFrame, pl.DataFrame, str], None]
+    predict: "Callable[[AdapterDirectory, pl.DataFrame, FtzardConfig], pl.DataFrame]"
+    baseline: "Callable[[pl.DataFrame, Splits, EvaluationConfig], tuple[str, pl.DataFrame]]"
+    compare: "Callable[[pl.DataFrame, pl.DataFrame, str, EvaluationConfig], AnyComparison]"
+    judge: Callable[..., tuple[GateVerdict, tuple[str, ...], int | None]]
 
 
-class TaskJudging(Protocol):
-    """How adapters of a task are scored and judged."""
-
-    def matched(self, predictions: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
-        """Predictions that are for exactly the test examples, sorted by `text_hash`."""
-
-    def check_comparable(self, mine: pl.DataFrame, theirs: pl.DataFrame, name: str) -> None:
-        """Raise LabelSetChangedError where two adapters do different things."""
-
-    def predict(self, adapter: "AdapterDirectory", test: pl.DataFrame, config: "FtzardConfig") -> pl.DataFrame:
-        """An adapter's answers for the test examples."""
-
-    def baseline(self, mine: pl.DataFrame, splits: "Splits", config: "EvaluationConfig") -> tuple[str, pl.DataFrame]:
-        """What an adapter has to stand beside: its name, and its answers for the test examples."""
-
-    def compare(self, mine: pl.DataFrame, theirs: pl.DataFrame, name: str, config: "EvaluationConfig") -> AnyComparison:
-        """Compare two on the same rows."""
-
-    def judge(
-        self,
-        champion: Any,
-        baseline: Any,
-        num_rows: int,
-        test_fraction: float,
-        config: "EvaluationConfig",
-        num_held: int | None,
-    ) -> tuple[GateVerdict, tuple[str, ...], int | None]:
-        """The verdict from the comparisons with the champion, if there is one, and with the baseline."""
+def _check_same_labels(mine: pl.DataFrame, theirs: pl.DataFrame, name: str) -> None:
+    check_same_task(mine, theirs, name)
+    check_same_labels(mine, theirs, name)
 
 
-class _Classification:
-    def matched(self, predictions: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
-        return matched_predictions(predictions, test)
+def _predicted_labels(adapter: "AdapterDirectory", test: pl.DataFrame, config: "FtzardConfig") -> pl.DataFrame:
+    from ftzard.core.inference import predict
 
-    def check_comparable(self, mine: pl.DataFrame, theirs: pl.DataFrame, name: str) -> None:
-        check_same_task(mine, theirs, name)
-        check_same_labels(mine, theirs, name)
-
-    def predict(self, adapter: "AdapterDirectory", test: pl.DataFrame, config: "FtzardConfig") -> pl.DataFrame:
-        from ftzard.core.inference import predict
-
-        return predict(adapter, test, config)
-
-    def baseline(self, mine: pl.DataFrame, splits: "Splits", config: "EvaluationConfig") -> tuple[str, pl.DataFrame]:
-        return "TF-IDF", tfidf_predictions(splits.train, splits.test, labels_of_predictions(mine), config.seed)
-
-    def compare(self, mine: pl.DataFrame, theirs: pl.DataFrame, name: str, config: "EvaluationConfig") -> AnyComparison:
-        return compare(mine, theirs, name, config)
-
-    def judge(
-        self,
-        champion: Any,
-        baseline: Any,
-        num_rows: int,
-        test_fraction: float,
-        config: "EvaluationConfig",
-        num_held: int | None,
-    ) -> tuple[GateVerdict, tuple[str, ...], int | None]:
-        return judge(champion, baseline, num_rows, test_fraction, config, num_held)
+    return predict(adapter, test, config)
 
 
-class _Answering:
-    def matched(self, predictions: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
-        check_answers(predictions)
-        return matched_rows(predictions, test)
-
-    def check_comparable(self, mine: pl.DataFrame, theirs: pl.DataFrame, name: str) -> None:
-        check_same_task(mine, theirs, name)
-
-    def predict(self, adapter: "AdapterDirectory", test: pl.DataFrame, config: "FtzardConfig") -> pl.DataFrame:
-        from ftzard.core.answer_inference import predict_answers
-
-        return predict_answers(adapter, test, config, untrained=False)
-
-    def baseline(self, mine: pl.DataFrame, splits: "Splits", config: "EvaluationConfig") -> tuple[str, pl.DataFrame]:
-        del splits, config  # It has answered beside the challenger already.
-        return "untrained model", without_adapter(mine)
-
-    def compare(self, mine: pl.DataFrame, theirs: pl.DataFrame, name: str, config: "EvaluationConfig") -> AnyComparison:
-        return compare_answers(mine, theirs, name, config)
-
-    def judge(
-        self,
-        champion: Any,
-        baseline: Any,
-        num_rows: int,
-        test_fraction: float,
-        config: "EvaluationConfig",
-        num_held: int | None,
-    ) -> tuple[GateVerdict, tuple[str, ...], int | None]:
-        return judge_answers(champion, baseline, num_rows, test_fraction, config, num_held)
+def _tfidf(mine: pl.DataFrame, splits: "Splits", config: "EvaluationConfig") -> tuple[str, pl.DataFrame]:
+    return "TF-IDF", tfidf_predictions(splits.train, splits.test, labels_of_predictions(mine), config.seed)
 
 
-_CLASSIFICATION: Final[TaskJudging] = _Classification()
-_ANSWERING: Final[TaskJudging] = _Answering()
+def _matched_answers(predictions: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
+    check_answers(predictions)
+    return matched_rows(predictions, test)
+
+
+def _answers(adapter: "AdapterDirectory", test: pl.DataFrame, config: "FtzardConfig") -> pl.DataFrame:
+    from ftzard.core.answer_inference import predict_answers
+
+    return predict_answers(adapter, test, config, untrained=False)
+
+
+def _untrained(mine: pl.DataFrame, splits: "Splits", config: "EvaluationConfig") -> tuple[str, pl.DataFrame]:
+    del splits, config  # It has answered beside the challenger already.
+    return "untrained model", without_adapter(mine)
+
+
+_CLASSIFICATION: Final = TaskJudging(
+    matched=matched_predictions,
+    check_comparable=_check_same_labels,
+    predict=_predicted_labels,
+    baseline=_tfidf,
+    compare=compare,
+    judge=judge,
+)
+_ANSWERING: Final = TaskJudging(
+    matched=_matched_answers,
+    check_comparable=check_same_task,
+    predict=_answers,
+    baseline=_untrained,
+    compare=compare_answers,
+    judge=judge_answers,
+)
 
 
 def judging_of(predictions: pl.DataFrame) -> TaskJudging:
@@ -140,10 +116,3 @@ def compare_any(mine: pl.DataFrame, theirs: pl.DataFrame, name: str, config: "Ev
     """
     check_same_task(mine, theirs, name)
     return judging_of(mine).compare(mine, theirs, name, config)
-
-
-def metric_scores(comparison: AnyComparison) -> tuple[str, float, float]:
-    """What two adapters were compared by, in words, and the scores of the challenger and of the other."""
-    if isinstance(comparison, AnswerComparison):
-        return comparison.metric.replace("_", " "), comparison.score, comparison.other_score
-    return "macro-F1", comparison.macro_f1, comparison.other_macro_f1

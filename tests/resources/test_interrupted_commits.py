@@ -13,7 +13,7 @@ from tests.resources.data_scenario import dvc as run_dvc
 
 from ftzard.cli import main
 from ftzard.config import VersioningConfig
-from ftzard.errors import DataCommitError
+from ftzard.errors import DataCommitError, PushError
 from ftzard.resources import data_commit, versioning
 from ftzard.resources.commit_journal import CommitJournal
 from ftzard.resources.data_commit import DataCommit
@@ -197,9 +197,8 @@ def test_a_journal_that_cannot_be_read_is_told_and_removed(project: Path, conten
 
 
 def test_a_commit_that_is_refused_before_it_changes_anything_leaves_no_journal(project: Path) -> None:
-    with (project / ".dvc" / "config").open("a") as config:
-        config.write("[core]\n    remote = nowhere\n")
-    with pytest.raises(DataCommitError):
+    (project / ".dvc" / "config").write_text("[core]\n    remote = nowhere\n")
+    with pytest.raises(PushError, match=r"'nowhere' is not defined, in \.dvc/config"):
         commit(project)
     assert not journal(project).exists()
 

@@ -30,7 +30,7 @@ def default_remote(repo: Any) -> str | None:
         return None
     if name not in repo.config["remote"]:
         raise PushError(
-            f"DVC's default remote {name!r} is not defined, so nothing was committed",
+            f"DVC's default remote {name!r} is not defined, in .dvc/config or elsewhere, so nothing was committed",
             fix=f"define it with `dvc remote add {name} URL`, or take it away with `dvc remote default --unset`",
         )
     committed = repo.config.read("repo").get("remote", {}).get(name, {})

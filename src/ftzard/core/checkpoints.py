@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import filelock
 
+from ftzard.core.named_tensors import group_of, joined
+
 if TYPE_CHECKING:
     import torch
 
@@ -105,9 +107,9 @@ class Checkpoints:
         if found is None:
             return 0
         step, tensors, values = found
-        optimizer.restore(_part(tensors, _OPTIMIZER), step)
-        record.restore(values, _part(tensors, _RECORD))
-        _set_random_states(_part(tensors, _RANDOM))
+        optimizer.restore(group_of(tensors, _OPTIMIZER), step)
+        record.restore(values, group_of(tensors, _RECORD))
+        _set_random_states(group_of(tensors, _RANDOM))
         self.resumed_from = step
         _logger.info("going on after optimizer step %d, from the checkpoint in %s", step, self.folder)
         return step
@@ -161,9 +163,7 @@ class Checkpoints:
             return
         started, step = time.monotonic(), optimizer.num_steps
         path = self.folder / f"step-{step:06d}.safetensors"
-        tensors = {f"{_OPTIMIZER}.{name}": tensor.cpu().contiguous() for name, tensor in optimizer.state().items()}
-        tensors |= {f"{_RANDOM}.{name}": tensor for name, tensor in random.items()}
-        tensors |= {f"{_RECORD}.{name}": tensor.contiguous() for name, tensor in record.tensors().items()}
+        tensors = joined({_OPTIMIZER: optimizer.state(), _RANDOM: random, _RECORD: record.tensors()})
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             temporary = path.with_suffix(".tmp")
@@ -266,10 +266,6 @@ def _remove_old(root: Path) -> None:
         with suppress(FileNotFoundError):
             if time.time() - document.stat().st_mtime > _KEPT_S:
                 shutil.rmtree(document.parent, ignore_errors=True)
-
-
-def _part(tensors: "Mapping[str, torch.Tensor]", name: str) -> "dict[str, torch.Tensor]":
-    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
 
 
 def _random_states() -> "dict[str, torch.Tensor]":

@@ -8,7 +8,7 @@ they are added in one operation after the last micro-batch, however many micro-b
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ftzard.core.batching import Indices
+from ftzard.core.named_tensors import group_of, joined
 from ftzard.errors import TrainingDivergedError
 
 if TYPE_CHECKING:
@@ -150,13 +151,12 @@ class Ranks:
         from safetensors.torch import load, save
 
         position = json.dumps({"num_done": num_done, "record": record.to_dict()}).encode()
-        parts = {_OPTIMIZER: optimizer.state(), _RECORD: record.tensors()}
-        tensors = {f"{part}.{name}": each for part, named in parts.items() for name, each in named.items()}
+        tensors = joined({_OPTIMIZER: optimizer.state(), _RECORD: record.tensors()})
         document = json.loads(self._of_first(position))
-        tensors = load(self._of_first(save({name: each.cpu().contiguous() for name, each in tensors.items()})))
+        tensors = load(self._of_first(save(tensors)))
         num_done = int(document["num_done"])
-        optimizer.restore(_part(tensors, _OPTIMIZER), num_done)
-        record.restore(document["record"], _part(tensors, _RECORD))
+        optimizer.restore(group_of(tensors, _OPTIMIZER), num_done)
+        record.restore(document["record"], group_of(tensors, _RECORD))
         return num_done
 
     def told(self, text: str) -> str:
@@ -257,10 +257,6 @@ def _owners(lengths: Indices, size: int) -> Indices:
         owners[position] = rank
         loads[rank] += int(lengths[position])
     return owners
-
-
-def _part(tensors: "Mapping[str, torch.Tensor]", name: str) -> "dict[str, torch.Tensor]":
-    return {key.removeprefix(f"{name}."): each for key, each in tensors.items() if key.startswith(f"{name}.")}
 
 
 def _device() -> Any:

@@ -198,12 +198,16 @@ def _lora_layers(peft_model: Any) -> list[tuple[str, Any]]:
     return [(name, part) for name, part in model.named_modules() if isinstance(part, LoraLayer)]
 
 
-def _linear_modules(model: Any) -> list[str]:
+def linear_classes() -> tuple[type[Any], ...]:
+    """What a linear layer can be: torch's, or the one of GPT-2."""
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    modules = model.named_modules()
-    return [name for name, part in modules if isinstance(part, (torch.nn.Linear, Conv1D)) and name != HEAD]
+    return torch.nn.Linear, Conv1D
+
+
+def _linear_modules(model: Any) -> list[str]:
+    return [name for name, part in model.named_modules() if isinstance(part, linear_classes()) and name != HEAD]
 
 
 def _fits(target: str, names: list[str]) -> bool:

@@ -14,6 +14,7 @@ from ftzard.core.base_source import BaseModelSource
 from ftzard.core.classifier import Classifier, lora_classifier
 from ftzard.core.frozen_prefix import num_frozen_layers
 from ftzard.core.label_head import LabelHead
+from ftzard.core.lora_methods import linear_classes
 from ftzard.core.precision import Precision, Quantization
 from ftzard.core.prompts import Tokens
 
@@ -122,19 +123,12 @@ def _num_frozen(classifier: Classifier) -> int:
         int(module.weight.numel())
         for layer in (classifier.decoder.layers[:num_layers] if num_layers else ())
         for module in layer.modules()
-        if isinstance(module, _linear_classes())
+        if isinstance(module, linear_classes())
     )
 
 
-def _linear_classes() -> tuple[type[Any], ...]:
-    import torch
-    from transformers.pytorch_utils import Conv1D
-
-    return torch.nn.Linear, Conv1D
-
-
 def _linear_shapes(decoder: Any) -> tuple[tuple[int, int], ...]:
-    modules = [module for module in decoder.modules() if isinstance(module, _linear_classes())]
+    modules = [module for module in decoder.modules() if isinstance(module, linear_classes())]
     return tuple((int(module.weight.shape[0]), int(module.weight.shape[1])) for module in modules)
 
 

@@ -44,6 +44,9 @@ class DataConfig:
     # A cleaned text with fewer or more characters is rejected, never cut; None: as long as it likes.
     min_characters: NonNegativeInt = 0
     max_characters: PositiveInt | None = None
+    # Two letters of ISO 639-1 each; a text that is more probably in one other language than in all the rest together is
+    # rejected. Empty: any language. Needs the extra `language`.
+    languages: tuple[Annotated[str, Field(pattern=r"^[a-z]{2}$")], ...] = ()
     # The rows of a text that occurs with several labels: none is kept, those of the most frequent label, or all.
     conflicting_labels: Literal["drop", "majority", "keep"] = "drop"
     # Share of the cleaned examples that is used at all, drawn by content hash within each label.
@@ -106,20 +109,27 @@ class DataConfig:
         if min(self.train_fraction, self.test_fraction) == 0:
             message = "train_fraction and test_fraction must both be above 0"
             raise ValueError(message)
-        if self.task != "classification" and (self.labels or self.label_mapping):
-            message = f"labels and label_mapping must be empty where task is {self.task!r}: its answers are free text"
-            raise ValueError(message)
         if self.max_characters is not None and self.max_characters < self.min_characters:
             message = f"max_characters ({self.max_characters}) must not be below min_characters ({self.min_characters})"
-            raise ValueError(message)
-        if self.task != "classification" and self.conflicting_labels != "drop":
-            message = f"conflicting_labels must not be given where task is {self.task!r}: its answers are no labels"
-            raise ValueError(message)
-        if self.task != "generation" and self.messages_column is not None:
-            message = f"messages_column must not be given where task is {self.task!r}; only 'generation' reads messages"
             raise ValueError(message)
         unknown = sorted(set(self.label_mapping.values()) - set(self.labels)) if self.labels else []
         if unknown:
             message = f"label_mapping maps to unknown label(s) {unknown}; allowed by data.labels: {list(self.labels)}"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _fits_its_task(self) -> Self:
+        if self.task != "classification" and (self.labels or self.label_mapping):
+            message = f"labels and label_mapping must be empty where task is {self.task!r}: its answers are free text"
+            raise ValueError(message)
+        if self.task != "classification" and self.conflicting_labels != "drop":
+            message = f"conflicting_labels must not be given where task is {self.task!r}: its answers are no labels"
+            raise ValueError(message)
+        if self.languages and self.messages_column is not None:
+            message = "languages must be empty where messages_column is given: only texts and prompts are looked at"
+            raise ValueError(message)
+        if self.task != "generation" and self.messages_column is not None:
+            message = f"messages_column must not be given where task is {self.task!r}; only 'generation' reads messages"
             raise ValueError(message)
         return self

@@ -10,6 +10,7 @@ import polars as pl
 
 from ftzard.config import DataConfig
 from ftzard.core.conflicting_labels import log_conflicts, repetition_reason
+from ftzard.core.language_filter import with_language_reason
 from ftzard.core.records import EXAMPLE_SCHEMA, PLACEMENT_SCHEMA, REJECTED_SCHEMA, Cleaned
 from ftzard.core.text_normalisation import normalise_text
 from ftzard.errors import NoExamplesError, SingleClassError, TooFewExamplesError, UnknownLabelError
@@ -35,7 +36,7 @@ def clean(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     """Turn rows as read into examples.
 
     A row is rejected, with the first reason that holds, for `missing_text` (null or empty), `missing_label` (null or
-    blank), `empty_after_cleaning`, `too_short` or `too_long` (the cleaned text, which is never cut),
+    blank), `empty_after_cleaning`, `too_short` or `too_long` (the cleaned text, which is never cut), `other_language`,
     `conflicting_label` (its cleaned text occurs with several labels, and `data.conflicting_labels` does not keep this
     one) or `duplicate` (of an earlier row by batch and row). The order of `raw` does not matter.
 
@@ -47,7 +48,7 @@ def clean(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
         Examples and rejected rows, each sorted by batch and row; together as many rows as `raw`.
 
     Raises:
-        ConfigError: As `normalise_text`.
+        ConfigError: As `normalise_text` and `with_language_reason`.
         UnknownLabelError: A label is neither mapped nor allowed.
         NoExamplesError: All rows are rejected.
         SingleClassError: All examples have the same label.
@@ -56,7 +57,7 @@ def clean(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     # Ties in batch and row are broken by content, so that the result never depends on the order of the input.
     rows = raw.sort("batch", "row", "text", "label")
     rows = rows.with_columns(cleaned=normalise_text(rows["text"], config.cleaning_steps))
-    rows = map_labels(rows, config).with_columns(reason=_basic_reason(config))
+    rows = with_language_reason(map_labels(rows, config).with_columns(reason=_basic_reason(config)), config)
     rows = rows.with_columns(reason=repetition_reason(config.conflicting_labels))
     log_conflicts(rows, config.conflicting_labels)
     kept = rows.filter(pl.col("reason").is_null())

@@ -9,6 +9,7 @@ import polars as pl
 from ftzard.config import DataConfig
 from ftzard.core.cleaning import clean, hash_texts, length_reason, nothing_left
 from ftzard.core.cleaning_questions import normalise_questions, question_lengths
+from ftzard.core.language_filter import with_language_reason
 from ftzard.core.records import EXAMPLE_SCHEMA, PLACEMENT_SCHEMA, REJECTED_SCHEMA, Cleaned
 from ftzard.core.row_columns import read_pair, write_pair
 
@@ -50,7 +51,8 @@ def clean_answers(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
         equal=pl.Series([is_equal for _, is_equal in answers], dtype=pl.Boolean),
     )
     rows = rows.with_columns(length=question_lengths(rows["cleaned"], config))
-    rows = rows.with_columns(reason=_basic_reason(config)).with_columns(reason=_repetition_reason())
+    rows = with_language_reason(rows.with_columns(reason=_basic_reason(config)), config)
+    rows = rows.with_columns(reason=_repetition_reason())
     kept = rows.filter(pl.col("reason").is_null())
     rejected = rows.filter(pl.col("reason").is_not_null()).select(REJECTED_SCHEMA.names())
     if kept.is_empty():

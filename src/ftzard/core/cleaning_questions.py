@@ -6,6 +6,7 @@ import polars as pl
 
 from ftzard.config import DataConfig
 from ftzard.core.cleaning import hash_texts, length_reason, nothing_left
+from ftzard.core.language_filter import with_language_reason
 from ftzard.core.records import EXAMPLE_SCHEMA, REJECTED_SCHEMA, Cleaned
 from ftzard.core.row_columns import read_messages, write_messages
 from ftzard.core.text_normalisation import StepChanges, normalise_text, step_changes
@@ -92,7 +93,7 @@ def clean_unlabelled(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     rows = raw.with_columns(label=pl.lit(None, pl.String)).sort("batch", "row", "text")
     rows = rows.with_columns(cleaned=normalise_questions(rows["text"], config))
     rows = rows.with_columns(length=question_lengths(rows["cleaned"], config))
-    rows = rows.with_columns(reason=_basic_reason(config))
+    rows = with_language_reason(rows.with_columns(reason=_basic_reason(config)), config)
     is_repeated = pl.col("reason").is_null() & (pl.int_range(pl.len()).over("cleaned", "reason") > 0)
     rows = rows.with_columns(reason=pl.when(is_repeated).then(pl.lit("duplicate")).otherwise("reason"))
     kept = rows.filter(pl.col("reason").is_null())

@@ -31,6 +31,7 @@ from ftzard.resources import data_commit, shared_index
 from ftzard.resources.dvc_session import open_dvc
 from ftzard.resources.git import Git
 from ftzard.resources.project_repository import init_project_repository
+from ftzard.resources.shared_index import EditedIndex
 from ftzard.resources.versioning import DvcRepository
 
 
@@ -392,7 +393,7 @@ def test_a_branch_switched_meanwhile_gets_the_commit(project: Path, monkeypatch:
 
 def test_an_index_left_behind_by_a_killed_process_is_repaired(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as killed:
-        killed.setattr(data_commit, "refresh_index", lambda *_: None)
+        killed.setattr(EditedIndex, "put_in_place", lambda _: None)
         commit(project)
     assert status(project) == ["MM .gitignore", "D  data.dvc", "?? data.dvc"]
     assert not commit(project).created

@@ -14,10 +14,11 @@ from tests.resources.data_scenario import dvc as run_dvc
 from ftzard.cli import main
 from ftzard.config import VersioningConfig
 from ftzard.errors import DataCommitError, PushError
-from ftzard.resources import data_commit, versioning
+from ftzard.resources import versioning
 from ftzard.resources.commit_journal import CommitJournal
 from ftzard.resources.data_commit import DataCommit
 from ftzard.resources.push_queue import PushQueue
+from ftzard.resources.reference_transaction import ReferenceTransaction
 from ftzard.resources.versioning import DvcRepository
 
 _MESSAGE = "data: materialize cleaned\n\nMLflow-Run: abc\nDagster-Run: def\n"
@@ -132,10 +133,16 @@ def test_a_kill_after_the_commit_is_told_with_its_id_and_its_runs(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(data_commit, "refresh_index", die)
+        commit_references = ReferenceTransaction.commit
+
+        def commit_and_die(self: ReferenceTransaction) -> None:
+            commit_references(self)
+            die()
+
+        patched.setattr(ReferenceTransaction, "commit", commit_and_die)
         killed_commit(project)
     unrecorded = git(project, "rev-parse", "HEAD")
-    assert status(project) == ["MM data.dvc"]
+    assert status(project) == []
     made = recovered(project)
     assert made.commit_id == unrecorded
     assert f"{unrecorded} was made, and stands" in str(made.recovered)

@@ -2,24 +2,30 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from tests.project_scenario import git
-from tests.resources.data_scenario import die, killed
+from tests.resources.data_scenario import die, killed, write_data
 
+from ftzard.cli import main
 from ftzard.config import VersioningConfig
 from ftzard.errors import DataCommitError
 from ftzard.resources import data_commit, shared_index
-from ftzard.resources.branch_target import move_target
+from ftzard.resources.branch_target import Target, find_target
 from ftzard.resources.git import Git
-from ftzard.resources.shared_index import edited_index
+from ftzard.resources.reference_transaction import ReferenceTransaction
+from ftzard.resources.shared_index import EditedIndex, edited_index
 from ftzard.resources.versioning import DvcRepository
 
+_ADA = ("-c", "user.name=Ada", "-c", "user.email=ada@localhost")
 _KILLED_INSIDE = """
 import os, signal, sys
 from pathlib import Path
@@ -27,7 +33,7 @@ from typing import Any
 from ftzard.resources.git import Git
 from ftzard.resources.shared_index import edited_index
 with edited_index(Git.find(Path(sys.argv[1]))) as index:
-    Path(index["GIT_INDEX_FILE"]).write_bytes(b"half")
+    Path(index.variables["GIT_INDEX_FILE"]).write_bytes(b"half")
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -57,7 +63,7 @@ def test_meanwhile_the_persons_git_finds_it_locked_and_afterwards_not(staged: Pa
 def test_after_an_error_the_index_is_as_it_was(staged: Path) -> None:
     before = (staged / ".git" / "index").read_bytes()
     with contextlib.suppress(RuntimeError), edited_index(Git.find(staged)) as index:
-        Git.find(staged).run("rm", "--cached", "paper.md", variables=index)
+        Git.find(staged).run("rm", "--cached", "paper.md", variables=index.variables)
         raise RuntimeError
     assert (staged / ".git" / "index").read_bytes() == before
     assert not (staged / ".git" / "index.lock").exists()
@@ -86,7 +92,7 @@ def test_a_lock_that_is_left_once_the_index_was_changed_is_removed_by_a_next_one
 
 
 def _die_once_the_index_is_ours(*paths: Path) -> None:
-    """`edited_index` removes its copy before it begins, and git's lock at its end."""
+    """`edited_index` removes its copies before it begins, and git's lock at its end."""
     if any(path.name == "index.lock" for path in paths):
         die()
 
@@ -128,20 +134,127 @@ def test_a_file_system_without_hard_links_has_a_lock_as_gits(staged: Path, monke
     assert not (staged / ".git" / "index.lock").exists()
 
 
-def test_while_the_branch_moves_the_persons_git_cannot_commit(staged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their index lacks our change until it is brought along: a commit in between would take it back."""
+def test_a_copy_that_is_put_in_place_can_be_put_back(staged: Path) -> None:
+    before = (staged / ".git" / "index").read_bytes()
+    git_here = Git.find(staged)
+    with edited_index(git_here) as index:
+        git_here.run("rm", "--cached", "paper.md", variables=index.variables)
+        index.put_in_place()
+        assert git(staged, "ls-files", "paper.md") == ""
+        index.put_back()
+    assert (staged / ".git" / "index").read_bytes() == before
+    assert sorted(path.name for path in (staged / ".git").glob("*index*")) == ["ftzard-index", "index"]
+
+
+def _commits(project: Path) -> subprocess.CompletedProcess[str]:
+    """A person's commit of what is staged, as git does it: branch, index, its lock, the branch's lock."""
+
+    command = ["git", *_ADA, "commit", "--quiet", "-m", "A paper"]
+    return subprocess.run(command, cwd=project, check=False, capture_output=True, text=True)
+
+
+def _looking(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, look: Callable[[], None]) -> None:
+    """Have somebody look before and after a step of ours."""
+    step = getattr(owner, name)
+
+    def looked_at(self: Any) -> Any:
+        look()
+        try:
+            return step(self)
+        finally:
+            look()
+
+    monkeypatch.setattr(owner, name, looked_at)
+
+
+def test_while_the_branch_moves_the_persons_git_cannot_commit_and_sees_no_new_branch_with_the_old_index(
+    staged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said: list[str] = []
+    pairs: list[tuple[bool, bool]] = []
+    before = git(staged, "rev-parse", "HEAD")
 
-    def move_and_look(*arguments: Any) -> str | None:
-        refusal = move_target(*arguments)
-        ada = ["-c", "user.name=Ada", "-c", "user.email=ada@localhost"]
-        done = subprocess.run(
-            ["git", *ada, "commit", "-m", "A paper"], cwd=staged, check=False, capture_output=True, text=True
-        )
-        said.append(done.stderr)
-        return refusal
+    def look() -> None:
+        # In the order in which git reads them.
+        has_moved = git(staged, "rev-parse", "HEAD") != before
+        pairs.append((has_moved, git(staged, "ls-files", "data.dvc") != ""))
+        said.append(_commits(staged).stderr)
 
-    monkeypatch.setattr(data_commit, "move_target", move_and_look)
+    _looking(monkeypatch, EditedIndex, "put_in_place", look)
+    _looking(monkeypatch, ReferenceTransaction, "commit", look)
     DvcRepository(staged, VersioningConfig()).commit("Data")
-    assert "index.lock" in said[0]
+    assert pairs == [(False, False), (False, True), (False, True), (True, True)]
+    assert all("index.lock" in one for one in said)
+    assert git(staged, "diff", "--cached", "--name-only") == "paper.md"
+
+
+def test_a_commit_that_the_person_began_before_the_branch_moved_is_refused_by_git(
+    staged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has read the old branch and the new index: at its end it finds another branch than it began on."""
+    begun: list[str] = []
+
+    def begin() -> None:
+        if not begun:
+            # What it reads it has in memory then, the index as we have put it in place included.
+            shutil.copy(staged / ".git" / "index", tmp_path / "index")
+            tree = Git.find(staged).run("write-tree", variables={"GIT_INDEX_FILE": str(tmp_path / "index")})
+            begun.extend((git(staged, "rev-parse", "HEAD"), tree))
+
+    _looking(monkeypatch, ReferenceTransaction, "commit", begin)
+    DvcRepository(staged, VersioningConfig()).commit("Data")
+    head, tree = begun
+    theirs = git(staged, *_ADA, "commit-tree", tree, "-p", head, "-m", "A paper")
+    done = subprocess.run(["git", "update-ref", "HEAD", theirs, head], cwd=staged, check=False, capture_output=True)
+    assert done.returncode != 0
+
+
+def test_a_branch_that_cannot_be_moved_leaves_the_index_as_it_was(
+    staged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = git(staged, "ls-files", "--stage")
+    monkeypatch.setattr(ReferenceTransaction, "commit", lambda _: "no")
+    monkeypatch.setattr(data_commit, "_FIRST_PAUSE_S", 0.0)
+    with pytest.raises(DataCommitError, match="could not be moved in 8 attempts: no"):
+        DvcRepository(staged, VersioningConfig()).commit("Data")
+    assert git(staged, "ls-files", "--stage") == before
+
+
+def test_a_branch_that_the_person_checks_out_meanwhile_gets_the_commit(
+    staged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+
+    def find_and_switch(*arguments: Any) -> Target:
+        target = find_target(*arguments)
+        if not found:
+            git(staged, "checkout", "--quiet", "-b", "other")
+        found.append(target.ref)
+        return target
+
+    before = git(staged, "rev-parse", "HEAD")
+    monkeypatch.setattr(data_commit, "find_target", find_and_switch)
+    made = DvcRepository(staged, VersioningConfig()).commit("Data")
+    assert found[-1] == "refs/heads/other"
+    assert git(staged, "rev-parse", "other") == made.commit_id
+    assert git(staged, "rev-parse", found[0]) == before
+    assert git(staged, "diff", "--cached", "--name-only") == "paper.md"
+
+
+def test_what_a_kill_between_the_index_and_the_branch_leaves_is_taken_out_of_the_index(
+    staged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    DvcRepository(staged, VersioningConfig()).commit("Data")
+    before = git(staged, "ls-files", "--stage")
+    write_data(staged, "more")
+    with monkeypatch.context() as patch:
+        patch.setattr(ReferenceTransaction, "commit", lambda _: die())
+        killed(lambda: DvcRepository(staged, VersioningConfig()).commit("More data"))
+    assert git(staged, "diff", "--cached", "--name-only") == "data.dvc\npaper.md"
+    # Nothing of git's is left locked, because its process ended with ours.
+    git(staged, "update-ref", "HEAD", git(staged, "rev-parse", "HEAD"))
+    told = CliRunner().invoke(main, ["push", "--project", str(staged)], catch_exceptions=False).output
+    assert "what it had put in git's index was taken out" in told
+    assert git(staged, "ls-files", "--stage") == before
+    assert DvcRepository(staged, VersioningConfig()).commit("More data").created
     assert git(staged, "diff", "--cached", "--name-only") == "paper.md"

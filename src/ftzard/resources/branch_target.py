@@ -5,10 +5,13 @@ switching to another commit, would leave it on nothing, and git would remove it 
 HEAD is also held by a reference of FTzard's own. A bisection judges the commit that HEAD is at, so its HEAD stays.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ftzard.errors import DataCommitError
 from ftzard.resources.git import Git
+from ftzard.resources.reference_transaction import ReferenceTransaction, prepared_transaction
 
 DETACHED = "HEAD"
 # Not below refs/heads: they are not branches of the person, and no push takes them along.
@@ -77,17 +80,20 @@ def _is_bisecting(git: Git) -> bool:
     return (git.top_level / git.run("rev-parse", "--git-path", "BISECT_START")).is_file()
 
 
-def move_target(git: Git, target: Target, commit_id: str) -> str | None:
-    """Compare and swap; None when the target is there, otherwise why git did not move it."""
-    if commit_id == target.tip:
-        return None
+@contextmanager
+def prepared_move(git: Git, target: Target, commit_id: str) -> Iterator[ReferenceTransaction]:
+    """Lock a target that is to be moved to another commit, and check that it is still what it was.
+
+    Also that the person has checked out nothing else meanwhile; they cannot, as long as it is locked.
+    """
     # As many zeros as an id has digits: there must be no such branch yet.
     changes = [f"update {target.ref} {commit_id} {target.tip or '0' * len(commit_id)}"]
     if target.ref == DETACHED:
         changes += _keeping(git, commit_id)
-    stdin = "".join(f"{change}\n" for change in changes).encode()
-    result = git.attempt("update-ref", "-m", "commit: ftzard", "--stdin", stdin=stdin)
-    return None if result.code == 0 else result.stderr
+    with prepared_transaction(git, changes, "commit: ftzard") as transaction:
+        if target.is_checked_out and (git.current_branch() or DETACHED) != target.ref:
+            transaction.refusal = transaction.refusal or f"{target.ref} is no longer what is checked out"
+        yield transaction
 
 
 def _keeping(git: Git, commit_id: str) -> list[str]:

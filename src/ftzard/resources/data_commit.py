@@ -7,7 +7,7 @@ the one in the branch, to a newer one after a lost race, and to the one in the p
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ftzard.errors import DataCommitError
-from ftzard.resources.branch_target import find_target, move_target
+from ftzard.resources.branch_target import Target, find_target, prepared_move
 from ftzard.resources.git import Git
 from ftzard.resources.shared_index import edited_index
 
@@ -109,20 +109,43 @@ def commit_edits(
             )
         if entries and announce is not None:
             announce(target.ref, commit_id)
-        # Locked before the branch moves: a commit that the person begins in between would take our change back again,
-        # because their index does not have it yet.
-        with edited_index(git) if entries and target.is_checked_out else nullcontext() as index:
-            refusal = move_target(git, target, commit_id)
-            if refusal is None:
-                commit = BranchCommit(commit_id, target.ref, target.is_checked_out, created=bool(entries))
-                refresh_index(git, commit, edits, index)
-                return commit
+        commit = BranchCommit(commit_id, target.ref, target.is_checked_out, created=bool(entries))
+        if not entries:
+            refresh_index(git, commit, edits)
+            return commit
+        refusal = _move(git, target, commit_id, edits)
+        if refusal is None:
+            return commit
         # Somebody committed, or holds the branch's lock for a moment: build on what is there then.
         time.sleep(_FIRST_PAUSE_S * 2**attempt)
     raise DataCommitError(
         f"{target.ref} could not be moved in {_ATTEMPTS} attempts: {refusal}",
         fix="wait until no other process commits to it, then run again",
     )
+
+
+def _move(git: Git, target: Target, commit_id: str, edits: Mapping[str, Edit]) -> str | None:
+    """Move the branch, and the person's index with it; None, or why git did not.
+
+    Whoever commits reads the branch, then the index, and only then locks one and the other. So the index is in its
+    place before the branch moves, and the branch is locked before the index changes: with the new branch they see the
+    new index, and a commit that began on the old branch is refused by git, which finds another one. The other way
+    round they would build on our commit and take its change back.
+    """
+    with edited_index(git) if target.is_checked_out else nullcontext() as index:
+        has_changed = index is not None and _bring_along(git, commit_id, edits, index.variables)
+        with prepared_move(git, target, commit_id) as move:
+            if move.refusal is not None or index is None or not has_changed:
+                return move.commit()
+            index.put_in_place()
+            try:
+                refusal = move.commit()
+            except BaseException:
+                index.put_back()
+                raise
+            if refusal is not None:
+                index.put_back()
+            return refusal
 
 
 def _edited_entries(git: Git, base: str | None, edits: Mapping[str, Edit]) -> dict[str, _Entry]:
@@ -175,44 +198,76 @@ def _write_commit(git: Git, base: str | None, entries: Mapping[str, _Entry], mes
 
 
 def _index_info(entries: Mapping[str, _Entry]) -> bytes:
-    """What `update-index --index-info -z` reads."""
+    """What `update-index --index-info -z` reads; mode 0 takes an entry out."""
     lines = [f"{entry.mode} {entry.blob}\t{path}\0" for path, entry in entries.items()]
     return "".join(lines).encode(errors="surrogateescape")
 
 
-def refresh_index(
-    git: Git, commit: BranchCommit, edits: Mapping[str, Edit], index: Mapping[str, str] | None = None
-) -> None:
+def refresh_index(git: Git, commit: BranchCommit, edits: Mapping[str, Edit]) -> None:
     """Apply the edits to the person's index too, or `git status` would show our commit as staged for reversal.
 
-    It runs after every commit, also where nothing was new, and so repairs an index that a killed process left behind.
+    It runs where nothing was new, and so repairs an index that something else left behind.
 
     Args:
         git: The repository.
         commit: The commit.
         edits: As in `commit_edits`.
-        index: What `edited_index` gave, where the index is held already; None: it is held for as long as it takes.
 
     Raises:
         DataCommitError: git refused, or somebody else holds the index.
     """
-    if not commit.is_checked_out:
-        return
-    found = {path: _index_entry(git, commit.commit_id, path, edit, index) for path, edit in edits.items()}
-    entries = {path: entry for path, entry in found.items() if entry is not None}
-    if not entries:
-        return
-    if index is not None:
-        _put_in_index(git, entries, index)
+    if not commit.is_checked_out or not _index_entries(git, commit.commit_id, edits, None):
         return
     try:
-        with edited_index(git) as held:
-            _put_in_index(git, entries, held)
+        with edited_index(git) as index:
+            if _bring_along(git, commit.commit_id, edits, index.variables):
+                index.put_in_place()
     except DataCommitError as error:
         raise DataCommitError(
             f"the data is committed as {commit.commit_id}, but git's index could not be brought along: {error.what}",
             fix=error.fix,
         ) from None
+
+
+def forget_in_index(git: Git, commit_id: str, paths: Iterable[str]) -> bool:
+    """Take the files of a commit that was never made out of the person's index, where a killed process had put them.
+
+    Only entries that are exactly the commit's are put back to what `HEAD` has.
+
+    Returns:
+        Whether there was any.
+
+    Raises:
+        DataCommitError: git refused, or somebody else holds the index.
+    """
+    if git.commit_at(commit_id) is None:
+        return False
+    head, nothing = git.commit_at("HEAD"), _Entry("0", "0" * len(commit_id))
+    entries: dict[str, _Entry] = {}
+    for path in paths:
+        ours, before = _entry_in_commit(git, commit_id, path), _entry_in_commit(git, head, path) if head else None
+        if ours is not None and ours != before and _staged_entry(git, path, None) == ours:
+            entries[path] = before or nothing
+    if entries:
+        with edited_index(git) as index:
+            _put_in_index(git, entries, index.variables)
+            index.put_in_place()
+    return bool(entries)
+
+
+def _bring_along(git: Git, commit_id: str, edits: Mapping[str, Edit], index: Mapping[str, str]) -> bool:
+    """Apply the edits to an index; whether they change anything there."""
+    entries = _index_entries(git, commit_id, edits, index)
+    if entries:
+        _put_in_index(git, entries, index)
+    return bool(entries)
+
+
+def _index_entries(
+    git: Git, commit_id: str, edits: Mapping[str, Edit], index: Mapping[str, str] | None
+) -> dict[str, _Entry]:
+    found = {path: _index_entry(git, commit_id, path, edit, index) for path, edit in edits.items()}
+    return {path: entry for path, entry in found.items() if entry is not None}
 
 
 def _put_in_index(git: Git, entries: Mapping[str, _Entry], index: Mapping[str, str]) -> None:
@@ -222,13 +277,23 @@ def _put_in_index(git: Git, entries: Mapping[str, _Entry], index: Mapping[str, s
 
 
 def _index_entry(git: Git, commit_id: str, path: str, edit: Edit, index: Mapping[str, str] | None) -> _Entry | None:
-    listed = git.run("ls-files", "--stage", "-z", "--", path, variables=index)
-    lines = [line for line in listed.split("\0") if line]
+    lines = _staged_lines(git, path, index)
     if not lines:
         committed = _entry_in_commit(git, commit_id, path)
         is_ours_alone = committed is not None and _content(git, committed.blob) == edit(None)
         # Otherwise the person has staged the deletion of a file that holds lines of theirs.
         return committed if is_ours_alone else None
-    mode, blob, stage = lines[0].partition("\t")[0].split()
+    staged = _staged_entry(git, path, index)
+    return staged and _edited(git, path, staged, edit)
+
+
+def _staged_lines(git: Git, path: str, index: Mapping[str, str] | None) -> list[str]:
+    listed = git.run("ls-files", "--stage", "-z", "--", path, variables=index)
+    return [line for line in listed.split("\0") if line]
+
+
+def _staged_entry(git: Git, path: str, index: Mapping[str, str] | None) -> _Entry | None:
+    lines = _staged_lines(git, path, index)
+    mode, blob, stage = lines[0].partition("\t")[0].split() if lines else ("", "", "")
     # A stage above 0 is one side of a merge conflict, which only the person can resolve.
-    return _edited(git, path, _Entry(mode, blob), edit) if stage == "0" else None
+    return _Entry(mode, blob) if stage == "0" else None

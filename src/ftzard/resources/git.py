@@ -203,9 +203,22 @@ def call_git(
         NotAGitRepositoryError: git is not installed.
         DataCommitError: git did not end in time.
     """
+    process = start_git(directory, *arguments, variables=variables, runs_hooks=runs_hooks)
+    stdout, stderr = _communicate(process, arguments, stdin, timeout_s)
+    return GitResult(process.returncode, stdout, redact(stderr.decode(errors="replace").strip()))
+
+
+def start_git(
+    directory: Path, *arguments: str, variables: Mapping[str, str] | None = None, runs_hooks: bool = False
+) -> "subprocess.Popen[bytes]":
+    """Start git with pipes for all that it reads and says; arguments as in `call_git`.
+
+    Raises:
+        NotAGitRepositoryError: git is not installed.
+    """
     environment = {name: value for name, value in os.environ.items() if name not in _STRIPPED_VARIABLES}
     try:
-        process = subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
+        return subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
             ["git", *([] if runs_hooks else _NO_HOOKS), *arguments],  # noqa: S607 - the git that the person uses, found on their PATH
             cwd=directory,
             env={**environment, **_FIXED_VARIABLES, **(variables or {})},
@@ -220,8 +233,6 @@ def call_git(
             "git is not installed, or not on the PATH",
             fix="install git (for example `apt-get install git`), then run `git init` in the project folder",
         ) from None
-    stdout, stderr = _communicate(process, arguments, stdin, timeout_s)
-    return GitResult(process.returncode, stdout, redact(stderr.decode(errors="replace").strip()))
 
 
 def person(directory: Path) -> str:
@@ -236,17 +247,18 @@ def _communicate(
         try:
             return process.communicate(stdin, timeout=timeout_s)
         except subprocess.TimeoutExpired:
-            _kill_group(process)
+            kill_group(process)
             raise DataCommitError(
                 f"`git {redact(' '.join(arguments))}` did not end within {timeout_s:g} s and was stopped",
                 fix="check that the disk or the remote answers, then run again",
             ) from None
         except BaseException:
-            _kill_group(process)
+            kill_group(process)
             raise
 
 
-def _kill_group(process: "subprocess.Popen[bytes]") -> None:
+def kill_group(process: "subprocess.Popen[bytes]") -> None:
+    """End git and all that it started."""
     # Until it is waited for, the leader keeps its id: the group cannot be a stranger's.
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ftzard.resources.branch_push import BRANCHES
 from ftzard.resources.branch_target import DETACHED, branch_tip, is_held, keep_detached
 from ftzard.resources.commit_journal import CommitJournal, JournalEntry
-from ftzard.resources.data_commit import BranchCommit, refresh_index
+from ftzard.resources.data_commit import BranchCommit, forget_in_index, refresh_index
 from ftzard.resources.data_folder import DataFolder, commit_changes, ignore_line
 from ftzard.resources.data_pointer import (
     committed_pointer,
@@ -138,6 +138,9 @@ def _trailers(entry: JournalEntry) -> str:
 def _undo(folder: DataFolder, entry: JournalEntry) -> list[str]:
     """Put back what DVC had written."""
     done = []
+    paths = (folder.pointer, folder.ignore_file)
+    if entry.commit_id is not None and forget_in_index(folder.git, entry.commit_id, paths):
+        done.append("what it had put in git's index was taken out")
     content, before = read_pointer(folder), entry.pointer_before
     if content is not None and content != before and _is_of(folder, entry, content):
         write_pointer(folder, before)

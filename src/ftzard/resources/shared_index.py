@@ -11,8 +11,9 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from ftzard.errors import DataCommitError
@@ -26,21 +27,50 @@ _ATTEMPTS = 8
 _FIRST_PAUSE_S = 0.05
 
 
+@dataclass(frozen=True)
+class EditedIndex:
+    """A copy of the index, while git's lock of the index is held.
+
+    Attributes:
+        variables: With these git commands see the copy.
+    """
+
+    variables: Mapping[str, str]
+    _index: Path
+    _copy: Path
+    _before: Path
+
+    def put_in_place(self) -> None:
+        """Let the copy take the index's place."""
+        if self._index.exists():
+            try:
+                self._before.hardlink_to(self._index)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                shutil.copy2(self._index, self._before)
+        self._copy.replace(self._index)
+
+    def put_back(self) -> None:
+        """Take that back."""
+        if self._before.exists():
+            self._before.replace(self._index)
+        else:
+            self._index.unlink(missing_ok=True)
+
+
 @contextmanager
-def edited_index(git: Git) -> Iterator[dict[str, str]]:
-    """Hold git's lock of the index and edit a copy, which takes the index's place at the end; not after an error.
+def edited_index(git: Git) -> Iterator[EditedIndex]:
+    """Hold git's lock of the index and give a copy to edit, which has to be put in place.
 
     Args:
         git: The repository.
-
-    Yields:
-        Variables with which git commands see the copy.
 
     Raises:
         DataCommitError: Somebody else holds the lock, or the index cannot be written.
     """
     index, own, lock = _places(git)
-    copy = index.with_name(f"{_OWN}.new")
+    copy, before = (index.with_name(f"{_OWN}.{name}") for name in ("new", "before"))
     try:
         descriptor = os.open(own, os.O_CREAT | os.O_RDWR, 0o666)
     except OSError as error:
@@ -48,16 +78,15 @@ def edited_index(git: Git) -> Iterator[dict[str, str]]:
     try:
         _take(descriptor, own, lock)
         try:
-            _remove(copy, copy.with_name(f"{copy.name}.lock"))
+            _remove(copy, copy.with_name(f"{copy.name}.lock"), before)
             if index.exists():
                 # With its times, by which git knows what it has to look at again.
                 shutil.copy2(index, copy)
-            yield {"GIT_INDEX_FILE": str(copy)}
-            copy.replace(index)
+            yield EditedIndex({"GIT_INDEX_FILE": str(copy)}, index, copy, before)
         except OSError as error:
             raise _refused(index, error) from error
         finally:
-            _remove(copy, lock)
+            _remove(copy, before, lock)
     finally:
         os.close(descriptor)
 

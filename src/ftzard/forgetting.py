@@ -94,7 +94,8 @@ def forget_labels(
     repository = DvcRepository(project_dir, config.versioning)
     repository.check()
     with labels_locked(project_dir, config):
-        rows = read_batches(project_dir, config.data).examples
+        # Also of copies, which are read once what they repeat is gone.
+        rows = read_batches(project_dir, config.data, each_content_once=False).examples
         take_out = _annotator if kind == "annotator" else _batch
         removal = take_out(project_dir, config, name, rows)
         before, after = clean_for_task(rows, config.data).examples, _examples_left(removal, kind, config.data)

@@ -7,8 +7,9 @@ import polars as pl
 
 from ftzard.composition import validate
 from ftzard.config import DataConfig
+from ftzard.core.batch_names import KNOWN_SUFFIXES, is_passed_over, kind_of, printable
 from ftzard.core.cleaning import clean
-from ftzard.core.reading import BATCH_SUFFIXES, is_passed_over, read_batch
+from ftzard.core.reading import read_batch
 from ftzard.errors import FtzardError, MalformedBatchError, MissingColumnError, NoExamplesError, StorageError
 
 _ELSE = "; or make the project without --data, put the file into its data/raw/ and say in conf/data/ how to read it"
@@ -62,13 +63,14 @@ def read_labelled_file(path: Path, text_column: str, label_column: str) -> Label
 
 def _check_file(path: Path) -> None:
     if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "does not exist"
-        raise StorageError(f"{path} {what}", fix="give the path of a file with labelled texts to --data")
-    if path.suffix.lower() not in BATCH_SUFFIXES or is_passed_over(path.name):
+        what = "is a folder, not a file" if path.is_dir() else "is no file" if path.exists() else "does not exist"
+        raise StorageError(
+            f"{printable(str(path))} {what}", fix="give the path of a file with labelled texts to --data"
+        )
+    if kind_of(path.name) is None or is_passed_over(path.name):
         raise MalformedBatchError(
-            f"{path.name} is no name under which FTzard looks for data",
-            fix=f"name the file by what it is, with one of {', '.join(BATCH_SUFFIXES)} at its end and no '.' or '~' "
-            "at its beginning",
+            f"{printable(path.name)} is no name under which FTzard looks for data",
+            fix=f"name the file by what it is ({KNOWN_SUFFIXES}), with no '.' or '~' at its beginning",
         )
 
 

@@ -23,6 +23,7 @@ from ftzard.core.annotations import (
     latest_annotations,
     resolve,
 )
+from ftzard.core.batch_folder import files_below
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.forgetting import Forgetting, forgotten_folder, read_forgettings
 from ftzard.core.label_answers import answers
@@ -35,7 +36,7 @@ from ftzard.core.label_files import (
     read_label_queues,
 )
 from ftzard.core.live_accuracy import LiveAccuracy, live_accuracy
-from ftzard.core.reading import files_below, read_returned_labels
+from ftzard.core.reading import read_returned_labels
 from ftzard.core.records import ASSETS_DIR, LabelQueue
 from ftzard.core.returned_labels import LABEL_STUDIO_SUFFIX, is_label_file, read_label_csv, read_label_studio
 from ftzard.errors import ConfigError, MalformedBatchError, OutputExistsError, StorageError

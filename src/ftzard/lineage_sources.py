@@ -13,12 +13,14 @@ from ftzard.config import FtzardConfig
 from ftzard.core.adapter import MANIFEST_NAME, AdapterManifest, read_manifest
 from ftzard.core.annotation_store import read_annotation_files, read_annotations
 from ftzard.core.annotations import ANNOTATION_SCHEMA
+from ftzard.core.batch_folder import files_below
+from ftzard.core.batch_names import is_passed_over
 from ftzard.core.champion_records import AliasMove, RegisteredAdapter
 from ftzard.core.cleaning import hash_texts
 from ftzard.core.cleaning_questions import normalise_questions
 from ftzard.core.forgetting import Forgetting, forgotten_folder, read_forgettings
 from ftzard.core.label_files import read_label_queues
-from ftzard.core.reading import files_below, is_passed_over, read_batch
+from ftzard.core.reading import read_batch
 from ftzard.core.records import ASSETS_DIR, LabelQueue
 from ftzard.errors import StorageError
 from ftzard.history import HistoryEntry, read_history

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftzard.config import DataConfig
+from ftzard.core.batch_folder import list_batches
 from ftzard.core.batch_formats import parse_delimited
 from ftzard.core.cell_values import canonical_label
-from ftzard.core.reading import list_batches, read_batch, read_batches
+from ftzard.core.reading import read_batch, read_batches
 from ftzard.core.records import RAW_SCHEMA
 from ftzard.errors import (
     BatchEncodingError,

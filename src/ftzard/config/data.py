@@ -36,6 +36,10 @@ class DataConfig:
     column_names: tuple[str, ...] = ()
     encoding: Name = "auto"
     delimiter: Name = "auto"
+    # The share of a text file's bytes that may be no text in its encoding: they become U+FFFD, and are counted.
+    max_replaced_fraction: Fraction = 0.0
+    # A larger file is refused, as is one that has more bytes when it is unpacked: files are read in memory. 4 GiB.
+    max_file_bytes: PositiveInt = 4 * 1024**3
     # What a file says -> the label, for example {"0": "negative", "4": "positive"}. Empty: labels are taken as read.
     label_mapping: dict[str, str] = field(default_factory=dict)
     # The labels that may occur, in the order of the classifier's outputs. Empty: those found, sorted.

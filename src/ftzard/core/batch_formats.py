@@ -1,4 +1,4 @@
-"""The formats a batch can have: delimited text, JSON lines and Parquet, each parsed strictly into the same columns.
+"""The formats a batch can have: delimited text, JSON lines, Parquet and Arrow, parsed strictly into the same columns.
 
 Python's own `csv` and `json` are used rather than a faster reader because they say on which line a record starts, also
 where quoted texts hold line breaks, and because they never guess.
@@ -16,6 +16,7 @@ import polars as pl
 
 from ftzard.config import DataConfig
 from ftzard.core.cell_values import as_group, as_text, as_time, canonical_label, encodable, shorten
+from ftzard.core.column_files import ColumnFile
 from ftzard.core.detection import fields_of_any_length, line_end, names_columns
 from ftzard.core.records import PLACEMENT_SCHEMA, RAW_SCHEMA
 from ftzard.core.row_columns import RowColumns, row_columns
@@ -69,7 +70,9 @@ def parse_delimited(text: str, name: str, delimiter: str, config: DataConfig) ->
     return _frame(rows, name, "line", wanted)
 
 
-def parse_json_lines(text: str, name: str, config: DataConfig, *, answered: bool = True) -> pl.DataFrame:
+def parse_json_lines(
+    text: str, name: str, config: DataConfig, *, answered: bool = True, unit: str = "line"
+) -> pl.DataFrame:
     """Parse a file with one JSON object on each line; blank lines are passed over.
 
     An object may lack the text or the label, or have it null; a label may be a number or a truth value and is then
@@ -80,6 +83,7 @@ def parse_json_lines(text: str, name: str, config: DataConfig, *, answered: bool
         name: The file's name for messages.
         config: Names the columns.
         answered: Whether messages must end with an answer.
+        unit: What a line is called in messages.
 
     Returns:
         `PARSED_SCHEMA`; `row` is the 1-based line.
@@ -90,7 +94,7 @@ def parse_json_lines(text: str, name: str, config: DataConfig, *, answered: bool
         MissingColumnError: No object has the text, or none has the label.
     """
     lines = enumerate(io.StringIO(text, newline=line_end(text)), start=1)
-    objects = [(number, _json_object(line, name, number)) for number, line in lines if line.strip()]
+    objects = [(number, _json_object(line, f"{name}, {unit} {number}")) for number, line in lines if line.strip()]
     if not objects:
         raise _empty(name)
     columns = list(dict.fromkeys(itertools.chain.from_iterable(keys for _, keys in objects)))
@@ -98,15 +102,16 @@ def parse_json_lines(text: str, name: str, config: DataConfig, *, answered: bool
     _find_columns(columns, name, wanted)
     names = [*wanted.names.values(), *wanted.placement.values()]
     rows = ((number, [found.get(column) for column in names]) for number, found in objects)
-    return _frame(rows, name, "line", wanted)
+    return _frame(rows, name, unit, wanted)
 
 
-def parse_parquet(data: bytes, name: str, config: DataConfig, *, answered: bool = True) -> pl.DataFrame:
-    """Parse a Parquet file.
+def parse_columns(data: bytes, name: str, suffix: str, config: DataConfig, *, answered: bool = True) -> pl.DataFrame:
+    """Parse a Parquet or an Arrow file.
 
     Args:
         data: The file's bytes.
         name: The file's name for messages.
+        suffix: Of its format.
         config: Names the columns; the others are not read.
         answered: Whether messages must end with an answer.
 
@@ -115,24 +120,16 @@ def parse_parquet(data: bytes, name: str, config: DataConfig, *, answered: bool 
 
     Raises:
         EmptyBatchError: There is no record.
-        MalformedBatchError: The file is not Parquet or damaged, or a text or label is of a type that it cannot be.
+        MalformedBatchError: The file is damaged or too large, or a text or label is of a type that it cannot be.
         MissingColumnError: The text or the label column is missing.
     """
     wanted = row_columns(config, answered=answered)
-    try:
-        columns = list(pl.read_parquet_schema(io.BytesIO(data)))
-        _find_columns(columns, name, wanted)
-        names = [*wanted.names.values(), *wanted.placement.values()]
-        # Two keys may name one column.
-        frame = pl.read_parquet(
-            io.BytesIO(data), columns=list(dict.fromkeys(name for name in names if name in columns))
-        )
-    # A damaged file can also make the reader panic, which polars raises outside of `Exception`.
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise MalformedBatchError(
-            f"{name} is not a Parquet file that can be read: {str(error).splitlines()[0]}",
-            fix="write the file again, or move it out of the data folder",
-        ) from error
+    file = ColumnFile(data, name, suffix, config.max_file_bytes)
+    columns = file.columns()
+    _find_columns(columns, name, wanted)
+    names = [*wanted.names.values(), *wanted.placement.values()]
+    # Two keys may name one column.
+    frame = file.read(list(dict.fromkeys(name for name in names if name in columns)))
     if frame.is_empty():
         raise _empty(name)
     nothing = itertools.repeat(None, frame.height)
@@ -201,16 +198,16 @@ def _nearest(column: str, columns: Sequence[str]) -> str:
     return f"; the nearest is {shorten(by_lower[nearest[0]])!r}" if nearest else ""
 
 
-def _json_object(line: str, name: str, number: int) -> dict[str, object]:
+def _json_object(line: str, place: str) -> dict[str, object]:
     try:
         found = json.loads(line, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise MalformedBatchError(
-            f"{name}, line {number} is not JSON: {error}", fix="write one JSON object on each line, and nothing else"
+            f"{place} is not JSON: {error}", fix="write one JSON object on each line, and nothing else"
         ) from error
     if not isinstance(found, dict):
         raise MalformedBatchError(
-            f"{name}, line {number} holds {shorten(repr(found))} where a JSON object should be",
+            f"{place} holds {shorten(repr(found))} where a JSON object should be",
             fix='write one object on each line, such as {"text": "...", "label": "..."}',
         )
     return found

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftzard.config import DataConfig
-from ftzard.core.intake import is_being_written
-from ftzard.core.reading import list_batches
+from ftzard.core.batch_folder import list_batches
+from ftzard.core.open_files import is_being_written, state_of
 from ftzard.core.versions import batches_version, fingerprint
 
 
@@ -46,7 +46,7 @@ def watch_batches(
         FtzardError: As `list_batches` and `batches_version`.
     """
     paths = list_batches(project_dir, config)
-    signature = fingerprint([[path.as_posix(), *_state(path)] for path in paths])
+    signature = fingerprint([[path.as_posix(), *state_of(path.stat())] for path in paths])
     if signature != before.signature:
         return BatchWatch(signature, now_s, before.version), None
     if before.is_settled or now_s - before.since_s < settle_s or any(is_being_written(path) for path in paths):
@@ -54,8 +54,3 @@ def watch_batches(
     version = batches_version(project_dir, config)
     settled = BatchWatch(signature, before.since_s, version, is_settled=True)
     return settled, version if version != before.version else None
-
-
-def _state(path: Path) -> tuple[int, int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns, status.st_ino

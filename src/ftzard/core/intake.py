@@ -4,7 +4,6 @@ What is taken in is copied under the hash of its bytes, so that nothing later de
 rename, change or delete. What cannot be read is moved aside with the reason beside it, and the others go on.
 """
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -17,8 +16,11 @@ from typing import Final
 import polars as pl
 
 from ftzard.config import DataConfig
+from ftzard.core.batch_folder import files_below
+from ftzard.core.batch_names import KNOWN_SUFFIXES, check_name, kind_of, printable
 from ftzard.core.cleaning_questions import clean_unlabelled
-from ftzard.core.reading import BATCH_SUFFIXES, files_below, read_batch
+from ftzard.core.open_files import is_being_written, state_of
+from ftzard.core.reading import read_batch
 from ftzard.core.records import Cleaned
 from ftzard.errors import FtzardError, MalformedBatchError, StorageError
 
@@ -29,6 +31,9 @@ STAGING_DIR: Final = ".ftzard/incoming"
 
 _NUM_KEY_DIGITS: Final = 32
 _REASON_SUFFIX: Final = ".reason.txt"
+# File systems take names of 255 bytes.
+_MAX_STEM_BYTES: Final = 200
+_MAX_SUFFIX_LENGTH: Final = 10
 # Beside the copy: the name under which it arrived.
 _NAME_FILE: Final = "arrived-as"
 
@@ -206,38 +211,23 @@ def _look_at(path: Path, before: Sighting | None, now_s: float) -> Sighting | No
         status = path.stat()
     except FileNotFoundError:
         return None
-    signature = (status.st_size, status.st_mtime_ns, status.st_ino)
+    signature = state_of(status)
     return before if before is not None and before.signature == signature else Sighting(signature, now_s)
-
-
-def is_being_written(path: Path) -> bool:
-    """Whether somebody has the file open for writing: only then does the kernel refuse a read lease.
-
-    File systems without leases and other people's files leave the question open; there the time since the last change
-    has to do.
-    """
-    with path.open("rb") as file:
-        try:
-            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return False
 
 
 def _stage(path: Path, name: str, staging_dir: Path, config: DataConfig) -> Arrival | None:
     """Copy a file under its content key and see that it can be read; None when it changed meanwhile."""
-    if path.suffix.lower() not in BATCH_SUFFIXES:
+    kind = kind_of(path.name)
+    if kind is None:
         raise MalformedBatchError(
-            f"{name} is of a kind that is not read here", fix=f"give a file that ends in {', '.join(BATCH_SUFFIXES)}"
+            f"{printable(name)} is of a kind that is not read here", fix=f"give a file that ends in {KNOWN_SUFFIXES}"
         )
+    check_name(name)
     incomplete = staging_dir / f".{os.getpid()}.incomplete"
     shutil.rmtree(incomplete, ignore_errors=True)
     try:
         incomplete.mkdir(parents=True)
-        copy = incomplete / f"content{path.suffix.lower()}"
+        copy = incomplete / f"content{kind.suffix}"
         shutil.copyfile(path, copy)
         key = content_key(copy)
         if content_key(path) != key:
@@ -266,20 +256,30 @@ def _keep(incomplete: Path, file_name: str, staging_dir: Path, key: str, name: s
 
 def _move_aside(path: Path, name: str, rejected_dir: Path, project_dir: Path, reason: str) -> Rejection:
     """Move a file into the folder for rejected ones, under a name that is free there, with the reason beside it."""
+    shown = printable(name)
     try:
         rejected_dir.mkdir(parents=True, exist_ok=True)
-        number = 0
-        target = rejected_dir / path.name
-        while target.exists() or target.with_name(target.name + _REASON_SUFFIX).exists():
-            number += 1
-            target = rejected_dir / f"{path.stem}-{number}{path.suffix}"
+        target = _free_target(rejected_dir, path.name)
         # The reason first: whatever interrupts this, a file in that folder has one.
-        target.with_name(target.name + _REASON_SUFFIX).write_text(f"{name}\n{reason}\n", encoding="utf-8")
+        target.with_name(target.name + _REASON_SUFFIX).write_text(f"{shown}\n{reason}\n", encoding="utf-8")
         path.rename(target)
     except OSError as error:
         raise StorageError(
-            f"{name} cannot be read and cannot be moved to {rejected_dir}: {error.strerror or error}",
+            f"{shown} cannot be read and cannot be moved to {rejected_dir}: {error.strerror or error}",
             fix="look at the permissions of both folders",
         ) from error
-    _logger.warning("%s was moved to %s: %s", name, target, reason)
-    return Rejection(name, target.relative_to(project_dir).as_posix(), reason)
+    moved_to = printable(target.relative_to(project_dir).as_posix())
+    _logger.warning("%s was moved to %s: %s", shown, moved_to, reason)
+    return Rejection(shown, moved_to, reason)
+
+
+def _free_target(folder: Path, name: str) -> Path:
+    """A place for a file of that name and for its reason; a name that leaves no room for that is cut."""
+    suffix = kind.suffix if (kind := kind_of(name)) else Path(name).suffix[:_MAX_SUFFIX_LENGTH]
+    stem = os.fsdecode(os.fsencode(name.removesuffix(name[len(name) - len(suffix) :]))[:_MAX_STEM_BYTES])
+    number = 0
+    target = folder / f"{stem}{suffix}"
+    while target.exists() or target.with_name(target.name + _REASON_SUFFIX).exists():
+        number += 1
+        target = folder / f"{stem}-{number}{suffix}"
+    return target

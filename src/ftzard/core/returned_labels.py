@@ -17,8 +17,9 @@ import polars as pl
 
 from ftzard.config import DataConfig
 from ftzard.core.cleaning import hash_texts
-from ftzard.core.detection import decode, fields_of_any_length
+from ftzard.core.detection import fields_of_any_length
 from ftzard.core.label_files import ID_COLUMN, unescaped
+from ftzard.core.text_decoding import decode
 from ftzard.core.text_normalisation import normalise_text
 from ftzard.errors import EmptyBatchError, MalformedBatchError, MissingColumnError, UnknownRowError
 
@@ -79,7 +80,8 @@ def read_label_csv(
         MalformedBatchError: It cannot be parsed, a row has no id, or its text is not the one that was queued.
         MissingColumnError: The column with the texts or with the labels is gone.
     """
-    text, encoding = decode(data, name, "auto")
+    decoded = decode(data, name, "auto")
+    text = decoded.text
     delimiter = next((one for one in _DELIMITERS if ID_COLUMN in _header(text, one)), ",")
     columns = _header(text, delimiter)
     label_column = _LABEL_COLUMN if _LABEL_COLUMN in columns else config.label_column
@@ -102,7 +104,7 @@ def read_label_csv(
         fields = [*record, *[""] * (len(columns) - len(record))]
         row_id, cell, label = (fields[place] for place in places)
         rows.append((row_id.strip(), cell, unescaped(label.strip()) or None, line))
-    return ReturnedLabels(_checked(rows, name, "line", config, texts), encoding, delimiter)
+    return ReturnedLabels(_checked(rows, name, "line", config, texts), decoded.encoding, delimiter)
 
 
 def read_label_studio(
@@ -125,7 +127,8 @@ def read_label_studio(
         UnknownRowError: `texts` lacks a task's row.
         MalformedBatchError: It is no such export, an annotation has several labels, or a text is not the one queued.
     """
-    text, encoding = decode(data, name, "utf-8")
+    decoded = decode(data, name, "utf-8")
+    text = decoded.text
     try:
         tasks = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -133,7 +136,7 @@ def read_label_studio(
     if not isinstance(tasks, list):
         raise MalformedBatchError(f"{name} is not a list of Label Studio's tasks", fix=_EXPORT_AGAIN)
     rows = [row for number, task in enumerate(tasks, start=1) for row in _task_rows(task, name, number)]
-    return ReturnedLabels(_checked(rows, name, "task", config, texts), encoding, None)
+    return ReturnedLabels(_checked(rows, name, "task", config, texts), decoded.encoding, None)
 
 
 def _header(text: str, delimiter: str) -> list[str]:

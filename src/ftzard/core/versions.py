@@ -9,8 +9,8 @@ from pathlib import Path
 import polars as pl
 
 from ftzard.config import DataConfig
+from ftzard.core.batch_folder import list_batches
 from ftzard.core.documents import JsonDocument
-from ftzard.core.reading import list_batches
 from ftzard.core.records import AdapterDirectory, Cleaned, LabelQueue, Splits
 from ftzard.errors import StorageError
 

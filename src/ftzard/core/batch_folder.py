@@ -1,0 +1,104 @@
+"""Which files of the data folders are batches; what is left out is told."""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Final, NoReturn
+
+from ftzard.config import DataConfig
+from ftzard.core.batch_names import KNOWN_SUFFIXES, check_name, is_passed_over, kind_of, printable
+from ftzard.errors import NoBatchesError, StorageError
+
+_logger = logging.getLogger(__name__)
+
+_NUM_OTHERS_SHOWN: Final = 5
+
+
+def list_batches(project_dir: Path, config: DataConfig) -> tuple[Path, ...]:
+    """Find the batch files in the raw and the labelled folder and in the folders below them.
+
+    Hidden and temporary files and folders are passed over. Links are followed to files inside the project folder
+    (DVC can place data as links to its cache); others are passed over with a warning, as are pipes, sockets and
+    devices.
+
+    Args:
+        project_dir: The project folder.
+        config: Names the folders; either may be missing.
+
+    Returns:
+        Paths below `project_dir` of files of a known kind, sorted by POSIX relative path.
+
+    Raises:
+        NoBatchesError: There is none.
+        MalformedBatchError: A file's name is not valid UTF-8.
+        StorageError: A folder cannot be read.
+    """
+    folders = (config.raw_dir, config.labelled_dir)
+    found = {
+        path.relative_to(project_dir).as_posix(): path for name in folders for path in files_below(project_dir, name)
+    }
+    batches = sorted(name for name in found if kind_of(name))
+    if not batches:
+        others = [printable(name) for name in sorted(found)]
+        beside = f"; what is there: {', '.join(others[:_NUM_OTHERS_SHOWN])}" if others else ""
+        more = f" and {len(others) - _NUM_OTHERS_SHOWN} more" if len(others) > _NUM_OTHERS_SHOWN else ""
+        raise NoBatchesError(
+            f"no batch of labelled text in {' or '.join(folders)} (of {project_dir}){beside}{more}",
+            fix=f"put a file there that ends in {KNOWN_SUFFIXES}, or set data.raw_dir",
+        )
+    for name in batches:
+        check_name(name)
+    return tuple(found[name] for name in batches)
+
+
+def files_below(project_dir: Path, folder: str) -> Iterator[Path]:
+    """Yield the files below a folder of the project that are neither hidden, temporary nor outside of the project."""
+    top = project_dir / folder
+    if not top.exists() or not _is_inside(top, project_dir):
+        return
+    for parent, folder_names, file_names in os.walk(top, onerror=_raise_storage_error):
+        folder_names[:] = [name for name in folder_names if not is_passed_over(name)]
+        for name in folder_names:
+            path = Path(parent) / name
+            if path.is_symlink():
+                _logger.warning("passed over %s: links to folders are not followed", printable(str(path)))
+            elif kind_of(name):
+                # As programs for big data write one table; a person may have meant a file.
+                _logger.warning("%s is a folder: the files in it are read, each by its own name", printable(str(path)))
+        for name in file_names:
+            path = Path(parent) / name
+            if not is_passed_over(name) and _is_inside(path, project_dir) and _is_regular(path):
+                yield path
+
+
+def is_below(name: str, folder: str) -> bool:
+    """Whether a file lies in a folder or below it, both relative to the project folder."""
+    return PurePosixPath(name).is_relative_to(PurePosixPath(folder))
+
+
+def _is_inside(path: Path, project_dir: Path) -> bool:
+    # Strict, so that a link to nothing and a ring of links are told as well.
+    try:
+        is_inside = path.resolve(strict=True).is_relative_to(project_dir.resolve())
+    except (OSError, RuntimeError):
+        is_inside = False
+    if not is_inside:
+        _logger.warning(
+            "passed over %s: it is a link that leads out of the project folder or nowhere", printable(str(path))
+        )
+    return is_inside
+
+
+def _is_regular(path: Path) -> bool:
+    if path.is_file():
+        return True
+    if path.exists():
+        _logger.warning("passed over %s: it is a pipe, a socket or a device, not a file", printable(str(path)))
+    return False
+
+
+def _raise_storage_error(error: OSError) -> NoReturn:
+    raise StorageError(
+        f"the folder {printable(str(error.filename))} cannot be read: {error.strerror}", fix="look at its permissions"
+    ) from error

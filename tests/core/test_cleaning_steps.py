@@ -81,6 +81,16 @@ def test_every_emoji_becomes_words() -> None:
     assert cleaned.to_list() == [f" {data['en'].strip(':').replace('_', ' ')} " for data in EMOJI_DATA.values()]
 
 
+def test_every_letter_that_was_decoded_wrongly_once_or_twice_comes_back_and_rows_keep_their_places() -> None:
+    words = ["Übergröße", "naïveté", "São João", "Łódź", "Привет", "日本語です", "10 €"]
+    spoilt = [word.encode().decode("cp1252", errors="replace") for word in words]
+    twice = [word.encode().decode("latin-1").encode().decode("latin-1") for word in words]
+    texts = pl.Series([None, "plain", *words, *spoilt[:3], *twice])
+    assert normalise_text(texts, ["mojibake"]).to_list() == [None, "plain", *words, *words[:3], *words]
+    (change,) = step_changes(texts, ["mojibake"])
+    assert change.num_rows == len(words) + 3
+
+
 def test_emoji_words_without_the_package_are_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "emoji", None)
     emoji_words._names.cache_clear()

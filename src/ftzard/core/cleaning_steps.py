@@ -13,6 +13,7 @@ import polars as pl
 
 from ftzard.core.emoji_words import emoji_as_words
 from ftzard.core.html_entities import without_entities
+from ftzard.core.mojibake import without_mojibake
 
 # Control characters but those that are whitespace; soft hyphen; marks and overrides of direction; characters of no
 # width but the joiners, which words in Persian and Indic scripts and compound emoji are written with.
@@ -106,6 +107,11 @@ _STEPS: Final = (
         "emoji_words",
         "Write each emoji as its English Unicode name between spaces (needs the extra `emoji`).",
         emoji_as_words,
+    ),
+    CleaningStep(
+        "mojibake",
+        "Turn text back that was decoded in the wrong encoding (`schÃ¶n`), where it is unmistakable; name it first.",
+        without_mojibake,
     ),
     CleaningStep(
         "invisible_characters",

@@ -575,6 +575,31 @@ def test_a_missing_or_empty_data_folder_is_an_error(project: Path) -> None:
     assert not (project / "data.dvc").exists()
 
 
+@pytest.mark.parametrize("kind", ["pipe", "link to nothing", "link out", "link to a pipe"])
+def test_what_is_no_file_is_named_rather_than_waited_for_or_stored(project: Path, tmp_path: Path, kind: str) -> None:
+    commit(project)
+    secret, pipe, odd = tmp_path / "secret", project / "pipe", project / "data/raw/odd.csv"
+    secret.write_text("s3cret")
+    os.mkfifo(odd if kind == "pipe" else pipe)
+    if kind != "pipe":
+        odd.symlink_to({"link to nothing": project / "nothing", "link out": secret, "link to a pipe": pipe}[kind])
+    write_data(project, "two")
+    with pytest.raises(DataCommitError, match=r"data/raw/odd\.csv' in the data folder is a (pipe|link)"):
+        commit(project)
+    odd.unlink()
+    assert commit(project).created
+
+
+def test_a_data_folder_whose_files_are_links_into_a_cache_elsewhere_is_committed(project: Path, tmp_path: Path) -> None:
+    dvc(project, "cache", "dir", "--local", str(tmp_path / "elsewhere"))
+    dvc(project, "config", "--local", "cache.type", "symlink")
+    commit(project)
+    dvc(project, "checkout", "--relink")
+    assert (project / "data/raw/batch.csv").is_symlink()
+    (project / "data/raw/second.csv").write_text("two")
+    assert commit(project).created
+
+
 def test_a_folder_without_git_is_told_git_init(tmp_path: Path) -> None:
     with pytest.raises(NotAGitRepositoryError) as caught:
         DvcRepository(tmp_path, DEFAULT).check()

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Final, NoReturn
 
@@ -62,10 +63,10 @@ def files_below(project_dir: Path, folder: str) -> Iterator[Path]:
         for name in folder_names:
             path = Path(parent) / name
             if path.is_symlink():
-                _logger.warning("passed over %s: links to folders are not followed", printable(str(path)))
+                _tell_once(f"passed over {printable(str(path))}: links to folders are not followed")
             elif kind_of(name):
                 # As programs for big data write one table; a person may have meant a file.
-                _logger.warning("%s is a folder: the files in it are read, each by its own name", printable(str(path)))
+                _tell_once(f"{printable(str(path))} is a folder: the files in it are read, each by its own name")
         for name in file_names:
             path = Path(parent) / name
             if not is_passed_over(name) and _is_inside(path, project_dir) and _is_regular(path):
@@ -84,9 +85,7 @@ def _is_inside(path: Path, project_dir: Path) -> bool:
     except (OSError, RuntimeError):
         is_inside = False
     if not is_inside:
-        _logger.warning(
-            "passed over %s: it is a link that leads out of the project folder or nowhere", printable(str(path))
-        )
+        _tell_once(f"passed over {printable(str(path))}: it is a link that leads out of the project folder or nowhere")
     return is_inside
 
 
@@ -94,8 +93,14 @@ def _is_regular(path: Path) -> bool:
     if path.is_file():
         return True
     if path.exists():
-        _logger.warning("passed over %s: it is a pipe, a socket or a device, not a file", printable(str(path)))
+        _tell_once(f"passed over {printable(str(path))}: it is a pipe, a socket or a device, not a file")
     return False
+
+
+@cache
+def _tell_once(message: str) -> None:
+    """The folders are looked at several times in a run, and every few seconds by a sensor."""
+    _logger.warning(message)
 
 
 def _raise_storage_error(error: OSError) -> NoReturn:

@@ -2,12 +2,16 @@
 
 import os
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from ftzard.errors import DataCommitError, NotADvcRepositoryError
 from ftzard.resources.data_commit import Edit
 from ftzard.resources.git import Git
+
+_CACHED_OBJECT: Final = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}(?:\.dir)?$")
 
 
 @dataclass(frozen=True)
@@ -62,16 +66,24 @@ def find_dvc_root(folder: Path, top_level: Path) -> Path:
 
 
 def require_data(folder: DataFolder) -> None:
-    """Refuse a data folder that holds no file.
+    """Refuse a data folder that holds no file, or something that is none.
+
+    DVC would wait for a pipe for ever, and store and push what a link leads to, whatever that is.
 
     Raises:
-        DataCommitError: It is missing or empty.
+        DataCommitError: It is missing or empty; or holds a pipe, a socket, a device, or a link to nothing or out of the
+            repository.
     """
     path = folder.on_disk(folder.data)
     if not path.is_dir():
         raise DataCommitError(f"the data folder {path} does not exist", fix="put data there, or set its name right")
     if not any(files for _, _, files in os.walk(path)):
         raise DataCommitError(f"the data folder {path} holds no files", fix="put data there, then run again")
+    for odd, what in _not_data(path, (folder.git.top_level.resolve(), path.resolve())):
+        raise DataCommitError(
+            f"{str(odd)!r} in the data folder is {what}",
+            fix="move it out of the data folder; what it stands for can be copied there as a file",
+        )
 
 
 def require_unambiguous(folder: DataFolder) -> None:
@@ -125,3 +137,28 @@ def _ignore_edit(folder: DataFolder) -> Edit | None:
         return content + separator + line + b"\n"
 
     return add_line
+
+
+def _not_data(folder: Path, inside: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """What below a folder cannot be committed, and what it is."""
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            path = Path(entry.path)
+            if entry.is_symlink():
+                if what := _wrong_link(path, inside):
+                    yield path, what
+            elif entry.is_dir():
+                yield from _not_data(path, inside)
+            elif not entry.is_file():
+                yield path, "a pipe, a socket or a device"
+
+
+def _wrong_link(path: Path, inside: Sequence[Path]) -> str | None:
+    """What is wrong with a link; one into a cache of DVC, wherever that is, was made by DVC."""
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return "a link that leads nowhere"
+    if not any(target.is_relative_to(folder) for folder in inside) and not _CACHED_OBJECT.search(target.as_posix()):
+        return "a link that leads out of the repository"
+    return None if target.is_file() or target.is_dir() else "a link to a pipe, a socket or a device"

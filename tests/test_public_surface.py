@@ -21,6 +21,7 @@ _NAMES = {
     "cleaning_step",
     "compose",
     "materialize",
+    "write_batch",
 }
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ftzard.assets.step import Step, StepResult
     from ftzard.composition import compose
     from ftzard.config import FtzardConfig
+    from ftzard.core.batch_objects import write_batch
     from ftzard.core.evaluation_report import EvaluationReport
     from ftzard.core.records import AdapterDirectory, Cleaned, Splits
     from ftzard.core.step_registry import cleaning_step
@@ -30,6 +31,7 @@ __all__ = [
     "cleaning_step",
     "compose",
     "materialize",
+    "write_batch",
 ]
 
 _HOMES = {
@@ -45,6 +47,7 @@ _HOMES = {
     "cleaning_step": "ftzard.core.step_registry",
     "compose": "ftzard.composition",
     "materialize": "ftzard.materialization",
+    "write_batch": "ftzard.core.batch_objects",
 }
 
 

@@ -52,7 +52,7 @@ def raw_data(step: Step) -> StepResult[pl.DataFrame]:
         value=raw.examples,
         metadata={"batches": sources},
         metrics={"num_batches": len(raw.sources), "num_rows": raw.examples.height},
-        params={f"batch.{source.name}": f"{source.encoding} {source.sha256}" for source in raw.sources},
+        params={f"batch.{source.name}": source.summary for source in raw.sources},
     )
 
 

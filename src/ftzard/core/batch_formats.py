@@ -9,6 +9,7 @@ import difflib
 import io
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NoReturn
 
@@ -169,7 +170,7 @@ def _columns(first: Sequence[str], name: str, config: DataConfig) -> list[str]:
         return list(config.column_names)
     columns = [field.strip() for field in first]
     # Spreadsheets leave several nameless columns at the end; those cannot be confused with each other.
-    repeated = sorted({column for column in columns if column and columns.count(column) > 1})
+    repeated = sorted(column for column, count in Counter(columns).items() if column and count > 1)
     if repeated:
         raise MalformedBatchError(
             f"{name} names the column(s) {[shorten(column) for column in repeated]} more than once in its first row",

@@ -71,6 +71,14 @@ def gzip_bomb() -> bytes:
     return gzip.compress(b"\n" * 2**24, compresslevel=9) * 256
 
 
+def parquet_bomb() -> bytes:
+    """Five hundred megabytes that are nearly nothing packed."""
+    buffer = io.BytesIO()
+    frame = pl.DataFrame({"text": [f"{number}{'x' * 1_000_000}" for number in range(500)], "label": ["p"] * 500})
+    frame.write_parquet(buffer, compression="zstd")
+    return buffer.getvalue()
+
+
 def huge_parquet() -> bytes:
     """A text of a megabyte, once in the file and five hundred times in the column."""
     buffer = io.BytesIO()
@@ -218,7 +226,10 @@ BAD = (
         "x.csv.zst",
         DataConfig(max_file_bytes=LIMIT),
     ),
-    Bad("Parquet bomb", huge_parquet, MalformedBatchError, "477 MiB", "x.parquet", DataConfig(max_file_bytes=LIMIT)),
+    Bad("Parquet bomb", parquet_bomb, MalformedBatchError, "477 MiB", "x.parquet", DataConfig(max_file_bytes=LIMIT)),
+    Bad(
+        "repeating Parquet", huge_parquet, MalformedBatchError, "477 MiB", "x.parquet", DataConfig(max_file_bytes=LIMIT)
+    ),
     Bad("larger than allowed", CSV, MalformedBatchError, "24 bytes", config=DataConfig(max_file_bytes=20)),
     Bad("Parquet called CSV", parquet(), MalformedBatchError, "is Parquet"),
     Bad("Arrow called Parquet", arrow(), MalformedBatchError, "is Arrow", "x.parquet"),
@@ -391,21 +402,24 @@ def test_the_same_content_counts_once_for_the_first_name_however_it_is_packed(
     put(tmp_path, "c.csv")
     put(tmp_path, "b.csv.gz", gzip.compress(CSV))
     put(tmp_path, "deep/a.csv")
+    put(tmp_path, "a.csv", folder="data/labelled")
     put(tmp_path, "other.csv", b"text,label\nfine,p\n")
     raw = read_batches(tmp_path, PLAIN)
     assert raw.examples.select("text", "batch").rows() == [
-        ("good", "data/raw/b.csv.gz"),
-        ("bad", "data/raw/b.csv.gz"),
+        ("good", "data/labelled/a.csv"),
+        ("bad", "data/labelled/a.csv"),
         ("fine", "data/raw/other.csv"),
     ]
     assert [(source.name, source.num_rows, source.same_as) for source in raw.sources] == [
-        ("data/raw/b.csv.gz", 2, None),
-        ("data/raw/c.csv", 0, "data/raw/b.csv.gz"),
-        ("data/raw/deep/a.csv", 0, "data/raw/b.csv.gz"),
+        ("data/labelled/a.csv", 2, None),
+        ("data/raw/b.csv.gz", 0, "data/labelled/a.csv"),
+        ("data/raw/c.csv", 0, "data/labelled/a.csv"),
+        ("data/raw/deep/a.csv", 0, "data/labelled/a.csv"),
         ("data/raw/other.csv", 1, None),
     ]
-    assert "the same as data/raw/b.csv.gz" in raw.sources[1].summary
-    assert "data/raw/c.csv holds the same as data/raw/b.csv.gz" in caplog.text
+    assert "the same as data/labelled/a.csv" in raw.sources[1].summary
+    assert "data/raw/c.csv holds the same as data/labelled/a.csv" in caplog.text
+    assert read_batches(tmp_path, PLAIN, each_content_once=False).examples.height == 9
 
 
 def test_the_same_bytes_that_are_read_in_another_way_are_other_content(tmp_path: Path) -> None:

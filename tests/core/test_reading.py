@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import gzip
 import hashlib
 import io
 import logging
@@ -17,7 +18,8 @@ from ftzard.config import DataConfig
 from ftzard.core.batch_folder import list_batches
 from ftzard.core.batch_formats import parse_delimited
 from ftzard.core.cell_values import canonical_label
-from ftzard.core.reading import read_batch, read_batches
+from ftzard.core.damaged_text import decode_damaged
+from ftzard.core.reading import BatchSource, read_batch, read_batches
 from ftzard.core.records import RAW_SCHEMA
 from ftzard.errors import (
     BatchEncodingError,
@@ -251,6 +253,41 @@ def test_an_encoding_that_cannot_be_told_is_an_error_with_the_place_and_what_to_
 def test_a_declared_encoding_is_used(tmp_path: Path) -> None:
     content = "text,label\ncafé,a\n".encode("latin-1")
     assert read(tmp_path, "x.csv", content, DataConfig(encoding="latin-1")) == [(2, "café", "a")]
+
+
+def test_how_sure_a_detected_encoding_is_stands_beside_it(tmp_path: Path) -> None:
+    def source(content: bytes, config: DataConfig = PLAIN) -> BatchSource:
+        return read_batch(put(tmp_path, "x.csv", b"text,label\n" + content), "x.csv", config)[1]
+
+    assert source(b"a,b\n").encoding_confidence == 1
+    assert source("é,b\n".encode(), DataConfig(encoding="utf-8")).encoding_confidence is None
+    guessed = source(f'"{GERMAN}",a\n'.encode("cp1252"))
+    assert guessed.encoding == "cp1252"
+    assert 0.9 <= (guessed.encoding_confidence or 0) <= 1
+
+
+def test_utf_8_with_a_damaged_byte_is_never_guessed_to_be_something_else(tmp_path: Path) -> None:
+    content = f'text,label\n"{GERMAN}",a\n{JAPANESE},b\n'.encode() + b"caf\xe9,c\n"
+    with pytest.raises(BatchEncodingError, match=r"'utf-8': 1 of \d+ bytes"):
+        read(tmp_path, "x.csv", content)
+    rows = read(tmp_path, "x.csv", content, DataConfig(max_replaced_fraction=0.01))
+    assert [text for _, text, _ in rows] == [GERMAN, JAPANESE, "caf\ufffd"]
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=60), st.sampled_from(["utf-8", "cp1252", "shift_jis", "utf-16-le", "ascii"]))
+def test_every_replaced_byte_is_counted_and_the_others_are_read_as_python_reads_them(data: bytes, name: str) -> None:
+    text, damage = decode_damaged(data, name)
+    assert text == data.decode(name, errors="replace")
+    assert damage.num_bytes >= text.count("\ufffd") - data.decode(name, errors="ignore").count("\ufffd")
+    assert (damage.num_bytes == 0) == (damage.places == "")
+    assert damage.num_bytes <= len(data)
+
+
+def test_a_compressed_label_queue_is_refused_because_labels_status_would_not_see_it(tmp_path: Path) -> None:
+    put(tmp_path, "data/labelled/q.csv.gz", gzip.compress(b"ftzard_id,text,label\nab,c,d\n"))
+    with pytest.raises(MalformedBatchError, match=r"data/labelled/q\.csv\.gz is a compressed label queue"):
+        read_batches(tmp_path, PLAIN)
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.jsonl"])

@@ -23,7 +23,7 @@ Next:
     "--data",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Labelled texts: CSV, TSV, JSONL or Parquet. The file is copied.",
+    help="Labelled texts: CSV, TSV, JSON, Parquet or Arrow, text also as .gz or .zst. The file is copied.",
 )
 @click.option("--text", "text_column", metavar="COLUMN", help="The column with the texts; `text` by default.")
 @click.option("--label", "label_column", metavar="COLUMN", help="The column with the labels; `label` by default.")

@@ -57,6 +57,8 @@ class ColumnFile:
             # From the file's own index: a few bytes of it can claim any number of rows.
             num_rows = int(self._scan().select(pl.len()).collect().item())
             self._check_size(num_rows * _VALUE_BYTES * len(columns))
+            if self._is_parquet:
+                self._check_size(_unpacked_size(self._data, columns))
             frame = self._scan().select(columns).collect()
             texts = frame.select(pl.col(pl.String).str.len_bytes().cast(pl.Int64).sum())
         self._check_size(sum(value or 0 for value in texts.row(0)) if texts.width else 0)
@@ -87,3 +89,17 @@ class ColumnFile:
                 f"{self._name} is not {kind} file that can be read: {(str(error).splitlines() or [''])[0]}",
                 fix="write the file again, or move it out of the data folder",
             ) from error
+
+
+def _unpacked_size(data: bytes, columns: Sequence[str]) -> int:
+    """What a Parquet file says that its columns have unpacked; a text that is repeated counts once."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_metadata(io.BytesIO(data))
+    except pa.ArrowException as error:
+        raise pl.exceptions.ComputeError(str(error)) from error
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
+    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns)

@@ -118,12 +118,10 @@ def read_returned_labels(data: bytes, name: str, config: DataConfig) -> Returned
     Raises:
         FtzardError: As `read_label_csv` and `read_label_studio`.
     """
-    suffix = PurePosixPath(name).suffix.lower()
-    if not _may_be_returned(name, config):
+    if not _is_returned(data, name, config):
         return None
-    if suffix == LABEL_STUDIO_SUFFIX:
-        return read_label_studio(data, name, config)
-    return read_label_csv(data, name, config) if suffix in DELIMITED_SUFFIXES and is_label_file(data) else None
+    is_export = PurePosixPath(name).suffix.lower() == LABEL_STUDIO_SUFFIX
+    return (read_label_studio if is_export else read_label_csv)(data, name, config)
 
 
 def read_batches(project_dir: Path, config: DataConfig, *, each_content_once: bool = True) -> RawData:
@@ -145,7 +143,7 @@ def read_batches(project_dir: Path, config: DataConfig, *, each_content_once: bo
         name = path.relative_to(project_dir).as_posix()
         found = read_bytes(path, name, config)
         # What is read otherwise holds something else.
-        content = found.content_sha256, found.kind.format, _may_be_returned(name, config)
+        content = found.content_sha256, found.kind.format, _is_returned(found.data, name, config)
         if each_content_once and content in first_with:
             sources.append(_repeated(name, found, first_with[content]))
             continue
@@ -216,6 +214,12 @@ def _parse_text(
 def _may_be_returned(name: str, config: DataConfig) -> bool:
     """Whether labels of a queue are looked for in a file."""
     return is_below(name, config.labelled_dir) and config.task == "classification"
+
+
+def _is_returned(data: bytes, name: str, config: DataConfig) -> bool:
+    suffix = PurePosixPath(name).suffix.lower()
+    is_queue = suffix in DELIMITED_SUFFIXES and is_label_file(data)
+    return _may_be_returned(name, config) and (suffix == LABEL_STUDIO_SUFFIX or is_queue)
 
 
 def _repeated(name: str, found: BatchBytes, first: BatchSource) -> BatchSource:

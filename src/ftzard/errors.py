@@ -36,6 +36,10 @@ class NoBatchesError(FtzardError):
     """The data folders hold no file of a known kind."""
 
 
+class DatasetNotFoundError(FtzardError):
+    """A dataset that was to be imported, or what was asked for of it, cannot be loaded."""
+
+
 class EmptyBatchError(FtzardError):
     """A batch file holds no rows."""
 

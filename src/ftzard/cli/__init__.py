@@ -13,6 +13,7 @@ from ftzard.cli.checkout import checkout
 from ftzard.cli.diff import diff
 from ftzard.cli.estimate import estimate
 from ftzard.cli.history import history
+from ftzard.cli.import_data import import_data
 from ftzard.cli.init import init
 from ftzard.cli.labels import labels
 from ftzard.cli.options import OVERRIDES, PROJECT
@@ -120,6 +121,7 @@ main.add_command(checkout)
 main.add_command(diff)
 main.add_command(estimate)
 main.add_command(history)
+main.add_command(import_data)
 main.add_command(push)
 main.add_command(reproduce)
 main.add_command(show)

@@ -270,8 +270,10 @@ def test_utf_8_with_a_damaged_byte_is_never_guessed_to_be_something_else(tmp_pat
     content = f'text,label\n"{GERMAN}",a\n{JAPANESE},b\n'.encode() + b"caf\xe9,c\n"
     with pytest.raises(BatchEncodingError, match=r"'utf-8': 1 of \d+ bytes"):
         read(tmp_path, "x.csv", content)
-    rows = read(tmp_path, "x.csv", content, DataConfig(max_replaced_fraction=0.01))
-    assert [text for _, text, _ in rows] == [GERMAN, JAPANESE, "caf\ufffd"]
+    frame, source = read_batch(tmp_path / "x.csv", "x.csv", DataConfig(max_replaced_fraction=0.01))
+    assert frame["text"].to_list() == [GERMAN, JAPANESE, "caf\ufffd"]
+    assert source.num_replaced_bytes == 1
+    assert "1 bytes replaced" in source.summary
 
 
 @settings(deadline=None)

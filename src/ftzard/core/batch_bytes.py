@@ -27,6 +27,7 @@ from ftzard.core.open_files import read_settled, too_large
 from ftzard.errors import EmptyBatchError, MalformedBatchError
 
 _PIECE_BYTES: Final = 1 << 20
+_NUM_HEAD_BYTES: Final = 100
 _PARQUET_MARK: Final = b"PAR1"
 _ARROW_MARK: Final = b"ARROW1"
 # The continuation marker of the stream format, which is what `datasets` writes its own files in.
@@ -202,6 +203,6 @@ def content_of(data: bytes) -> str:
         return "an Excel workbook" if is_workbook else "a ZIP archive"
     if data.startswith(b"BZh") and data[4:10] == b"1AY&SY":
         return "bzip2"
-    if data.lstrip()[:20].lower().startswith(_HTML_MARKS):
+    if data[:_NUM_HEAD_BYTES].lstrip().lower().startswith(_HTML_MARKS):
         return "a web page"
     return next((what for mark, what in _MARKS.items() if data.startswith(mark)), "")

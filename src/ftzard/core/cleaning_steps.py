@@ -110,7 +110,7 @@ _STEPS: Final = (
     ),
     CleaningStep(
         "mojibake",
-        "Turn text back that was decoded in the wrong encoding (`schÃ¶n`), where it is unmistakable; name it first.",
+        "Turn text back that was decoded in the wrong encoding (`schÃ¶n`), as far as `ftfy` knows; name it first.",
         without_mojibake,
     ),
     CleaningStep(

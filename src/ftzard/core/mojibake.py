@@ -1,6 +1,6 @@
-"""Text that was decoded in the wrong encoding and saved so (`schÃ¶n`), turned back where that is unmistakable.
+"""Text that was decoded in the wrong encoding and saved so (`schÃ¶n`), turned back.
 
-`ftfy` knows which sequences of characters only arise so. It is asked about texts beyond ASCII alone, one by one.
+`ftfy` knows which sequences of characters hardly arise otherwise. It is asked about texts beyond ASCII alone.
 """
 
 import polars as pl

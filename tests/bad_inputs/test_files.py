@@ -216,6 +216,7 @@ BAD = (
     Bad("truncated Arrow", arrow()[:-9], MalformedBatchError, "Arrow", "x.arrow"),
     Bad("truncated Arrow stream", arrow(is_stream=True)[:-9], MalformedBatchError, "cut short", "x.arrow"),
     Bad("truncated JSON", b'[{"text": "good", "label": "p"}, {"te', MalformedBatchError, "element 2", "x.json"),
+    Bad("two arrays", b'[{"text": "good", "label": "p"}]\n[]', MalformedBatchError, "behind the end", "x.json"),
     Bad("columns as JSON", b'{"text": {"0": "good"},\n"label": 1}', MalformedBatchError, "array of objects", "x.json"),
     Bad("gzip bomb", gzip_bomb, MalformedBatchError, "64 MiB", "x.csv.gz", DataConfig(max_file_bytes=LIMIT)),
     Bad(

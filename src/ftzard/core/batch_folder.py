@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Final, NoReturn
 
@@ -97,7 +97,7 @@ def _is_regular(path: Path) -> bool:
     return False
 
 
-@cache
+@lru_cache(maxsize=1000)
 def _tell_once(message: str) -> None:
     """The folders are looked at several times in a run, and every few seconds by a sensor."""
     _logger.warning(message)

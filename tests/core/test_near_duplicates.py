@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftzard.core import near_duplicates
-from ftzard.core.near_duplicates import NEAR_SCHEMA, find_near, is_near
+from ftzard.core.near_duplicates import NEAR_SCHEMA, find_near, find_repeated, is_near
 from ftzard.core.tweets import sample_tweets
 
 _TEXT = "My flight was late again and nobody at the gate knew why"
@@ -100,6 +100,23 @@ def test_what_is_found_is_what_comparing_each_with_each_finds(
     for candidate, reference, edits in found.iter_rows():
         assert (candidate, reference) in near
         assert edits == _distance(candidates[candidate], references[reference])
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(_WORDS, max_size=14), st.integers(0, 2), st.integers(1, 64))
+def test_a_text_is_repeated_where_it_is_near_an_earlier_one(
+    rows: list[list[str]], max_edits: int, at_a_time: int
+) -> None:
+    texts = _texts(rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(near_duplicates, "_NUM_REFERENCES_AT_A_TIME", at_a_time)
+        patch.setattr(near_duplicates, "_NUM_CANDIDATES_AT_A_TIME", at_a_time)
+        found = find_repeated(texts, max_edits)
+    near = [index for index in range(len(rows)) if is_near(texts.head(index), texts[index : index + 1], max_edits).any()]
+    assert found["candidate"].to_list() == near
+    for candidate, reference, edits in found.iter_rows():
+        assert reference < candidate
+        assert edits == _distance(rows[candidate], rows[reference])
 
 
 def test_edited_copies_of_real_tweets_are_found_and_other_tweets_are_not() -> None:

@@ -10,6 +10,7 @@ import click
 
 from ftzard.cli.champion import champion
 from ftzard.cli.checkout import checkout
+from ftzard.cli.data import data
 from ftzard.cli.diff import diff
 from ftzard.cli.estimate import estimate
 from ftzard.cli.history import history
@@ -118,6 +119,7 @@ main.add_command(init)
 main.add_command(labels)
 main.add_command(champion)
 main.add_command(checkout)
+main.add_command(data)
 main.add_command(diff)
 main.add_command(estimate)
 main.add_command(history)

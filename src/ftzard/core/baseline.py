@@ -119,6 +119,34 @@ def out_of_fold_probabilities(examples: pl.DataFrame, labels: Sequence[str], see
     return codes, cross_val_predict(pipeline, texts, codes, cv=folds, method="predict_proba")
 
 
+def telling_words(examples: pl.DataFrame, labels: tuple[str, str], num_words: int) -> tuple[str, ...]:
+    """The words, and pairs of words, by which the TF-IDF baseline tells the second of two labels from the first.
+
+    Args:
+        examples: Columns `text`, `label`.
+        labels: Both occur.
+        num_words: How many at most.
+
+    Returns:
+        Those that add most to the score of the second label's texts over that of the first's, on average; most first.
+        Fewer where nothing else speaks for the second label.
+
+    Raises:
+        TooFewExamplesError: There are no examples.
+        UnknownLabelError: An example has another label.
+    """
+    codes, texts = _label_codes(examples, labels), examples["text"].to_list()
+    pipeline = _pipeline(_DEFAULT_C).fit(texts, codes)
+    vectorizer = pipeline.named_steps["tfidf"]
+    weights = vectorizer.transform(texts)
+    means = [np.asarray(weights[codes == code].mean(axis=0)).ravel() for code in (0, 1)]
+    gains = pipeline.named_steps["regression"].coef_[0] * (means[1] - means[0])
+    is_more_frequent = means[1] > means[0]
+    best = [index for index in np.argsort(-gains, kind="stable")[:num_words] if gains[index] > 0]
+    words = vectorizer.get_feature_names_out()
+    return tuple(str(words[index]) for index in best if is_more_frequent[index])
+
+
 def _label_codes(train: pl.DataFrame, labels: Sequence[str]) -> IntArray:
     if train.is_empty():
         raise TooFewExamplesError(

@@ -78,6 +78,26 @@ def find_near(references: pl.Series, candidates: pl.Series, max_edits: int = MAX
     return pl.concat(found).sort("candidate")
 
 
+def find_repeated(texts: pl.Series, max_edits: int = MAX_EDITS) -> pl.DataFrame:
+    """Find the texts that are near an earlier one of the same series.
+
+    Args:
+        texts: Texts without null.
+        max_edits: As for `find_near`.
+
+    Returns:
+        `NEAR_SCHEMA`, sorted by `candidate`, which occurs once: the positions of it and of one earlier text.
+    """
+    read = _read(texts.alias("text"))
+    known = read.with_columns(reference=pl.int_range(pl.len()))
+    asked = read.with_columns(candidate=pl.int_range(pl.len()))
+    found = [_same(known, asked).filter(pl.col("candidate") != pl.col("reference"))]
+    for edits in range(1, max_edits + 1):
+        asked = asked.join(found[-1], on="candidate", how="anti")
+        found.append(_within(known, asked, edits, earlier_only=True))
+    return pl.concat(found).sort("candidate")
+
+
 def is_near(references: pl.Series, candidates: pl.Series, max_edits: int = MAX_EDITS) -> pl.Series:
     """Say of each candidate whether it is near one of the references."""
     found = find_near(references, candidates, max_edits)["candidate"]
@@ -118,7 +138,7 @@ def _same(known: pl.DataFrame, asked: pl.DataFrame) -> pl.DataFrame:
     return found.select("candidate", "reference", pl.lit(0, pl.Int64).alias("num_edits"))
 
 
-def _within(known: pl.DataFrame, asked: pl.DataFrame, edits: int) -> pl.DataFrame:
+def _within(known: pl.DataFrame, asked: pl.DataFrame, edits: int, *, earlier_only: bool = False) -> pl.DataFrame:
     """Those that `edits` edits lead to, or fewer, where both texts are long enough for so many."""
     is_long = pl.col("length") >= _MIN_TOKENS[edits]
     known = known.filter(is_long).select("reference", "code", "length")
@@ -127,7 +147,8 @@ def _within(known: pl.DataFrame, asked: pl.DataFrame, edits: int) -> pl.DataFram
     for alignment in _alignments(edits):
         if asked.is_empty() or known.is_empty():
             break
-        near = _verified(_parts(known, alignment, edits), _places(asked, alignment, edits), edits)
+        parts, places = _parts(known, alignment, edits), _places(asked, alignment, edits)
+        near = _verified(parts, places, edits, earlier_only=earlier_only)
         asked = asked.join(near, on="candidate", how="anti")
         found.append(near)
     return pl.concat(found)
@@ -165,19 +186,23 @@ def _places(asked: pl.DataFrame, alignment: _Alignment, edits: int) -> pl.DataFr
     )
 
 
-def _verified(parts: pl.DataFrame, places: pl.DataFrame, edits: int) -> pl.DataFrame:
+def _verified(parts: pl.DataFrame, places: pl.DataFrame, edits: int, *, earlier_only: bool) -> pl.DataFrame:
     """The candidates that share a part with a reference and are near it.
 
     Where many references share a part, as those of one form do, they are tried a few at a time, and who is found to be
     near one of them is not tried again.
     """
     parts = parts.rename({"length": "other_length", "code": "other_code"})
+    is_wanted = pl.col("reference") < pl.col("candidate") if earlier_only else pl.lit(value=True)
     found, on = [NEAR_SCHEMA.to_frame()], ["other_length", "part"]
     num_rounds = math.ceil(parts.group_by(on).len()["len"].to_numpy().max() / _NUM_REFERENCES_AT_A_TIME)
     for number in range(num_rounds):
         known = parts.filter(pl.col("rank") // _NUM_REFERENCES_AT_A_TIME == number)
         places = places.join(known, on=on, how="semi")
-        near = [_near(some.join(known, on=on), edits) for some in places.iter_slices(_NUM_CANDIDATES_AT_A_TIME)]
+        near = [
+            _near(some.join(known, on=on).filter(is_wanted), edits)
+            for some in places.iter_slices(_NUM_CANDIDATES_AT_A_TIME)
+        ]
         found += near
         places = places.join(pl.concat([NEAR_SCHEMA.to_frame(), *near]), on="candidate", how="anti")
     return pl.concat(found)

@@ -42,14 +42,16 @@ class RecordIOManager(CommittingIOManager):
 
     def read(self, path: Path) -> Cleaned | Splits:
         """Read the record whose fields the folder holds."""
-        files = {file.stem: file for file in sorted(path.glob(f"*{_SUFFIX}"))}
-        record = _RECORDS.get(frozenset(files))
-        if record is None:
-            raise StorageError(
-                f"{path} holds {sorted(files) or 'no Parquet file'}, which is no record of FTzard's",
-                fix="materialize the asset again, or restore the folder with `dvc checkout`",
-            )
-        return record(**{name: _read_frame(file) for name, file in files.items()})
+        return _read_record(path)
+
+
+def read_stored(path: Path) -> pl.DataFrame | Cleaned | Splits:
+    """Read what `FrameIOManager` or `RecordIOManager` wrote.
+
+    Raises:
+        StorageError: It holds something else.
+    """
+    return _read_record(path) if path.is_dir() else _read_frame(path)
 
 
 def read_splits(path: Path) -> Splits:
@@ -67,6 +69,17 @@ def read_splits(path: Path) -> Splits:
         raise StorageError(
             f"{path} holds no readable splits: {error}", fix="restore the folder with `dvc checkout`"
         ) from error
+
+
+def _read_record(path: Path) -> Cleaned | Splits:
+    files = {file.stem: file for file in sorted(path.glob(f"*{_SUFFIX}"))}
+    record = _RECORDS.get(frozenset(files))
+    if record is None:
+        raise StorageError(
+            f"{path} holds {sorted(files) or 'no Parquet file'}, which is no record of FTzard's",
+            fix="materialize the asset again, or restore the folder with `dvc checkout`",
+        )
+    return record(**{name: _read_frame(file) for name, file in files.items()})
 
 
 def _write_frame(frame: pl.DataFrame, path: Path) -> None:

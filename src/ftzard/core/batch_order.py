@@ -1,0 +1,34 @@
+"""Which batch files are the newest, which is what people mean by a batch that has just come."""
+
+from pathlib import Path
+
+from ftzard.config import DataConfig
+from ftzard.core.reading import list_batches
+from ftzard.errors import NoBatchesError
+
+
+def newest_first(project_dir: Path, config: DataConfig) -> tuple[str, ...]:
+    """The batch files in the project's data folders, by the time that they were last written, then by name.
+
+    A checkout may give all files one time: then their names alone decide, the last one first.
+
+    Returns:
+        POSIX paths relative to the project folder; none where there is no file.
+
+    Raises:
+        FtzardError: A folder cannot be read, or a file's name.
+    """
+    try:
+        paths = list_batches(project_dir, config)
+    except NoBatchesError:
+        return ()
+    times = {path.relative_to(project_dir).as_posix(): _changed_at(path) for path in paths}
+    return tuple(sorted(times, key=lambda name: (times[name], name), reverse=True))
+
+
+def _changed_at(path: Path) -> int:
+    """In ns since the epoch; 0 for a file that is gone by now."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

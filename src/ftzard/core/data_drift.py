@@ -24,7 +24,7 @@ from ftzard.core.bootstrap import CONFIDENCE_LEVEL
 from ftzard.core.cleaning_questions import question_lengths
 from ftzard.core.drift import cliffs_delta
 from ftzard.core.evaluation_report import Interval
-from ftzard.core.metrics import FloatArray
+from ftzard.core.metrics import FloatArray, IntArray
 
 # Batches that are compared, and rows of each side that a classifier learns to tell apart.
 MAX_BATCHES: Final = 20
@@ -47,6 +47,8 @@ _SMALLEST_SHARE: Final = 1e-4
 _WIDENING: Final = 1.5
 _NUM_BINS: Final = 10
 _NUM_WORDS: Final = 6
+_NUM_SIMULATED: Final = 500
+_SEED: Final = 0
 _REST, _BATCH = "rest", "batch"
 _TABLE_SCHEMA: Final = pl.Schema(
     {
@@ -166,9 +168,10 @@ def drift_metrics(drifts: Sequence[BatchDrift]) -> dict[str, float]:
 def stability(counts: Sequence[int], other_counts: Sequence[int]) -> Stability | None:
     """The population stability index of two histograms over the same bins; the order of the two does not matter.
 
-    sum over bins of (p - q) ln(p / q). Without drift it is about chi-squared over n m / (n + m), with a degree of
-    freedom less than there are bins (Yurdakul and Naranjo, "Statistical properties of the population stability index",
-    Journal of Risk Model Validation 14, 2020); its 95 % quantile is what `chance` says.
+    sum over bins of (p - q) ln(p / q). What chance makes of it is simulated from the shares of both together: the
+    chi-squared distribution that it has where rows are many (Yurdakul and Naranjo, "Statistical properties of the
+    population stability index", Journal of Risk Model Validation 14, 2020) knows nothing of bins that a small sample
+    leaves empty.
 
     Args:
         counts: Rows in each bin.
@@ -177,18 +180,24 @@ def stability(counts: Sequence[int], other_counts: Sequence[int]) -> Stability |
     Returns:
         None where either has no rows.
     """
-    from scipy.stats import chi2
-
-    both = np.array([counts, other_counts], dtype=np.float64)
-    totals = both.sum(axis=1)
-    if not totals.all():
+    both = np.array([counts, other_counts], dtype=np.int64)
+    sizes = both.sum(axis=1)
+    if not sizes.all():
         return None
     both = both[:, both.any(axis=0)]
-    shares = np.maximum(both / totals[:, None], _SMALLEST_SHARE)
-    value = float(((shares[0] - shares[1]) * np.log(shares[0] / shares[1])).sum())
-    degrees = both.shape[1] - 1
-    chance = float(chi2.ppf(CONFIDENCE_LEVEL, degrees)) * float((1 / totals).sum()) if degrees else 0.0
-    return Stability(value, chance)
+    rng, shares = np.random.default_rng(_SEED), both.sum(axis=0) / sizes.sum()
+    # By size, so that the draws are the same whichever comes first.
+    small, large = (rng.multinomial(size, shares, _NUM_SIMULATED) for size in sorted(sizes.tolist()))
+    simulated = _psi(small, large)
+    return Stability(float(_psi(both[0], both[1])), float(np.quantile(simulated, CONFIDENCE_LEVEL)))
+
+
+def _psi(counts: IntArray, other_counts: IntArray) -> FloatArray:
+    """PSI over the last axis."""
+    shares, others = (
+        np.maximum(side / side.sum(axis=-1, keepdims=True), _SMALLEST_SHARE) for side in (counts, other_counts)
+    )
+    return np.asarray(((shares - others) * np.log(shares / others)).sum(axis=-1))
 
 
 def length_stability(lengths: FloatArray, others: FloatArray) -> Stability | None:

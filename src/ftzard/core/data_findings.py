@@ -55,10 +55,10 @@ def _to_look_at(report: DataReport) -> Iterator[tuple[str, str]]:
     for odd in report.odd:
         if odd.num_texts >= _MANY_ODD * num_examples:
             share = odd.num_texts / num_examples
-            yield "characters", f"{share:.1%} of the examples have {odd.kind.name}: {odd.kind.advice}."
+            yield "characters", f"{percent(share)} of the examples have {odd.kind.name}: {odd.kind.advice}."
     yield from (("drift", sentence) for sentence in _drifting(report))
     if report.tokens and report.tokens.truncated_share >= _MANY_TRUNCATED:
-        share = f"{report.tokens.truncated_share:.1%}"
+        share = percent(report.tokens.truncated_share)
         yield "tokens", f"{share} of the training examples are cut at model.max_length={report.tokens.max_length}."
 
 
@@ -69,7 +69,7 @@ def _losses(report: DataReport) -> Iterator[str]:
             lost = sum(step.lost.values())
             if lost >= _MANY_REJECTED * read:
                 reasons = ", ".join(f"{rows:,} {reason}" for reason, rows in list(step.lost.items())[:3])
-                yield f"{lost / read:.1%} of the rows did not become examples: {reasons}."
+                yield f"{percent(lost / read)} of the rows did not become examples: {reasons}."
         if "not_sampled" in step.lost:
             yield f"{step.lost['not_sampled']:,} examples are not used, because data.sample_fraction is below 1."
 
@@ -82,7 +82,7 @@ def _labels(report: DataReport) -> Iterator[str]:
     total = sum(whole.values())
     rare = [label for label, rows in whole.items() if rows < _RARE_LABEL * total]
     if rare:
-        names = ", ".join(f"{excerpt(label, 40)} ({whole[label] / total:.1%})" for label in rare[:_NUM_NAMED])
+        names = ", ".join(f"{excerpt(label, 40)} ({percent(whole[label] / total)})" for label in rare[:_NUM_NAMED])
         more = f" and {len(rare) - _NUM_NAMED} more" if len(rare) > _NUM_NAMED else ""
         yield f"Rare labels: {names}{more}. What is learned of them rests on few rows."
     for name, counts in report.labels.items():
@@ -90,7 +90,8 @@ def _labels(report: DataReport) -> Iterator[str]:
         off = {label: counts.get(label, 0) / rows - count / total for label, count in whole.items()} if rows else {}
         label = max(off, key=lambda one: abs(off[one]), default="")
         if off and abs(off[label]) >= _OTHER_LABEL_SHARE:
-            yield f"The share of {excerpt(label, 40)} in {name} is {off[label]:+.1%} off that in all splits."
+            points = f"{100 * off[label]:+.1f} points"
+            yield f"The share of {excerpt(label, 40)} in {name} is {points} off that in all splits."
 
 
 def _repetitions(report: DataReport) -> Iterator[str]:
@@ -98,10 +99,11 @@ def _repetitions(report: DataReport) -> Iterator[str]:
     if repeated is None:
         return
     if repeated.num_conflicts:
-        yield f"{repeated.num_conflicts:,} text(s) occur with several labels (data.conflicting_labels decides)."
+        decides = "data.conflicting_labels decides what becomes of them"
+        yield f"{repeated.num_conflicts:,} text(s) occur with several labels; {decides}."
     if repeated.num_near >= _MANY_NEAR * max(1, repeated.num_compared):
         share = repeated.num_near / repeated.num_compared
-        yield f"{share:.1%} of the examples are near copies of an earlier one; they are kept in one split."
+        yield f"{percent(share)} of the examples are near copies of an earlier one; they are kept in one split."
     if repeated.num_near_otherwise:
         yield f"{repeated.num_near_otherwise:,} near copies have another label than what they are near."
     if not report.quarantined.is_empty():
@@ -111,7 +113,9 @@ def _repetitions(report: DataReport) -> Iterator[str]:
 def _drifting(report: DataReport) -> Iterator[str]:
     drifting = [drift for drift in report.drifts if is_drifting(drift)]
     if len(drifting) > _NUM_NAMED:
-        yield f"{len(drifting)} of {len(report.drifts)} files differ clearly from the rest of the training data."
+        most = max(drifting, key=lambda drift: drift.auc.value if drift.auc else 0.0)
+        name = excerpt(most.batch, _NUM_NAME_CHARACTERS)
+        yield f"{len(drifting)} of {len(report.drifts)} files differ clearly from the rest, most of all {name}."
         return
     for drift in drifting:
         auc = f" (AUC {drift.auc.value:.2f})" if drift.auc else ""
@@ -130,6 +134,14 @@ def is_drifting(drift: BatchDrift) -> bool:
 def is_shifted(stability: Stability | None) -> bool:
     """Whether a PSI is large, and beyond what chance makes of so few rows."""
     return stability is not None and stability.value >= PSI_LARGE and stability.is_beyond_chance
+
+
+def percent(share: float) -> str:
+    """A share for people: what is there is never 0 %, and what lacks something never 100 %."""
+    points = 100 * share
+    if 0 < points < 0.1:  # noqa: PLR2004 - what would be rounded to nothing
+        return "< 0.1 %"
+    return "> 99.9 %" if 99.95 <= points < 100 else f"{points:.1f} %"  # noqa: PLR2004 - likewise
 
 
 def _files(number: int) -> str:

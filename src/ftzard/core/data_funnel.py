@@ -23,6 +23,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "conflicting_label": "the same text has other labels elsewhere (data.conflicting_labels)",
     "duplicate": "an earlier row says the same",
     "repeated_prompt": "an earlier row answers the same prompt otherwise",
+    "not_sampled": "data.sample_fraction takes a share of the examples",
     IN_TEST_SPLIT: "it repeats a test row, exactly or nearly",
     HELD_FOR_TEST: "it was drawn for test after that was frozen (`ftzard splits refreeze`)",
     IN_VALIDATION: "it is near a validation row of another group or time",

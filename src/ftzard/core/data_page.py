@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ftzard.core import data_drift
 from ftzard.core.cleaning_report import examples_table
-from ftzard.core.data_findings import findings, is_drifting, is_shifted
+from ftzard.core.data_findings import findings, is_drifting, is_shifted, percent
 from ftzard.core.data_funnel import MEANINGS
 from ftzard.core.data_report import DataReport
 from ftzard.core.row_columns import read_messages
@@ -19,6 +19,8 @@ from ftzard.core.step_registry import find_step
 from ftzard.core.visible_text import excerpt
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from ftzard.core.data_drift import Stability
     from ftzard.core.evaluation_report import Interval
 
@@ -78,9 +80,10 @@ def render_page(report: DataReport, head: PageHead) -> str:
     )
     environment.filters |= {
         "n": _number,
-        "percent": _percent,
+        "percent": percent,
         "decimals": lambda value, digits=2: f"{value:.{digits}f}",
         "shown": _shown,
+        "marked": _marked,
         "asked": lambda text: _asked(text, report),
     }
     return environment.get_template(_TEMPLATE).render(**_context(report, head))
@@ -172,16 +175,19 @@ def _number(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
 
 
-def _percent(share: float) -> str:
-    """A share for people: what is there is never 0 %, and what lacks something never 100 %."""
-    percent = 100 * share
-    if 0 < percent < 0.1:  # noqa: PLR2004 - what would be rounded to nothing
-        return "< 0.1 %"
-    return "> 99.9 %" if 99.95 <= percent < 100 else f"{percent:.1f} %"  # noqa: PLR2004 - likewise
-
-
 def _shown(text: object, max_characters: int = _MAX_CHARACTERS) -> str:
     return excerpt(str(text), max_characters)
+
+
+def _marked(sentence: str) -> "Markup":
+    """A sentence of ours, in which `this` is code; whatever it quotes of others is escaped."""
+    from markupsafe import Markup
+
+    parts = sentence.split("`")
+    # An odd number of parts: every backtick has its partner.
+    tags = [("<code>", "</code>") if number % 2 and len(parts) % 2 else ("", "") for number in range(len(parts))]
+    joined = [Markup(opening) + part + Markup(closing) for (opening, closing), part in zip(tags, parts, strict=True)]  # noqa: S704 - tags of our own
+    return Markup("").join(joined)
 
 
 def _asked(text: str, report: DataReport) -> str:

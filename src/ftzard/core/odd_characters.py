@@ -76,7 +76,7 @@ _KINDS: Final = (
 
 
 def odd_characters(texts: pl.Series) -> tuple[OddCharacters, ...]:
-    """Count the texts with each kind of accident; those that there are none of are left out.
+    """Count the texts with each kind of accident, most first; those that there are none of are left out.
 
     Args:
         texts: Without null.
@@ -87,4 +87,4 @@ def odd_characters(texts: pl.Series) -> tuple[OddCharacters, ...]:
         if not odd.is_empty():
             shown = odd.head(_NUM_SHOWN).str.extract(rf"(?s)(.{{0,{_CONTEXT}}}(?:{kind.pattern}).{{0,{_CONTEXT}}})")
             found.append(OddCharacters(kind, odd.len(), tuple(shown)))
-    return tuple(found)
+    return tuple(sorted(found, key=lambda one: -one.num_texts))

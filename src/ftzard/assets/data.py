@@ -6,6 +6,7 @@ import polars as pl
 
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
+from ftzard.core.batch_order import newest_first
 from ftzard.core.cleaning_answers import clean_for_task
 from ftzard.core.cleaning_questions import question_changes
 from ftzard.core.cleaning_report import (
@@ -15,6 +16,7 @@ from ftzard.core.cleaning_report import (
     find_conflicts,
     first_conflicts,
 )
+from ftzard.core.data_drift import BatchDrift, batch_drifts, drift_metrics, drift_table
 from ftzard.core.frozen_test import FrozenTest
 from ftzard.core.leakage import quarantined_examples
 from ftzard.core.reading import read_batches
@@ -144,9 +146,12 @@ def splits(cleaned: Cleaned, step: Step) -> StepResult[Splits]:
         step.freeze_test(frozen)
     reasons = value.quarantined.group_by("reason").len("rows").sort("reason")
     num_gone = frozen.rows.join(examples, on="text_hash", how="anti").height if frozen else 0
+    drifts = _drifts(examples, value, step)
+    table = drift_table(drifts)
     return StepResult(
         value=value,
         metadata={
+            **({"drift": table} if drifts else {}),
             "test_fingerprint": test_fingerprint(value.test),
             "test_split": frozen.current.sentence if frozen else "growing",
             "quarantined": reasons,
@@ -160,9 +165,22 @@ def splits(cleaned: Cleaned, step: Step) -> StepResult[Splits]:
             "num_quarantined": value.quarantined.height,
             **{f"num_quarantined_{reason}": rows for reason, rows in reasons.iter_rows()},
             **({"stratification_error": stratification_error(value)} if config.task == "classification" else {}),
+            **drift_metrics(drifts),
         },
+        texts={"drift/batches.ndjson": table.write_ndjson()} if drifts else {},
         figures=_label_figures({"train": value.train, "validation": value.validation, "test": value.test}, step),
     )
+
+
+def _drifts(examples: pl.DataFrame, value: Splits, step: Step) -> tuple[BatchDrift, ...]:
+    """Each of the newest batches against what is trained on of the others; nothing where there are no others."""
+    batches = set(examples["batch"].unique())
+    if len(batches) == 1:
+        return ()
+    names = [name for name in newest_first(step.project_dir, step.config.data) if name in batches]
+    # Also where the function was called with frames of no file.
+    names += sorted(batches.difference(names), reverse=True)
+    return batch_drifts(examples, value.train, names, step.config.data)
 
 
 def _label_figures(frames: Mapping[str, pl.DataFrame], step: Step) -> dict[str, bytes]:

@@ -110,7 +110,7 @@ class BatchDrift:
 
 
 def batch_drifts(
-    examples: pl.DataFrame, train: pl.DataFrame, batches: Sequence[str], config: DataConfig, seed: int
+    examples: pl.DataFrame, train: pl.DataFrame, batches: Sequence[str], config: DataConfig
 ) -> tuple[BatchDrift, ...]:
     """Compare batches with what is trained on, each without the rows that it brought there itself.
 
@@ -118,17 +118,18 @@ def batch_drifts(
         examples: `EXAMPLE_SCHEMA`: all that became an example, whatever split it is in.
         train: `EXAMPLE_SCHEMA`.
         batches: Names; only the first `MAX_BATCHES` are compared.
-        config: Says what a text and what an answer is.
-        seed: Of the folds.
+        config: Says what a text and what an answer is, and gives the seed of the folds.
 
     Returns:
         In the order of `batches`; a batch without examples is left out, because all of it was known before, or refused.
     """
+    # So that nothing hangs on the order of the rows, sums included.
+    examples, train = (frame.sort("text_hash", "label") for frame in (examples, train))
     found = []
     for batch in batches[:MAX_BATCHES]:
         own, others = examples.filter(pl.col("batch") == batch), train.filter(pl.col("batch") != batch)
         if not own.is_empty():
-            found.append(_compare(batch, own, others, config, seed))
+            found.append(_compare(batch, own, others, config))
     return tuple(found)
 
 
@@ -151,17 +152,18 @@ def drift_table(drifts: Sequence[BatchDrift]) -> pl.DataFrame:
 
 def drift_metrics(drifts: Sequence[BatchDrift]) -> dict[str, float]:
     """The newest batch's numbers and the largest of all: six at most, however many batches there are."""
+    values: dict[str, list[float | None]] = {
+        "auc": [drift.auc.value if drift.auc else None for drift in drifts],
+        "psi_answers": [drift.answers.value if drift.answers else None for drift in drifts],
+        "psi_lengths": [drift.lengths.value if drift.lengths else None for drift in drifts],
+    }
     metrics: dict[str, float] = {}
-    for name, values in {
-        "auc": [drift.auc and drift.auc.value for drift in drifts],
-        "psi_answers": [drift.answers and drift.answers.value for drift in drifts],
-        "psi_lengths": [drift.lengths and drift.lengths.value for drift in drifts],
-    }.items():
-        known = [value for value in values if value is not None]
+    for name, found in values.items():
+        known = [value for value in found if value is not None]
         if known:
             metrics[f"drift_{name}_max"] = max(known)
-        if values and values[0] is not None:
-            metrics[f"drift_{name}_newest"] = values[0]
+        if found and found[0] is not None:
+            metrics[f"drift_{name}_newest"] = found[0]
     return metrics
 
 
@@ -241,8 +243,8 @@ def two_sample_auc(own: pl.DataFrame, others: pl.DataFrame, seed: int) -> Interv
     return Interval(value=(delta.value + 1) / 2, low=(max(low, -1.0) + 1) / 2, high=(min(high, 1.0) + 1) / 2)
 
 
-def _compare(batch: str, own: pl.DataFrame, others: pl.DataFrame, config: DataConfig, seed: int) -> BatchDrift:
-    auc = two_sample_auc(own, others, seed)
+def _compare(batch: str, own: pl.DataFrame, others: pl.DataFrame, config: DataConfig) -> BatchDrift:
+    auc = two_sample_auc(own, others, config.seed)
     is_told = auc is not None and auc.low > 0.5  # noqa: PLR2004 - what cannot be told apart
     lengths, other_lengths = _lengths(own, config), _lengths(others, config)
     return BatchDrift(
@@ -261,7 +263,7 @@ def _compare(batch: str, own: pl.DataFrame, others: pl.DataFrame, config: DataCo
 def _labelled(own: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
     """As many of both, drawn by hash, which is as good as by lot and the same each time."""
     others = others.join(own, on="text_hash", how="anti")
-    sides = {name: frame.unique("text_hash").sort("text_hash") for name, frame in ((_BATCH, own), (_REST, others))}
+    sides = {name: frame.unique("text_hash", keep="first").sort("text_hash") for name, frame in ((_BATCH, own), (_REST, others))}
     num_rows = min(MAX_ROWS, *(frame.height for frame in sides.values()))
     drawn = [frame.head(num_rows).select("text", label=pl.lit(name)) for name, frame in sides.items()]
     return pl.concat(drawn)

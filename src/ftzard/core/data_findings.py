@@ -58,8 +58,8 @@ def _to_look_at(report: DataReport) -> Iterator[tuple[str, str]]:
             yield "characters", f"{percent(share)} of the examples have {odd.kind.name}: {odd.kind.advice}."
     yield from (("drift", sentence) for sentence in _drifting(report))
     if report.tokens and report.tokens.truncated_share >= _MANY_TRUNCATED:
-        share = percent(report.tokens.truncated_share)
-        yield "tokens", f"{share} of the training examples are cut at model.max_length={report.tokens.max_length}."
+        cut = percent(report.tokens.truncated_share)
+        yield "tokens", f"{cut} of the training examples are cut at model.max_length={report.tokens.max_length}."
 
 
 def _losses(report: DataReport) -> Iterator[str]:

@@ -51,7 +51,8 @@ class StoredData:
     @property
     def batches(self) -> tuple[str, ...]:
         """The files that there are rows of, newest first; those that are there no longer come last."""
-        frames = [frame for frame in (self.raw, self.cleaned and self.cleaned.examples) if frame is not None]
+        frames = [] if self.raw is None else [self.raw]
+        frames += [self.cleaned.examples] if self.cleaned else []
         frames += [self.splits.labelled] if self.splits else []
         known = {name for frame in frames for name in frame["batch"].unique()}
         return (*(name for name in self.files if name in known), *sorted(known - set(self.files)))

@@ -169,4 +169,4 @@ def _drifts(stored: StoredData, config: "FtzardConfig") -> tuple[BatchDrift, ...
     if stored.splits is None or len(stored.batches) == 1:
         return ()
     examples = stored.cleaned.examples if stored.cleaned else stored.splits.labelled
-    return batch_drifts(examples, stored.splits.train, stored.batches, config.data, config.evaluation.seed)
+    return batch_drifts(examples, stored.splits.train, stored.batches, config.data)

@@ -4,6 +4,7 @@ What one person said is thus in the data's history as they said it, whatever is 
 removes files as a whole.
 """
 
+import contextlib
 import csv
 import io
 import re
@@ -107,7 +108,9 @@ def write_whole(path: Path, data: bytes, *, replace: bool) -> None:
             path.hardlink_to(temporary)
             temporary.unlink()
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        # Where the folder is a file, there is nothing to remove and no way to look.
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise StorageError(
             f"{path} cannot be written: {error.strerror or error}",
             fix="look at the folder's permissions and the free space; what was there before still is",

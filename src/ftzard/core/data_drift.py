@@ -263,7 +263,10 @@ def _compare(batch: str, own: pl.DataFrame, others: pl.DataFrame, config: DataCo
 def _labelled(own: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
     """As many of both, drawn by hash, which is as good as by lot and the same each time."""
     others = others.join(own, on="text_hash", how="anti")
-    sides = {name: frame.unique("text_hash", keep="first").sort("text_hash") for name, frame in ((_BATCH, own), (_REST, others))}
+    sides = {
+        name: frame.unique("text_hash", keep="first").sort("text_hash")
+        for name, frame in ((_BATCH, own), (_REST, others))
+    }
     num_rows = min(MAX_ROWS, *(frame.height for frame in sides.values()))
     drawn = [frame.head(num_rows).select("text", label=pl.lit(name)) for name, frame in sides.items()]
     return pl.concat(drawn)

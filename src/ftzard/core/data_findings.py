@@ -1,6 +1,7 @@
 """What of a project's data a person should look at first, in sentences."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -12,6 +13,8 @@ from ftzard.core.visible_text import excerpt
 _MANY_REJECTED: Final = 0.05
 _RARE_LABEL: Final = 0.05
 _OTHER_LABEL_SHARE: Final = 0.05
+# Standard deviations of a label's share in a split, which is drawn by lot, that chance hardly goes beyond.
+_BEYOND_CHANCE: Final = 3.0
 _MANY_NEAR: Final = 0.02
 _MANY_TRUNCATED: Final = 0.01
 _MANY_ODD: Final = 0.01
@@ -85,13 +88,21 @@ def _labels(report: DataReport) -> Iterator[str]:
         names = ", ".join(f"{excerpt(label, 40)} ({percent(whole[label] / total)})" for label in rare[:_NUM_NAMED])
         more = f" and {len(rare) - _NUM_NAMED} more" if len(rare) > _NUM_NAMED else ""
         yield f"Rare labels: {names}{more}. What is learned of them rests on few rows."
-    for name, counts in report.labels.items():
-        rows = sum(counts.values())
-        off = {label: counts.get(label, 0) / rows - count / total for label, count in whole.items()} if rows else {}
-        label = max(off, key=lambda one: abs(off[one]), default="")
-        if off and abs(off[label]) >= _OTHER_LABEL_SHARE:
-            points = f"{100 * off[label]:+.1f} points"
-            yield f"The share of {excerpt(label, 40)} in {name} is {points} off that in all splits."
+    yield from (sentence for name in report.labels if (sentence := _skewed(name, report.labels[name], whole)))
+
+
+def _skewed(name: str, counts: Mapping[str, int], whole: Mapping[str, int]) -> str:
+    """Which label's share in a split is off by more than chance and a few points; empty where none is."""
+    rows, total = sum(counts.values()), sum(whole.values())
+    if not rows:
+        return ""
+    expected = {label: count / total for label, count in whole.items()}
+    off = {label: counts.get(label, 0) / rows - share for label, share in expected.items()}
+    label = max(off, key=lambda one: abs(off[one]))
+    chance = math.sqrt(expected[label] * (1 - expected[label]) / rows)
+    if abs(off[label]) < max(_OTHER_LABEL_SHARE, _BEYOND_CHANCE * chance):
+        return ""
+    return f"The share of {excerpt(label, 40)} in {name} is {100 * off[label]:+.1f} points off that in all splits."
 
 
 def _repetitions(report: DataReport) -> Iterator[str]:

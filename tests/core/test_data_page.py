@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from typing import Any
 
 import polars as pl
 import pytest
@@ -188,7 +189,8 @@ def test_a_page_of_nothing_says_so() -> None:
 @pytest.mark.parametrize("kept", ["raw", "cleaned", "splits"])
 def test_a_page_of_a_part_is_a_page(kept: str) -> None:
     stored, data = _hostile_data()
-    partial = replace(stored, **{name: None for name in ("raw", "cleaned", "splits") if name != kept})
+    gone: dict[str, Any] = {name: None for name in ("raw", "cleaned", "splits") if name != kept}
+    partial = replace(stored, **gone)
     page = _Page(render_page(data_report(partial, replace(model_scenario.config(), data=data)), _HEAD))
     assert page.open == []
 

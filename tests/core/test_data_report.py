@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -114,7 +115,8 @@ def test_assets_that_do_not_belong_together_are_told() -> None:
 @pytest.mark.parametrize("kept", [(), ("raw",), ("raw", "cleaned"), ("splits",), ("cleaned",)])
 def test_a_report_is_made_of_what_there_is(kept: tuple[str, ...]) -> None:
     stored = _stored()
-    partial = replace(stored, **{name: None for name in ("raw", "cleaned", "splits") if name not in kept})
+    gone: dict[str, Any] = {name: None for name in ("raw", "cleaned", "splits") if name not in kept}
+    partial = replace(stored, **gone)
     report = _report(partial)
     assert [step.name for step in report.steps] == [
         {"raw": "read", "cleaned": "cleaned", "splits": "split"}[name] for name in kept

@@ -18,15 +18,14 @@ from ftzard.core.data_drift import (
     MAX_BATCHES,
     MIN_ROWS,
     BatchDrift,
-    Stability,
     batch_drifts,
     drift_metrics,
     drift_table,
-    length_stability,
-    stability,
     two_sample_auc,
 )
+from ftzard.core.population_stability import Stability, length_stability, stability
 from ftzard.core.records import EXAMPLE_SCHEMA
+from ftzard.core.row_columns import write_messages
 
 _COUNTS = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=8).filter(
     lambda bins: all(sum(side) for side in zip(*bins, strict=True))
@@ -164,6 +163,16 @@ def test_of_free_answers_the_lengths_are_compared(task: str) -> None:
     assert drift.answers is not None
     assert drift.answers.value > 0.25
     assert drift.lengths is not None
+
+
+def test_messages_are_told_apart_by_what_is_said_in_them() -> None:
+    rows = pl.concat([_texts(40, 1, *_WORDS["sea"]), _texts(40, 2, *_WORDS["land"], batch="b.csv")])
+    messages = [write_messages([{"role": "user", "content": text}]) for text in rows["text"]]
+    rows = rows.with_columns(text=pl.Series(messages))
+    config = DataConfig(task="generation", messages_column="messages")
+    (drift,) = batch_drifts(rows, rows, ["b.csv"], config)
+    assert drift.words
+    assert {word for words in drift.words for word in words.split()} <= set(_WORDS["land"])
 
 
 def test_metrics_are_few_and_the_table_has_a_row_for_each_however_many_batches_there_are() -> None:

@@ -12,11 +12,11 @@ from tests.core import answer_scenario, model_scenario
 
 from ftzard.config import DataConfig, GenerationConfig
 from ftzard.core.cleaning import clean
-from ftzard.core.data_drift import Stability
-from ftzard.core.data_funnel import StoredData
+from ftzard.core.data_funnel import StoredData, batch_rows
 from ftzard.core.data_page import PAGE_BEGINS, PageHead, auc_reading, psi_reading, render_page, stacked
 from ftzard.core.data_report import Absence, data_report
 from ftzard.core.evaluation_report import Interval
+from ftzard.core.population_stability import Stability
 from ftzard.core.records import RAW_SCHEMA, REJECTED_SCHEMA, Cleaned, Splits
 from ftzard.core.row_columns import write_messages
 from ftzard.core.splitting import split
@@ -217,6 +217,9 @@ def test_messages_are_told_as_a_conversation() -> None:
     chat = answer_scenario.config(model={"generation": GenerationConfig(prompt_format="chat")})
     page = _Page(render_page(data_report(stored, replace(chat, data=data), with_tokens=False), _HEAD))
     assert "user: What <b>now</b>?" in page.text
+    # The characters of the message, and not those of the JSON around it.
+    lengths = {batch.batch: batch.median_length for batch in batch_rows(stored, data)}
+    assert lengths["toy.csv"] == len("What <b>now</b>?")
 
 
 def test_many_files_and_labels_are_cut_to_what_can_be_looked_at() -> None:

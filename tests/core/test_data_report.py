@@ -62,7 +62,7 @@ def test_each_row_is_in_the_funnel_once() -> None:
     assert cleaned.lost == {"conflicting_label": 3, "duplicate": 2, "missing_label": 1, "missing_text": 1}
     assert splits.num_rows == 130
     assert splits.lost == {}
-    a, b = batch_rows(stored, has_labels=True)[::-1]
+    a, b = batch_rows(stored, _DATA)[::-1]
     assert (a.batch, a.read, a.examples) == ("a.csv", 34, 31)
     assert (b.batch, b.read, b.examples) == ("b.csv", 103, 99)
     assert a.lost == {"conflicting_label": 1, "missing_label": 1, "missing_text": 1}

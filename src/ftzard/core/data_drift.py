@@ -3,12 +3,11 @@
 Three questions, each with a number of its own. Can a classifier tell the batch from the rest by the texts? A two-sample
 test by classifier (Lopez-Paz and Oquab, "Revisiting Classifier Two-Sample Tests", ICLR 2017), of which not the p-value
 is kept but the AUC, with the TF-IDF baseline as the classifier and every text judged by folds that have not seen it.
-Are the labels, are the lengths shared out otherwise? The population stability index, PSI, which is the symmetrised
-Kullback-Leibler divergence of two histograms (Siddiqi, "Credit Risk Scorecards", 2006).
+Are the labels, are the lengths shared out otherwise? The population stability index (`population_stability`).
 
 Both measure too little or too much where rows are few: a classifier learns less from them, and two small samples of one
-population have different histograms. So both sides are cut to the same number of rows, an AUC has an interval, and a
-PSI stands beside what chance alone would make of as many rows.
+population have different histograms. So both sides of the classifier are cut to the same number of rows, an AUC has an
+interval, and a PSI stands beside what chance alone would make of it.
 """
 
 from collections.abc import Sequence
@@ -20,35 +19,28 @@ import polars as pl
 
 from ftzard.config import DataConfig
 from ftzard.core.baseline import out_of_fold_probabilities, telling_words
-from ftzard.core.bootstrap import CONFIDENCE_LEVEL
 from ftzard.core.cleaning_questions import question_lengths
 from ftzard.core.drift import cliffs_delta
 from ftzard.core.evaluation_report import Interval
-from ftzard.core.metrics import FloatArray, IntArray
+from ftzard.core.metrics import FloatArray
+from ftzard.core.population_stability import Stability, length_stability, stability
+from ftzard.core.row_columns import read_messages
 
 # Batches that are compared, and rows of each side that a classifier learns to tell apart.
 MAX_BATCHES: Final = 20
 MAX_ROWS: Final = 1000
 # With fewer rows on one side the interval spans nearly everything.
 MIN_ROWS: Final = 20
-# The usual reading of a PSI: below the first nothing, from the second on a change that wants an explanation.
-PSI_MODERATE: Final = 0.1
-PSI_LARGE: Final = 0.25
 # Cliff's delta of 0.147, 0.33 and 0.474 (Romano et al. 2006), as an AUC.
 AUC_SMALL: Final = 0.5735
 AUC_MEDIUM: Final = 0.665
 AUC_LARGE: Final = 0.737
 
-# The share that stands for none; the convention, without which an empty bin would be infinitely far.
-_SMALLEST_SHARE: Final = 1e-4
 # Rows that teach are judged too, by folds that share most of what they have learned. So luck spreads the AUC 1.2 to 1.5
 # times as far as Cliff's interval knows (samples of 20 to 1,000 rows of one population of tweets); made so much wider,
 # it held the mean of all samples in 95 to 98 of 100 cases, with and without a true difference.
 _WIDENING: Final = 1.5
-_NUM_BINS: Final = 10
 _NUM_WORDS: Final = 6
-_NUM_SIMULATED: Final = 500
-_SEED: Final = 0
 _REST, _BATCH = "rest", "batch"
 _TABLE_SCHEMA: Final = pl.Schema(
     {
@@ -61,24 +53,6 @@ _TABLE_SCHEMA: Final = pl.Schema(
         "psi_lengths": pl.Float64,
     }
 )
-
-
-@dataclass(frozen=True)
-class Stability:
-    """A population stability index.
-
-    Attributes:
-        value: From 0, equal shares, upwards.
-        chance: What 95 % of pairs of samples of these sizes, both from one population, stay below.
-    """
-
-    value: float
-    chance: float
-
-    @property
-    def is_beyond_chance(self) -> bool:
-        """Whether so few rows could hardly have brought it about."""
-        return self.value > self.chance
 
 
 @dataclass(frozen=True)
@@ -167,55 +141,6 @@ def drift_metrics(drifts: Sequence[BatchDrift]) -> dict[str, float]:
     return metrics
 
 
-def stability(counts: Sequence[int], other_counts: Sequence[int]) -> Stability | None:
-    """The population stability index of two histograms over the same bins; the order of the two does not matter.
-
-    sum over bins of (p - q) ln(p / q). What chance makes of it is simulated from the shares of both together: the
-    chi-squared distribution that it has where rows are many (Yurdakul and Naranjo, "Statistical properties of the
-    population stability index", Journal of Risk Model Validation 14, 2020) knows nothing of bins that a small sample
-    leaves empty.
-
-    Args:
-        counts: Rows in each bin.
-        other_counts: Likewise.
-
-    Returns:
-        None where either has no rows.
-    """
-    both = np.array([counts, other_counts], dtype=np.int64)
-    sizes = both.sum(axis=1)
-    if not sizes.all():
-        return None
-    both = both[:, both.any(axis=0)]
-    rng, shares = np.random.default_rng(_SEED), both.sum(axis=0) / sizes.sum()
-    # By size, so that the draws are the same whichever comes first.
-    small, large = (rng.multinomial(size, shares, _NUM_SIMULATED) for size in sorted(sizes.tolist()))
-    simulated = _psi(small, large)
-    return Stability(float(_psi(both[0], both[1])), float(np.quantile(simulated, CONFIDENCE_LEVEL)))
-
-
-def _psi(counts: IntArray, other_counts: IntArray) -> FloatArray:
-    """PSI over the last axis."""
-    shares, others = (
-        np.maximum(side / side.sum(axis=-1, keepdims=True), _SMALLEST_SHARE) for side in (counts, other_counts)
-    )
-    return np.asarray(((shares - others) * np.log(shares / others)).sum(axis=-1))
-
-
-def length_stability(lengths: FloatArray, others: FloatArray) -> Stability | None:
-    """PSI of lengths, in bins that hold a tenth of `others` each, as far as equal lengths allow.
-
-    Args:
-        lengths: Shape (n,).
-        others: Shape (m,), by which the bins are made.
-    """
-    if not lengths.size or not others.size:
-        return None
-    edges = np.unique(np.quantile(others, np.arange(1, _NUM_BINS) / _NUM_BINS, method="inverted_cdf"))
-    binned = [np.bincount(np.searchsorted(edges, side), minlength=edges.size + 1) for side in (lengths, others)]
-    return stability(binned[0].tolist(), binned[1].tolist())
-
-
 def two_sample_auc(own: pl.DataFrame, others: pl.DataFrame, seed: int) -> Interval | None:
     """How often a classifier that has seen neither gives a text of the first sample more than one of the second.
 
@@ -231,7 +156,10 @@ def two_sample_auc(own: pl.DataFrame, others: pl.DataFrame, seed: int) -> Interv
     Returns:
         0.5 where the two cannot be told apart, 1 where they always are; None where a sample has too few rows.
     """
-    labelled = _labelled(own, others)
+    return _auc(_labelled(own, others), seed)
+
+
+def _auc(labelled: pl.DataFrame, seed: int) -> Interval | None:
     if labelled.height < 2 * MIN_ROWS:
         return None
     codes, probabilities = out_of_fold_probabilities(labelled, (_REST, _BATCH), seed)
@@ -244,7 +172,8 @@ def two_sample_auc(own: pl.DataFrame, others: pl.DataFrame, seed: int) -> Interv
 
 
 def _compare(batch: str, own: pl.DataFrame, others: pl.DataFrame, config: DataConfig) -> BatchDrift:
-    auc = two_sample_auc(own, others, config.seed)
+    said = _labelled(*(frame.with_columns(_contents(frame["text"], config)) for frame in (own, others)))
+    auc = _auc(said, config.seed)
     is_told = auc is not None and auc.low > 0.5  # noqa: PLR2004 - what cannot be told apart
     lengths, other_lengths = _lengths(own, config), _lengths(others, config)
     return BatchDrift(
@@ -253,7 +182,7 @@ def _compare(batch: str, own: pl.DataFrame, others: pl.DataFrame, config: DataCo
         num_others=others.height,
         num_compared=min(own.height, others.height, MAX_ROWS),
         auc=auc,
-        words=telling_words(_labelled(own, others), (_REST, _BATCH), _NUM_WORDS) if is_told else (),
+        words=telling_words(said, (_REST, _BATCH), _NUM_WORDS) if is_told else (),
         answers=_answer_stability(own, others, config),
         lengths=length_stability(lengths, other_lengths),
         longer=cliffs_delta(lengths, other_lengths),
@@ -278,6 +207,14 @@ def _answer_stability(own: pl.DataFrame, others: pl.DataFrame, config: DataConfi
     labels = sorted({*own["label"], *others["label"]})
     counts = [dict(frame["label"].value_counts().iter_rows()) for frame in (own, others)]
     return stability(*([count.get(label, 0) for label in labels] for count in counts))
+
+
+def _contents(texts: pl.Series, config: DataConfig) -> pl.Series:
+    """What was said: of messages their contents, because how they are written down is the same for all."""
+    if config.messages_column is None:
+        return texts
+    said = ["\n".join(message["content"] for message in read_messages(text)) for text in texts]
+    return pl.Series(texts.name, said, dtype=pl.String)
 
 
 def _lengths(frame: pl.DataFrame, config: DataConfig) -> FloatArray:

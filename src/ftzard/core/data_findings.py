@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from ftzard.core.data_drift import AUC_MEDIUM, PSI_LARGE, BatchDrift, Stability
+from ftzard.core.data_drift import AUC_MEDIUM, BatchDrift
 from ftzard.core.data_report import DataReport
+from ftzard.core.population_stability import PSI_LARGE, Stability
 from ftzard.core.visible_text import excerpt
 
 # Shares from which on something is told.

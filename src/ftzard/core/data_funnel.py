@@ -7,6 +7,8 @@ from typing import Final
 
 import polars as pl
 
+from ftzard.config import DataConfig
+from ftzard.core.cleaning_questions import question_lengths
 from ftzard.core.frozen_test import FrozenTest
 from ftzard.core.records import Cleaned, Splits
 from ftzard.core.splitting import HELD_FOR_TEST, IN_TEST_SPLIT, IN_VALIDATION
@@ -139,17 +141,15 @@ def inconsistencies(stored: StoredData) -> Iterator[str]:
             yield f"`splits` has {strangers:,} rows that `cleaned` does not have now."
 
 
-def batch_rows(stored: StoredData, *, has_labels: bool) -> tuple[BatchRows, ...]:
+def batch_rows(stored: StoredData, config: DataConfig) -> tuple[BatchRows, ...]:
     """What became of each file's rows, in the order of `StoredData.batches`."""
     examples = stored.cleaned.examples if stored.cleaned else None
     read = _by_batch(stored.raw)
     kept = _by_batch(examples)
-    lengths = (
-        {} if examples is None else dict(examples.group_by("batch").agg(pl.col("text").str.len_chars().median()).rows())
-    )
+    lengths = {} if examples is None else _median_lengths(examples, config)
     splits = {name: _by_batch(frame) for name, frame in stored.parts.items() if stored.splits}
     lost = _lost_by_batch(stored)
-    labels = _labels_by_batch(examples) if has_labels and examples is not None else {}
+    labels = {} if examples is None or config.task != "classification" else _nested([examples], "label")
     return tuple(
         BatchRows(
             batch=batch,
@@ -185,8 +185,9 @@ def _lost_by_batch(stored: StoredData) -> dict[str, dict[str, int]]:
     return _nested(frames, "reason")
 
 
-def _labels_by_batch(examples: pl.DataFrame) -> dict[str, dict[str, int]]:
-    return _nested([examples], "label")
+def _median_lengths(examples: pl.DataFrame, config: DataConfig) -> dict[str, float]:
+    lengths = question_lengths(examples["text"], config).alias("length")
+    return dict(examples.select("batch", lengths).group_by("batch").agg(pl.col("length").median()).iter_rows())
 
 
 def _nested(frames: list[pl.DataFrame], column: str) -> dict[str, dict[str, int]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from ftzard.core import data_drift
+from ftzard.core import data_drift, population_stability
 from ftzard.core.cleaning_report import examples_table
 from ftzard.core.data_findings import findings, is_drifting, is_shifted, percent
 from ftzard.core.data_funnel import MEANINGS
@@ -21,8 +21,8 @@ from ftzard.core.visible_text import excerpt
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from ftzard.core.data_drift import Stability
     from ftzard.core.evaluation_report import Interval
+    from ftzard.core.population_stability import Stability
 
 # How every page begins, so that it is known again.
 PAGE_BEGINS: Final = "<!doctype html>\n<!-- ftzard data report -->"
@@ -111,6 +111,7 @@ def _context(report: DataReport, head: PageHead) -> dict[str, Any]:
         "is_drifting": is_drifting,
         "is_shifted": is_shifted,
         "drift": data_drift,
+        "psi": population_stability,
     }
 
 
@@ -146,9 +147,9 @@ def psi_reading(psi: "Stability | None") -> str:
         return "no rows to compare"
     if not psi.is_beyond_chance:
         return "within chance"
-    if psi.value < data_drift.PSI_MODERATE:
+    if psi.value < population_stability.PSI_MODERATE:
         return "stable"
-    return "moderate shift" if psi.value < data_drift.PSI_LARGE else "large shift"
+    return "moderate shift" if psi.value < population_stability.PSI_LARGE else "large shift"
 
 
 def _colours(report: DataReport) -> dict[str, int]:

@@ -111,7 +111,7 @@ def data_report(
     return DataReport(
         task=data.task,
         steps=funnel(stored),
-        batches=batch_rows(stored, has_labels=has_labels),
+        batches=batch_rows(stored, data),
         unread=stored.unread,
         labels={name: label_counts(frame) for name, frame in parts.items()} if has_labels else {},
         text_lengths=length_summaries(

@@ -1,7 +1,7 @@
 """The population stability index, PSI: how far two histograms over the same bins are from each other.
 
-It is the symmetrised Kullback-Leibler divergence of the two (Siddiqi, "Credit Risk Scorecards", 2006). Two small samples
-of one population have different histograms, so that beside each value stands what chance alone would make of it.
+It is the symmetrised Kullback-Leibler divergence of the two (Siddiqi, "Credit Risk Scorecards", 2006). Two small
+samples of one population have different histograms, so that beside each value stands what chance would make of it.
 """
 
 from collections.abc import Sequence

@@ -148,6 +148,17 @@ def test_each_batch_is_compared_with_what_others_brought_into_training() -> None
     assert drifts == batch_drifts(train.reverse(), train.reverse(), ["odd.csv", "2.csv"], DataConfig())
 
 
+def test_the_cost_is_bounded_whatever_the_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_drift, "_MAX_COUNTED", 50)
+    train = pl.concat([_texts(300, 1, *_WORDS["sea"]), _texts(200, 2, *_WORDS["sea"], batch="b.csv")])
+    (drift,) = batch_drifts(train, train, ["b.csv"], DataConfig())
+    assert (drift.num_rows, drift.num_others) == (200, 300)
+    drawn = train.sort("text_hash").filter(pl.col("batch") == "b.csv").head(50)
+    others = train.sort("text_hash").filter(pl.col("batch") == "a.csv").head(50)
+    counts = [[frame.filter(label=label).height for label in ("x", "y")] for frame in (drawn, others)]
+    assert drift.answers == stability(*counts)
+
+
 def test_a_batch_that_is_all_of_the_training_data_has_nothing_to_be_compared_with() -> None:
     train = examples(40, 1)
     (drift,) = batch_drifts(train, train, ["toy.csv"], DataConfig())
@@ -181,7 +192,9 @@ def test_metrics_are_few_and_the_table_has_a_row_for_each_however_many_batches_t
     names = [f"{number}.csv" for number in range(MAX_BATCHES + 5)]
     drifts = batch_drifts(train, train, names, DataConfig())
     assert len(drifts) == MAX_BATCHES
-    assert drift_table(drifts)["batch"].to_list() == names[:MAX_BATCHES]
+    table = drift_table(drifts)
+    assert table["batch"].to_list() == names[:MAX_BATCHES]
+    assert [drift.lengths and drift.lengths.chance for drift in drifts] == table["psi_lengths_by_chance"].to_list()
     assert set(drift_metrics(drifts)) == {f"drift_psi_{what}_{which}" for what in ("answers", "lengths")
                                           for which in ("max", "newest")}  # fmt: skip
     assert drift_table([]).is_empty()

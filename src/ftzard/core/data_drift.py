@@ -29,6 +29,8 @@ from ftzard.core.row_columns import read_messages
 # Batches that are compared, and rows of each side that a classifier learns to tell apart.
 MAX_BATCHES: Final = 20
 MAX_ROWS: Final = 1000
+# Rows of each side whose labels and lengths are compared: beyond so many, a histogram hardly changes.
+_MAX_COUNTED: Final = 20_000
 # With fewer rows on one side the interval spans nearly everything.
 MIN_ROWS: Final = 20
 # Cliff's delta of 0.147, 0.33 and 0.474 (Romano et al. 2006), as an AUC.
@@ -50,7 +52,9 @@ _TABLE_SCHEMA: Final = pl.Schema(
         "auc_95": pl.String,
         "told_by": pl.String,
         "psi_answers": pl.Float64,
+        "psi_answers_by_chance": pl.Float64,
         "psi_lengths": pl.Float64,
+        "psi_lengths_by_chance": pl.Float64,
     }
 )
 
@@ -113,15 +117,19 @@ def drift_table(drifts: Sequence[BatchDrift]) -> pl.DataFrame:
         (
             drift.batch,
             drift.num_rows,
-            drift.auc and drift.auc.value,
+            drift.auc.value if drift.auc else None,
             drift.auc and f"{drift.auc.low:.3f} to {drift.auc.high:.3f}",
             ", ".join(drift.words),
-            drift.answers and drift.answers.value,
-            drift.lengths and drift.lengths.value,
+            *_psi_cells(drift.answers),
+            *_psi_cells(drift.lengths),
         )
         for drift in drifts
     ]
     return pl.DataFrame(rows, schema=_TABLE_SCHEMA, orient="row")
+
+
+def _psi_cells(found: Stability | None) -> tuple[float | None, float | None]:
+    return (found.value, found.chance) if found else (None, None)
 
 
 def drift_metrics(drifts: Sequence[BatchDrift]) -> dict[str, float]:
@@ -172,10 +180,12 @@ def _auc(labelled: pl.DataFrame, seed: int) -> Interval | None:
 
 
 def _compare(batch: str, own: pl.DataFrame, others: pl.DataFrame, config: DataConfig) -> BatchDrift:
-    said = _labelled(*(frame.with_columns(_contents(frame["text"], config)) for frame in (own, others)))
+    counted, other_counted = own.head(_MAX_COUNTED), others.head(_MAX_COUNTED)
+    drawn = _labelled(counted, other_counted)
+    said = drawn.with_columns(_contents(drawn["text"], config))
     auc = _auc(said, config.seed)
     is_told = auc is not None and auc.low > 0.5  # noqa: PLR2004 - what cannot be told apart
-    lengths, other_lengths = _lengths(own, config), _lengths(others, config)
+    lengths, other_lengths = _lengths(counted, config), _lengths(other_counted, config)
     return BatchDrift(
         batch=batch,
         num_rows=own.height,
@@ -183,7 +193,7 @@ def _compare(batch: str, own: pl.DataFrame, others: pl.DataFrame, config: DataCo
         num_compared=min(own.height, others.height, MAX_ROWS),
         auc=auc,
         words=telling_words(said, (_REST, _BATCH), _NUM_WORDS) if is_told else (),
-        answers=_answer_stability(own, others, config),
+        answers=_answer_stability(counted, other_counted, config),
         lengths=length_stability(lengths, other_lengths),
         longer=cliffs_delta(lengths, other_lengths),
     )

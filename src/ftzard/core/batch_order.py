@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ftzard.config import DataConfig
-from ftzard.core.reading import list_batches
+from ftzard.core.batch_folder import list_batches
 from ftzard.errors import NoBatchesError
 
 

@@ -19,7 +19,7 @@ from ftzard.config import FtzardConfig, TrackingConfig, TrainingConfig
 from ftzard.core.evaluation_report import EvaluationReport
 from ftzard.core.gate import PromotionVerdict
 from ftzard.core.hyperparameters import TunedHyperparameters
-from ftzard.core.records import AdapterDirectory, Cleaned, Splits
+from ftzard.core.records import AdapterDirectory, Cleaned, Raw, Splits
 from ftzard.core.retrain_decision import RetrainDecision
 from ftzard.dagster_instance import project_instance
 from ftzard.definitions import build_definitions, defs, paused_definitions
@@ -244,7 +244,7 @@ def test_an_impossible_override_fails_the_run_before_anything_is_written(
 def test_an_asset_can_be_loaded_by_its_key(materialized_project: Path) -> None:
     definitions = build_definitions(["experiment=tiny"], project_dir=materialized_project)
     types = {
-        "raw_data": pl.DataFrame,
+        "raw_data": Raw,
         "cleaned": Cleaned,
         "splits": Splits,
         "retrain_decision": RetrainDecision,
@@ -257,9 +257,10 @@ def test_an_asset_can_be_loaded_by_its_key(materialized_project: Path) -> None:
     with project_instance(materialized_project) as recorded:
         for name, cls in types.items():
             assert isinstance(definitions.load_asset_value(name, instance=recorded), cls), name
-        raw = definitions.load_asset_value("raw_data", instance=recorded, python_type=pl.DataFrame)
-    assert isinstance(raw, pl.DataFrame)
-    assert raw.height == 72
+        raw = definitions.load_asset_value("raw_data", instance=recorded, python_type=Raw)
+    assert isinstance(raw, Raw)
+    assert raw.examples.height == 72
+    assert raw.quarantined.is_empty()
 
 
 def test_the_materialized_spine_is_one_finished_mlflow_run_for_each_step(materialized_project: Path) -> None:

@@ -65,7 +65,7 @@ def test_a_change_of_the_configuration_makes_stale_what_it_decides_about(
 @pytest.mark.parametrize(
     ("name", "stale"),
     [
-        ("raw_data.parquet", NAMES),
+        ("raw_data", NAMES),
         ("splits", NAMES[2:]),
         ("lora_adapter", _FROM_ADAPTER),
         ("metrics.json", ("metrics", "champion")),
@@ -129,7 +129,7 @@ def test_a_new_batch_runs_everything_and_is_in_the_result(materialized_project: 
     (project / "data" / "raw" / "second.jsonl").write_text('{"text": "The soup is wonderful", "label": "positive"}\n')
     assert run(project).ran == NAMES
     raw = stored_value(project, "raw_data")
-    assert "data/raw/second.jsonl" in raw["batch"].to_list()
+    assert "data/raw/second.jsonl" in raw.examples["batch"].to_list()
     parts = stored_value(project, "splits")
     assert "The soup is wonderful" in parts.labelled["text"].to_list()
 

@@ -98,7 +98,7 @@ def test_a_commit_names_the_run_that_made_it_its_rows_by_file_and_what_came_of_i
     cleaned = _show(materialized_project, commits["cleaned"][:10])
     assert cleaned["name"] == commits["cleaned"]
     assert _names(cleaned, "made_from", "MLflow run") == [runs["DATA_CLEANING"]]
-    assert _facts(cleaned, "batch", _BATCH) == {"raw_data": 72, "cleaned": 72, "rejected": 0}
+    assert _facts(cleaned, "batch", _BATCH) == {"raw_data": 72, "quarantined": 0, "cleaned": 72, "rejected": 0}
     assert _names(cleaned, "became", "MLflow run") == [runs["DATA_PROCESSING"]]
     splits = _show(materialized_project, commits["splits"])
     assert _names(splits, "became", "version") == ["1 of ftzard"]

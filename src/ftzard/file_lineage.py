@@ -40,13 +40,13 @@ def _batch(sources: LineageSources, name: str) -> Lineage:
     hashes = sources.hashes(rows)
     tables = sources.tables()
     labelled = [node for node in batch_nodes(tables, sources.annotations, sources.resolved_name) if node.name == name]
-    rejected = tables["rejected"].filter(pl.col("batch") == name) if "rejected" in tables else None
-    reasons = [] if rejected is None else rejected.group_by("reason").len().sort("reason").iter_rows()
+    aside = {table: tables[table].filter(batch=name) for table in ("quarantined", "rejected") if table in tables}
+    reasons = {table: frame.group_by("reason").len().sort("reason").iter_rows() for table, frame in aside.items()}
     # Who said what is where the rows come from; the counts are what became of them.
     said = labelled[0].children if labelled else ()
     became = [
         Node("present data", "rows by table", labelled[0].facts if labelled else {"rows": "none"}),
-        *(Node("rejected", reason, {"rows": count}) for reason, count in reasons),
+        *(Node(table, reason, {"rows": count}) for table, counts in reasons.items() for reason, count in counts),
         *_taken_out_nodes(sources, "batch", {name}),
         *_commit_nodes(sources, name),
         *_trained_nodes(sources, hashes),

@@ -34,6 +34,8 @@ from ftzard.resources.registry import AdapterRegistry
 from ftzard.resources.tracking import RunSummary, Tracking
 
 TABLES = ("train", "validation", "test")
+# Where tables were in earlier commits -> their name.
+_OLD_TABLES = {"raw_data.parquet": "raw_data"}
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,8 @@ class LineageSources:
             StorageError: Its data is not to be had.
         """
         data_dir = self.config.versioning.data_dir
-        names = [f"{ASSETS_DIR}/raw_data.parquet", f"{ASSETS_DIR}/cleaned", f"{ASSETS_DIR}/splits", "annotations"]
+        assets = (*_OLD_TABLES, "raw_data", "cleaned", "splits")
+        names = [*(f"{ASSETS_DIR}/{name}" for name in assets), "annotations"]
         with TemporaryDirectory(prefix="ftzard-show-") as folder:
             for name in names:
                 path = f"{data_dir}/{name}"
@@ -264,10 +267,16 @@ class LineageSources:
 
 
 def _tables(assets: Path) -> dict[str, pl.DataFrame]:
-    files = {"raw_data": "raw_data", "cleaned": "cleaned/examples", "rejected": "cleaned/rejected"}
+    files = {
+        "raw_data": "raw_data/examples",
+        "quarantined": "raw_data/quarantined",
+        "cleaned": "cleaned/examples",
+        "rejected": "cleaned/rejected",
+    }
     files |= {name: f"splits/{name}" for name in TABLES}
-    paths = {name: assets / f"{file}.parquet" for name, file in files.items()}
-    return {name: _read(path) for name, path in paths.items() if path.exists()}
+    paths = {**_OLD_TABLES, **{f"{file}.parquet": name for name, file in files.items()}}
+    found = {name: _read(assets / file) for file, name in paths.items() if (assets / file).exists()}
+    return {name: found[name] for name in files if name in found}
 
 
 def _read(path: Path) -> pl.DataFrame:

@@ -22,7 +22,7 @@ from ftzard.assets.tracked import tracked_asset
 from ftzard.config import DataConfig, FtzardConfig
 from ftzard.core.cleaning import clean, hash_texts
 from ftzard.core.frozen_test import FrozenTest
-from ftzard.core.records import EXAMPLE_SCHEMA, REJECTED_SCHEMA, Cleaned, Splits
+from ftzard.core.records import EXAMPLE_SCHEMA, REJECTED_SCHEMA, Cleaned, Raw, Splits
 from ftzard.dagster_instance import project_instance
 from ftzard.definitions import CHECKS, build_definitions, make_pipeline
 
@@ -145,9 +145,9 @@ def test_each_check_ran_with_the_materialization_of_its_asset(materialized_proje
 
 
 @tracked_asset("DATA_CLEANING", group="data", kinds={"polars"}, io="record", sections=("data",))
-def cleaned(raw_data: pl.DataFrame, step: Step) -> StepResult[Cleaned]:
+def cleaned(raw_data: Raw, step: Step) -> StepResult[Cleaned]:
     """Cleaning with a fault: it lets a duplicate through."""
-    value = clean(raw_data, step.config.data)
+    value = clean(raw_data.examples, step.config.data)
     return StepResult(replace(value, examples=pl.concat([value.examples, value.examples.head(1)])))
 
 

@@ -14,7 +14,7 @@ from tests.core.model_scenario import examples
 from tests.project_scenario import materializations, stored_value
 
 from ftzard.assets.metadata import as_metadata, describe, picture, table
-from ftzard.core.records import EXAMPLE_SCHEMA, RAW_SCHEMA, REJECTED_SCHEMA, Cleaned, Splits
+from ftzard.core.records import EXAMPLE_SCHEMA, RAW_SCHEMA, REJECTED_SCHEMA, Cleaned, Raw, Splits
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PICTURES = {
@@ -130,11 +130,10 @@ def test_materialized_data_shows_its_columns_its_rows_and_a_preview(
         column: str(dtype) for column, dtype in schema.items()
     }
     value = stored_value(materialized_project, name)
-    if isinstance(value, Cleaned):
+    if isinstance(value, Raw | Cleaned):
         rows = value.examples.height
     else:
-        rows = value.height if isinstance(value, pl.DataFrame) else sum(map(len, (value.train, value.validation)))
-        rows += len(value.test) if isinstance(value, Splits) else 0
+        rows = sum(map(len, (value.train, value.validation, value.test)))
     assert metadata["dagster/row_count"].value == rows > 0
     assert len(_cells(_markdown(metadata["preview"]))) == 5 * len(schema)
 

@@ -18,7 +18,7 @@ from ftzard.core.cleaning import clean
 from ftzard.core.cleaning_questions import question_changes
 from ftzard.core.cleaning_report import examples_table, find_conflicts
 from ftzard.core.cleaning_steps import CLEANING_STEPS
-from ftzard.core.records import RAW_SCHEMA, Cleaned
+from ftzard.core.records import RAW_SCHEMA, Cleaned, Raw
 from ftzard.core.row_columns import write_messages
 from ftzard.core.text_normalisation import StepChanges, normalise_text, step_changes
 
@@ -32,7 +32,7 @@ def _raw(*rows: tuple[str | None, str | None]) -> pl.DataFrame:
 
 
 def _result(rows: pl.DataFrame, *steps: str) -> StepResult[Cleaned]:
-    return cleaned(rows, Step(FtzardConfig(data=DataConfig(cleaning_steps=steps)), Path()))
+    return cleaned(Raw(rows), Step(FtzardConfig(data=DataConfig(cleaning_steps=steps)), Path()))
 
 
 def test_each_step_has_the_number_of_rows_that_it_changed_and_five_of_them() -> None:

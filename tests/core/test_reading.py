@@ -172,7 +172,7 @@ def test_what_the_csv_writer_wrote_is_read_back_with_the_lines_it_was_written_on
     for text, label in written:
         lines.append(buffer.getvalue().count("\n") + 1)
         writer.writerow((label, text))
-    frame = parse_delimited(buffer.getvalue(), "x.csv", delimiter, PLAIN)
+    frame = parse_delimited(buffer.getvalue(), "x.csv", delimiter, PLAIN).rows
     assert frame.select("text", "label").rows() == written
     assert frame["row"].to_list() == lines
 
@@ -433,7 +433,7 @@ def test_a_nul_is_an_error_with_its_line_and_a_hint_at_utf_16(tmp_path: Path, na
     "line", ['{"text": "a"', '["a"]', "7", '{"text": "a", "label": NaN}', "[" * 100_000, "9" * 9999]
 )
 def test_a_line_that_is_not_a_json_object_is_an_error_with_its_line(tmp_path: Path, line: str) -> None:
-    with pytest.raises(MalformedBatchError, match=r"x\.jsonl, line 2 "):
+    with pytest.raises(MalformedBatchError, match=r"x\.jsonl, line 2: "):
         read(tmp_path, "x.jsonl", f'{{"text": "a", "label": "b"}}\n{line}\n')
 
 

@@ -16,7 +16,7 @@ from upath import UPath
 
 from ftzard.config import FtzardConfig
 from ftzard.core.adapter import read_manifest, verify_adapter
-from ftzard.core.records import RAW_SCHEMA, REJECTED_SCHEMA, AdapterDirectory, Cleaned, Splits
+from ftzard.core.records import RAW_SCHEMA, REJECTED_SCHEMA, AdapterDirectory, Cleaned, Raw, Splits
 from ftzard.errors import AdapterCorruptError, FtzardError, StorageError
 from ftzard.io_managers.adapter import AdapterIOManager
 from ftzard.io_managers.committing import CommittingIOManager, ManagerType
@@ -143,7 +143,7 @@ class _Interrupted(FrameIOManager):
 
 
 class _InterruptedRecord(RecordIOManager):
-    def write(self, value: Cleaned | Splits, path: Path) -> None:
+    def write(self, value: Raw | Cleaned | Splits, path: Path) -> None:
         super().write(value, path)
         (path / "rejected.parquet").unlink()
         raise OSError(28, "No space left on device", str(path))
@@ -207,7 +207,8 @@ def _truncate(path: Path) -> None:
 @pytest.mark.parametrize(
     ("manager", "name", "file", "error"),
     [
-        (FrameIOManager, "raw_data.parquet", "", StorageError),
+        (FrameIOManager, "predictions.parquet", "", StorageError),
+        (RecordIOManager, "raw_data", "examples.parquet", StorageError),
         (RecordIOManager, "cleaned", "examples.parquet", StorageError),
         (RecordIOManager, "splits", "test.parquet", StorageError),
         (AdapterIOManager, "lora_adapter", "adapter_model.safetensors", AdapterCorruptError),

@@ -7,6 +7,7 @@ import polars as pl
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
 from ftzard.core.batch_order import newest_first
+from ftzard.core.cleaning import UNKNOWN_LABEL
 from ftzard.core.cleaning_answers import clean_for_task
 from ftzard.core.cleaning_questions import question_changes
 from ftzard.core.cleaning_report import (
@@ -19,13 +20,14 @@ from ftzard.core.cleaning_report import (
 from ftzard.core.data_drift import BatchDrift, batch_drifts, drift_metrics, drift_table
 from ftzard.core.frozen_test import FrozenTest
 from ftzard.core.leakage import quarantined_examples
-from ftzard.core.reading import read_batches
-from ftzard.core.records import Cleaned, Splits
+from ftzard.core.reading import read_batches, sources_table
+from ftzard.core.records import Cleaned, Raw, Splits
 from ftzard.core.splitting import drawn_for_test, split, stratification_error, test_fingerprint
 from ftzard.core.step_registry import registered_version, steps_version
 from ftzard.core.versions import batches_version
 
 _GROUP = "data"
+_NUM_EXAMPLES = 5
 
 
 def _batch_files(step: Step) -> str:
@@ -37,23 +39,31 @@ def _batch_files(step: Step) -> str:
     "DATA_INGESTION",
     group=_GROUP,
     kinds={"polars", "parquet", "dvc"},
-    io="frame",
+    io="record",
     sections=("data",),
     outside_version=_batch_files,
     after=("labelled_batches",),
+    code_version="2",
 )
-def raw_data(step: Step) -> StepResult[pl.DataFrame]:
+def raw_data(step: Step) -> StepResult[Raw]:
     """All labelled batches found in the project's data folders, as read.
 
     One row per record, with text and label as the file has them, the batch file and the line. How each file was read
-    (encoding, delimiter, checksum) is in the metadata.
+    (encoding, delimiter, checksum) is in the metadata. Rows that cannot be read are kept beside the others with the
+    reason, the column and what stands there.
     """
     raw = read_batches(step.project_dir, step.config.data)
-    sources = pl.DataFrame(raw.sources)
+    reasons = raw.quarantined.group_by("reason").len("rows").sort("rows", "reason", descending=[True, False])
+    shown = {"quarantined": reasons, "quarantined_examples": raw.quarantined.head(_NUM_EXAMPLES)}
     return StepResult(
-        value=raw.examples,
-        metadata={"batches": sources},
-        metrics={"num_batches": len(raw.sources), "num_rows": raw.examples.height},
+        value=Raw(raw.examples, raw.quarantined),
+        metadata={"batches": sources_table(raw.sources), **({} if reasons.is_empty() else shown)},
+        metrics={
+            "num_batches": len(raw.sources),
+            "num_rows": raw.examples.height,
+            "num_quarantined": raw.quarantined.height,
+            **{f"num_quarantined_{reason}": rows for reason, rows in reasons.iter_rows()},
+        },
         params={f"batch.{source.name}": source.summary for source in raw.sources},
     )
 
@@ -71,21 +81,23 @@ def _cleaning_code(step: Step) -> str:
     sections=("data",),
     outside_version=_cleaning_code,
     registered_version=registered_version,
-    code_version="2",
+    code_version="3",
 )
-def cleaned(raw_data: pl.DataFrame, step: Step) -> StepResult[Cleaned]:
+def cleaned(raw_data: Raw, step: Step) -> StepResult[Cleaned]:
     """Normalised text and label of each distinct example.
 
-    Exact duplicates are taken out, as are texts with conflicting labels unless `data.conflicting_labels` keeps some;
-    every row that did not become an example is kept beside it with a reason. For generation the text is the prompt and
-    the label its completion, for preference the pair of answers.
+    Exact duplicates are taken out, as are texts with conflicting labels unless `data.conflicting_labels` keeps some,
+    and rows whose label is unknown; every row that did not become an example is kept beside it with a reason. For
+    generation the text is the prompt and the label its completion, for preference the pair of answers.
     """
     from ftzard.core.figures import length_histogram
 
-    value = clean_for_task(raw_data, step.config.data)
-    changes = question_changes(raw_data.sort("batch", "row", "text", "label")["text"], step.config.data)
+    rows = raw_data.examples
+    value = clean_for_task(rows, step.config.data)
+    changes = question_changes(rows.sort("batch", "row", "text", "label")["text"], step.config.data)
     conflicts = find_conflicts(value, step.config.data)
     reasons = value.rejected.group_by("reason").len("rows").sort("rows", "reason", descending=[True, False])
+    unknown = value.rejected.filter(reason=UNKNOWN_LABEL).select("batch", "row", "label", "text").head(_NUM_EXAMPLES)
     return StepResult(
         value=value,
         metadata={
@@ -94,6 +106,7 @@ def cleaned(raw_data: pl.DataFrame, step: Step) -> StepResult[Cleaned]:
             "rows_changed": changes_table(changes),
             "rows_changed_for_example": examples_table(changes),
             **({} if conflicts.is_empty() else {"conflicting_labels": first_conflicts(conflicts)}),
+            **({} if unknown.is_empty() else {"unknown_labels": unknown}),
         },
         metrics={
             "num_examples": value.examples.height,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import dagster as dg
 import polars as pl
 
-from ftzard.core.records import Cleaned, LabelQueue, Splits
+from ftzard.core.records import Cleaned, LabelQueue, Raw, Splits
 from ftzard.core.versions import AssetValue
 
 _PREVIEW_ROWS = 5
@@ -21,7 +21,7 @@ def describe(value: AssetValue) -> dict[str, dg.MetadataValue]:
             return _describe_frame(value)
         case LabelQueue():
             return _describe_frame(value.rows)
-        case Cleaned():
+        case Raw() | Cleaned():
             return _describe_frame(value.examples)
         case Splits():
             return _describe_frame(value.train) | {

@@ -44,6 +44,9 @@ class DataConfig:
     label_mapping: dict[str, str] = field(default_factory=dict)
     # The labels that may occur, in the order of the classifier's outputs. Empty: those found, sorted.
     labels: tuple[str, ...] = ()
+    # The share of the rows of a file that may be set aside because they cannot be read, or because their label is
+    # unknown; with more the file is an error. 0: every row must be right.
+    max_quarantined_fraction: Fraction = 0.05
     cleaning_steps: tuple[str, ...] = ("unicode_nfc", "collapse_whitespace")
     # A cleaned text with fewer or more characters is rejected, never cut; None: as long as it likes.
     min_characters: NonNegativeInt = 0

@@ -1,16 +1,17 @@
 """The formats a batch can have: delimited text, JSON lines, Parquet and Arrow, parsed strictly into the same columns.
 
+A row that cannot be read is set aside, and the rest goes on (`ftzard.core.quarantine`).
+
 Python's own `csv` and `json` are used rather than a faster reader because they say on which line a record starts, also
 where quoted texts hold line breaks, and because they never guess.
 """
 
-import csv
 import difflib
 import io
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NoReturn
 
 import polars as pl
@@ -18,7 +19,9 @@ import polars as pl
 from ftzard.config import DataConfig
 from ftzard.core.cell_values import as_group, as_text, as_time, canonical_label, encodable, shorten
 from ftzard.core.column_files import ColumnFile
+from ftzard.core.delimited_records import Record, read_records
 from ftzard.core.detection import fields_of_any_length, line_end, names_columns
+from ftzard.core.quarantine import BadRow, NotARowError, Parsed, Unit, refusing_values, require_few
 from ftzard.core.records import PLACEMENT_SCHEMA, RAW_SCHEMA
 from ftzard.core.row_columns import RowColumns, row_columns
 from ftzard.errors import EmptyBatchError, MalformedBatchError, MissingColumnError
@@ -27,7 +30,7 @@ PARSED_SCHEMA: Final = pl.Schema({name: RAW_SCHEMA[name] for name in ("text", "l
 _PLACING: Final[Mapping[str, Callable[[object], object]]] = {"group": as_group, "time": as_time}
 
 
-def parse_delimited(text: str, name: str, delimiter: str, config: DataConfig) -> pl.DataFrame:
+def parse_delimited(text: str, name: str, delimiter: str, config: DataConfig) -> Parsed:
     """Parse CSV, TSV and their like.
 
     Args:
@@ -37,12 +40,13 @@ def parse_delimited(text: str, name: str, delimiter: str, config: DataConfig) ->
         config: Names the columns, and all columns of files without a header.
 
     Returns:
-        `PARSED_SCHEMA`; `row` is the 1-based line on which the record starts.
+        `PARSED_SCHEMA`, where `row` is the 1-based line on which the record starts, and the rows that have more or
+        fewer fields than there are columns, quotes in the wrong places, or a value that is none.
 
     Raises:
         EmptyBatchError: There is no record below the header.
-        MalformedBatchError: Quotes do not balance, a record has more or fewer fields than there are columns, or two
-            columns have the same name.
+        MalformedBatchError: A quote is never closed, or may reach into the next rows; too many rows cannot be read; or
+            two columns have the same name.
         MissingColumnError: A column that the task needs is missing.
     """
     wanted = row_columns(config)
@@ -52,28 +56,25 @@ def parse_delimited(text: str, name: str, delimiter: str, config: DataConfig) ->
             fix="give messages as JSON lines (.jsonl) or Parquet",
         )
     with fields_of_any_length(len(text)):
-        records = _records(text, name, delimiter)
+        records = read_records(text, name, delimiter)
         first = next(records, None)
         if first is None:
             raise _empty(name)
-        columns = _columns(first[1], name, config)
-        is_header = not config.column_names or names_columns(first[1], config)
+        columns = _columns(first.fields, name, config)
+        is_header = not config.column_names or names_columns(first.fields, config)
         indices = _find_columns(columns, name, wanted)
         rows: list[tuple[int, list[object]]] = []
-        for line, record in records if is_header else itertools.chain([first], records):
-            if len(record) != len(columns):
-                raise MalformedBatchError(
-                    f"{name}, line {line}: {len(record)} field(s) where there are {len(columns)} columns "
-                    f"(delimiter {delimiter!r})",
-                    fix="put quotes around a text that holds the delimiter, or set data.delimiter",
-                )
-            rows.append((line, [None if index is None else record[index] for index in indices]))
-    return _frame(rows, name, "line", wanted)
+        bad: list[BadRow] = []
+        for record in records if is_header else itertools.chain([first], records):
+            problem = record.problem or _wrong_number(record, len(columns), delimiter)
+            if problem:
+                bad.append(problem.at(record.line, record.text, num_lines=record.num_lines))
+            else:
+                rows.append((record.line, [None if index is None else record.fields[index] for index in indices]))
+    return _parsed(rows, bad, name, "line", wanted, config)
 
 
-def parse_json_lines(
-    text: str, name: str, config: DataConfig, *, answered: bool = True, unit: str = "line"
-) -> pl.DataFrame:
+def parse_json_lines(text: str, name: str, config: DataConfig, *, answered: bool = True, unit: Unit = "line") -> Parsed:
     """Parse a file with one JSON object on each line; blank lines are passed over.
 
     An object may lack the text or the label, or have it null; a label may be a number or a truth value and is then
@@ -87,26 +88,32 @@ def parse_json_lines(
         unit: What a line is called in messages.
 
     Returns:
-        `PARSED_SCHEMA`; `row` is the 1-based line.
+        `PARSED_SCHEMA`, where `row` is the 1-based line, and the lines that are not a JSON object, or whose text or
+        label is of a type that it cannot be.
 
     Raises:
-        EmptyBatchError: There is no object.
-        MalformedBatchError: A line is not a JSON object, or a text or label in it is of a type that it cannot be.
+        EmptyBatchError: There is no line.
+        MalformedBatchError: Too many lines cannot be read.
         MissingColumnError: No object has the text, or none has the label.
     """
-    lines = enumerate(io.StringIO(text, newline=line_end(text)), start=1)
-    objects = [(number, _json_object(line, f"{name}, {unit} {number}")) for number, line in lines if line.strip()]
-    if not objects:
-        raise _empty(name)
-    columns = list(dict.fromkeys(itertools.chain.from_iterable(keys for _, keys in objects)))
+    objects: list[tuple[int, dict[str, object]]] = []
+    bad: list[BadRow] = []
+    for number, line in enumerate(io.StringIO(text, newline=line_end(text)), start=1):
+        if not line.strip():
+            continue
+        try:
+            objects.append((number, _json_object(line)))
+        except NotARowError as error:
+            bad.append(error.at(number, line.rstrip("\r\n")))
     wanted = row_columns(config, answered=answered)
-    _find_columns(columns, name, wanted)
+    if objects:
+        _find_columns(list(dict.fromkeys(itertools.chain.from_iterable(keys for _, keys in objects))), name, wanted)
     names = [*wanted.names.values(), *wanted.placement.values()]
     rows = ((number, [found.get(column) for column in names]) for number, found in objects)
-    return _frame(rows, name, unit, wanted)
+    return _parsed(rows, bad, name, unit, wanted, config)
 
 
-def parse_columns(data: bytes, name: str, suffix: str, config: DataConfig, *, answered: bool = True) -> pl.DataFrame:
+def parse_columns(data: bytes, name: str, suffix: str, config: DataConfig, *, answered: bool = True) -> Parsed:
     """Parse a Parquet or an Arrow file.
 
     Args:
@@ -117,11 +124,12 @@ def parse_columns(data: bytes, name: str, suffix: str, config: DataConfig, *, an
         answered: Whether messages must end with an answer.
 
     Returns:
-        `PARSED_SCHEMA`; `row` is the 1-based number of the record. Labels as for `parse_json_lines`.
+        `PARSED_SCHEMA`, where `row` is the 1-based number of the record, and the records whose text or label is of a
+        type that it cannot be. Labels as for `parse_json_lines`.
 
     Raises:
         EmptyBatchError: There is no record.
-        MalformedBatchError: The file is damaged or too large, or a text or label is of a type that it cannot be.
+        MalformedBatchError: The file is damaged or too large, or too many records cannot be read.
         MissingColumnError: The text or the label column is missing.
     """
     wanted = row_columns(config, answered=answered)
@@ -135,23 +143,18 @@ def parse_columns(data: bytes, name: str, suffix: str, config: DataConfig, *, an
         raise _empty(name)
     nothing = itertools.repeat(None, frame.height)
     values = zip(*(frame[column] if column in frame.columns else nothing for column in names), strict=True)
-    return _frame(((number, list(row)) for number, row in enumerate(values, start=1)), name, "record", wanted)
+    rows = ((number, list(row)) for number, row in enumerate(values, start=1))
+    return _parsed(rows, [], name, "record", wanted, config)
 
 
-def _records(text: str, name: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield each record with the line it starts on; blank lines are passed over."""
-    reader = csv.reader(io.StringIO(text, newline=line_end(text)), delimiter=delimiter, strict=True)
-    start = 1
-    try:
-        for record in reader:
-            if len(record) > 1 or any(field.strip() for field in record):
-                yield start, record
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise MalformedBatchError(
-            f"{name}: the record that starts on line {start} cannot be parsed, at line {reader.line_num}: {error}",
-            fix='balance the quotes: a text that begins with a quote also ends with one, and holds "" for each within',
-        ) from error
+def _wrong_number(record: Record, num_columns: int, delimiter: str) -> NotARowError | None:
+    if len(record.fields) == num_columns:
+        return None
+    return NotARowError(
+        "too_few_fields" if len(record.fields) < num_columns else "too_many_fields",
+        f"{len(record.fields)} field(s) where there are {num_columns} columns (delimiter {delimiter!r})",
+        "put quotes around a text that holds the delimiter, or set data.delimiter",
+    )
 
 
 def _columns(first: Sequence[str], name: str, config: DataConfig) -> list[str]:
@@ -199,17 +202,18 @@ def _nearest(column: str, columns: Sequence[str]) -> str:
     return f"; the nearest is {shorten(by_lower[nearest[0]])!r}" if nearest else ""
 
 
-def _json_object(line: str, place: str) -> dict[str, object]:
+def _json_object(line: str) -> dict[str, object]:
     try:
         found = json.loads(line, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise MalformedBatchError(
-            f"{place} is not JSON: {error}", fix="write one JSON object on each line, and nothing else"
+        raise NotARowError(
+            "not_json", f"not JSON: {error}", "write one JSON object on each line, and nothing else"
         ) from error
     if not isinstance(found, dict):
-        raise MalformedBatchError(
-            f"{place} holds {shorten(repr(found))} where a JSON object should be",
-            fix='write one object on each line, such as {"text": "...", "label": "..."}',
+        raise NotARowError(
+            "not_an_object",
+            f"{shorten(repr(found))} where a JSON object should be",
+            'write one object on each line, such as {"text": "...", "label": "..."}',
         )
     return found
 
@@ -219,26 +223,50 @@ def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(message)
 
 
-def _frame(rows: Iterable[tuple[int, Sequence[object]]], name: str, unit: str, wanted: RowColumns) -> pl.DataFrame:
+def _parsed(
+    rows: Iterable[tuple[int, Sequence[object]]],
+    bad: list[BadRow],
+    name: str,
+    unit: Unit,
+    wanted: RowColumns,
+    config: DataConfig,
+) -> Parsed:
+    """Make rows of values, and put those whose values are none beside those that are bad already."""
     parsed: list[tuple[object, ...]] = []
-    num_values = len(wanted.names)
+    bad = list(bad)
     for number, values in rows:
-        try:
-            text, label = wanted.combine(values[:num_values])
-            placing = [_PLACING[key](value) for key, value in zip(wanted.placement, values[num_values:], strict=True)]
-            parsed.append((as_text(text), encodable(canonical_label(label)), number, *placing))
-        except (TypeError, ValueError) as error:
-            keys = " and ".join(
-                f"data.{key}" for key in (*wanted.names, *(f"{key}_column" for key in wanted.placement))
-            )
-            raise MalformedBatchError(
-                f"{name}, {unit} {number}: {error}",
-                fix=f"correct the value in the file, or name other columns with {keys}",
-            ) from error
-    if not parsed:
+        found = _row(number, values, wanted)
+        if isinstance(found, BadRow):
+            bad.append(found)
+        else:
+            parsed.append(found)
+    if not parsed and not bad:
         raise _empty(name)
     schema = {**PARSED_SCHEMA, **{key: PLACEMENT_SCHEMA[key] for key in wanted.placement}}
-    return pl.DataFrame(parsed, schema=schema, orient="row")
+    frame = pl.DataFrame(parsed, schema=schema, orient="row")
+    return require_few(Parsed(frame, tuple(sorted(bad, key=lambda one: one.row))), name, unit, config)
+
+
+def _row(number: int, values: Sequence[object], wanted: RowColumns) -> tuple[object, ...] | BadRow:
+    """A row of `PARSED_SCHEMA`, or what is wrong with its first value that is none."""
+    num_values = len(wanted.names)
+    asked, placing = values[:num_values], values[num_values:]
+    text_column, *others = wanted.names.values()
+    column, value = ", ".join(wanted.names.values()), asked[0] if num_values == 1 else asked
+    keys = " and ".join(f"data.{key}" for key in (*wanted.names, *(f"{key}_column" for key in wanted.placement)))
+    try:
+        with refusing_values(f"correct the value in the file, or name other columns with {keys}"):
+            text, label = wanted.combine(asked)
+            column, value = text_column, text
+            text = as_text(text)
+            column, value = ", ".join(others) or text_column, label
+            label = encodable(canonical_label(label))
+            placed = []
+            for (key, column), value in zip(wanted.placement.items(), placing, strict=True):  # noqa: B007 - told below
+                placed.append(_PLACING[key](value))
+            return (text, label, number, *placed)
+    except NotARowError as error:
+        return error.at(number, value, column=column)
 
 
 def _empty(name: str) -> EmptyBatchError:

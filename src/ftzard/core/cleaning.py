@@ -4,19 +4,26 @@ The same normalisation serves text that arrives without a label, so that a model
 """
 
 import hashlib
+import logging
 from typing import Final
 
 import polars as pl
 
 from ftzard.config import DataConfig
+from ftzard.core.cell_values import shorten
 from ftzard.core.conflicting_labels import log_conflicts, repetition_reason
 from ftzard.core.language_filter import with_language_reason
+from ftzard.core.quarantine import culprits, max_quarantined, too_many
 from ftzard.core.records import EXAMPLE_SCHEMA, PLACEMENT_SCHEMA, REJECTED_SCHEMA, Cleaned
 from ftzard.core.text_normalisation import normalise_text
 from ftzard.errors import NoExamplesError, SingleClassError, TooFewExamplesError, UnknownLabelError
 
+_logger = logging.getLogger(__name__)
+
 _NUM_HASH_BYTES: Final = 16
-_NUM_CULPRITS_SHOWN: Final = 5
+_INTEGRAL: Final = r"^(-?\d+)\.0+$"
+# The reason against a row whose label is none of those that there may be.
+UNKNOWN_LABEL: Final = "unknown_label"
 
 
 def hash_texts(texts: pl.Series) -> pl.Series:
@@ -35,10 +42,11 @@ def hash_texts(texts: pl.Series) -> pl.Series:
 def clean(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     """Turn rows as read into examples.
 
-    A row is rejected, with the first reason that holds, for `missing_text` (null or empty), `missing_label` (null or
-    blank), `empty_after_cleaning`, `too_short` or `too_long` (the cleaned text, which is never cut), `other_language`,
-    `conflicting_label` (its cleaned text occurs with several labels, and `data.conflicting_labels` does not keep this
-    one) or `duplicate` (of an earlier row by batch and row). The order of `raw` does not matter.
+    A row is rejected, with the first reason that holds, for `unknown_label` (neither mapped nor allowed),
+    `missing_text` (null or empty), `missing_label` (null or blank), `empty_after_cleaning`, `too_short` or `too_long`
+    (the cleaned text, which is never cut), `other_language`, `conflicting_label` (its cleaned text occurs with several
+    labels, and `data.conflicting_labels` does not keep this one) or `duplicate` (of an earlier row by batch and row).
+    The order of `raw` does not matter.
 
     Args:
         raw: `RAW_SCHEMA`.
@@ -48,8 +56,8 @@ def clean(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
         Examples and rejected rows, each sorted by batch and row; together as many rows as `raw`.
 
     Raises:
-        ConfigError: As `normalise_text` and `with_language_reason`.
-        UnknownLabelError: A label is neither mapped nor allowed.
+        ConfigError: As `normalise_text`.
+        UnknownLabelError: More of the rows of a batch have an unknown label than `data.max_quarantined_fraction`.
         NoExamplesError: All rows are rejected.
         SingleClassError: All examples have the same label.
         TooFewExamplesError: A label in `data.labels` has no example.
@@ -57,7 +65,9 @@ def clean(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     # Ties in batch and row are broken by content, so that the result never depends on the order of the input.
     rows = raw.sort("batch", "row", "text", "label")
     rows = rows.with_columns(cleaned=normalise_text(rows["text"], config.cleaning_steps))
-    rows = with_language_reason(map_labels(rows, config).with_columns(reason=_basic_reason(config)), config)
+    rows = map_labels(rows, config)
+    _require_few_unknown(rows, config)
+    rows = with_language_reason(rows.with_columns(reason=_basic_reason(config)), config)
     rows = rows.with_columns(reason=repetition_reason(config.conflicting_labels))
     log_conflicts(rows, config.conflicting_labels)
     kept = rows.filter(pl.col("reason").is_null())
@@ -80,40 +90,57 @@ def labels_of(examples: pl.DataFrame, config: DataConfig) -> tuple[str, ...]:
 
 
 def map_labels(rows: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
-    """Add `mapped`: the label, or null where there is none.
+    """Add `mapped`: the label, or null where there is none; and `is_unknown`: whether it is one that is not allowed.
 
     A value that is already a label stays one beside a mapping: what people have labelled carries the labels' own
-    names, while the raw files still say what the mapping maps.
+    names, while the raw files still say what the mapping maps. What programs make of a column of integers in which a
+    value is missing counts as the integer: 4.0 is 4, unless 4.0 is a label of its own.
 
     Args:
         rows: Columns of `RAW_SCHEMA`.
         config: Maps and restricts the labels.
-
-    Raises:
-        UnknownLabelError: A label is neither mapped nor allowed.
     """
     stripped = pl.col("label").str.strip_chars()
     rows = rows.with_columns(stripped=pl.when(stripped != "").then(stripped))
-    allowed = config.labels or tuple(dict.fromkeys(config.label_mapping.values()))
-    mapped = pl.col("stripped").replace(dict(config.label_mapping))
-    rows = rows.with_columns(mapped=mapped)
-    if allowed:
-        _check_known(rows.filter(pl.col("mapped").is_not_null() & ~pl.col("mapped").is_in(list(allowed))), config)
-    return rows
+    allowed, mapping = _allowed(config), dict(config.label_mapping)
+    mapped = pl.col("stripped").replace(mapping)
+    if not allowed:
+        return rows.with_columns(mapped=mapped, is_unknown=pl.lit(value=False))
+    as_integer = pl.col("stripped").str.replace(_INTEGRAL, "$1").replace(mapping)
+    rows = rows.with_columns(
+        mapped=pl.when(~mapped.is_in(allowed) & as_integer.is_in(allowed)).then(as_integer).otherwise(mapped)
+    )
+    return rows.with_columns(is_unknown=pl.col("mapped").is_not_null() & ~pl.col("mapped").is_in(allowed))
 
 
-def _check_known(unknown: pl.DataFrame, config: DataConfig) -> None:
+def _allowed(config: DataConfig) -> list[str]:
+    """The labels that there may be; none where all may."""
+    return list(config.labels or dict.fromkeys(config.label_mapping.values()))
+
+
+def _require_few_unknown(rows: pl.DataFrame, config: DataConfig) -> None:
+    """Warn of unknown labels; where a batch has too many, its labels are others than those of the configuration."""
+    unknown = rows.filter("is_unknown")
     if unknown.is_empty():
         return
-    shown = unknown.head(_NUM_CULPRITS_SHOWN).select("batch", "row", "label")
-    culprits = "; ".join(f"{batch}, row {row}: {label!r}" for batch, row, label in shown.iter_rows())
-    more = f" and {unknown.height - shown.height} more" if unknown.height > shown.height else ""
-    allowed = list(config.labels) or list(dict.fromkeys(config.label_mapping.values()))
+    counts = rows.group_by("batch", maintain_order=True).agg(pl.col("is_unknown").sum(), pl.len())
+    for batch, num_unknown, num_rows in counts.iter_rows():
+        if num_unknown > max_quarantined(num_rows, config):
+            raise too_many(
+                UnknownLabelError,
+                f"{_told_unknown(unknown.filter(batch=batch), config)}; this is",
+                (num_unknown, num_rows, batch),
+                "correct the labels in the file(s), add them to data.label_mapping, or add them to data.labels",
+                config,
+            )
+    _logger.warning("rejected %s", _told_unknown(unknown, config))
+
+
+def _told_unknown(unknown: pl.DataFrame, config: DataConfig) -> str:
+    places = unknown.select("batch", "row", "label").iter_rows()
+    told = culprits([f"{batch}, row {row}: {shorten(label)!r}" for batch, row, label in places])
     mapping = f"; data.label_mapping maps {sorted(config.label_mapping)}" if config.label_mapping else ""
-    raise UnknownLabelError(
-        f"{unknown.height} row(s) have an unknown label: {culprits}{more}; allowed: {allowed}{mapping}",
-        fix="correct the labels in the file(s), add them to data.label_mapping, or add them to data.labels",
-    )
+    return f"{unknown.height} row(s) have an unknown label: {told}; allowed: {_allowed(config)}{mapping}"
 
 
 def length_reason(num_characters: pl.Expr, config: DataConfig) -> pl.Expr:
@@ -131,7 +158,9 @@ def length_reason(num_characters: pl.Expr, config: DataConfig) -> pl.Expr:
 def _basic_reason(config: DataConfig) -> pl.Expr:
     is_missing = pl.col("text").is_null() | (pl.col("text") == "")
     return (
-        pl.when(is_missing)
+        pl.when("is_unknown")
+        .then(pl.lit(UNKNOWN_LABEL))
+        .when(is_missing)
         .then(pl.lit("missing_text"))
         .when(pl.col("mapped").is_null())
         .then(pl.lit("missing_label"))

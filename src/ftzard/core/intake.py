@@ -20,6 +20,7 @@ from ftzard.core.batch_folder import files_below
 from ftzard.core.batch_names import KNOWN_SUFFIXES, check_name, kind_of, printable
 from ftzard.core.cleaning_questions import clean_unlabelled
 from ftzard.core.open_files import is_being_written, state_of
+from ftzard.core.quarantine import unreadable_frame
 from ftzard.core.reading import read_batch
 from ftzard.core.records import Cleaned
 from ftzard.errors import FtzardError, MalformedBatchError, StorageError
@@ -153,6 +154,10 @@ def take_in(
 def read_unlabelled(path: Path, name: str, config: DataConfig) -> Cleaned:
     """Read and clean a file without labels; a label column that it may have is not looked at.
 
+    Rows that cannot be read are among those rejected, with their reason and what stands there: who asks about ten
+    thousand texts gets an answer for all but the one that is none, and is told so. With more of them than
+    `data.max_quarantined_fraction` it is the file that is refused.
+
     Args:
         path: The file; its suffix says what it is.
         name: What to call it.
@@ -161,8 +166,12 @@ def read_unlabelled(path: Path, name: str, config: DataConfig) -> Cleaned:
     Raises:
         FtzardError: As `read_batch` and `clean_unlabelled`.
     """
-    rows, _ = read_batch(path, name, _questions_alone(config), answered=False)
-    return clean_unlabelled(rows.with_columns(label=pl.lit(None, pl.String)), config)
+    rows, source = read_batch(path, name, _questions_alone(config), answered=False)
+    cleaned = clean_unlabelled(rows.with_columns(label=pl.lit(None, pl.String)), config)
+    unreadable = unreadable_frame(source.bad, name).select(
+        pl.col("value").alias("text"), pl.lit(None, pl.String).alias("label"), "batch", "row", "reason"
+    )
+    return replace(cleaned, rejected=pl.concat([cleaned.rejected, unreadable]).sort("batch", "row"))
 
 
 def _questions_alone(config: DataConfig) -> DataConfig:

@@ -1,11 +1,12 @@
-"""Labelled batches on disk, read as they are: nothing is cleaned or left out here.
+"""Labelled batches on disk, read as they are: nothing is cleaned or lost here.
 
 Each row keeps the batch it came from and the line it stands on, and each file's encoding, delimiter and checksum are
 recorded, so that what was read can be told years later.
 """
 
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -18,7 +19,8 @@ from ftzard.core.batch_formats import PARSED_SCHEMA, parse_columns, parse_delimi
 from ftzard.core.batch_names import DELIMITED_SUFFIXES, JSON_LINES_SUFFIXES, JSON_SUFFIX, TEXT_SUFFIXES, printable
 from ftzard.core.detection import detect_delimiter, line_end
 from ftzard.core.json_arrays import as_json_lines
-from ftzard.core.records import PLACEMENT_SCHEMA, RAW_SCHEMA
+from ftzard.core.quarantine import BadRow, Parsed, unreadable_frame
+from ftzard.core.records import PLACEMENT_SCHEMA, RAW_SCHEMA, UNREADABLE_SCHEMA
 from ftzard.core.returned_labels import (
     LABEL_STUDIO_SUFFIX,
     ReturnedLabels,
@@ -47,6 +49,7 @@ class BatchSource:
         encoding_confidence: From 0 to 1, as `DecodedText.confidence`; None where there was nothing to detect.
         num_replaced_bytes: How many bytes were no text in the encoding and became U+FFFD.
         same_as: The file whose content this one has again, so that its rows are that one's; None for its own.
+        bad: The rows that could not be read, and are not among those.
     """
 
     name: str
@@ -65,6 +68,8 @@ class BatchSource:
         same = f", the same as {self.same_as}" if self.same_as else ""
         return f"{self.encoding} {self.sha256}{replaced}{same}"
 
+    bad: tuple[BadRow, ...] = ()
+
 
 @dataclass(frozen=True)
 class RawData:
@@ -74,10 +79,12 @@ class RawData:
         examples: `RAW_SCHEMA`; batches in the order of their names, rows in the order of the file. A missing text or
             label is null or empty, as the file has it.
         sources: One for each batch, in the same order.
+        quarantined: `UNREADABLE_SCHEMA`; the rows that could not be read, in the same order.
     """
 
     examples: pl.DataFrame
     sources: tuple[BatchSource, ...]
+    quarantined: pl.DataFrame = field(default_factory=UNREADABLE_SCHEMA.to_frame)
 
 
 def read_batch(path: Path, name: str, config: DataConfig, *, answered: bool = True) -> tuple[pl.DataFrame, BatchSource]:
@@ -91,13 +98,15 @@ def read_batch(path: Path, name: str, config: DataConfig, *, answered: bool = Tr
 
     Returns:
         The rows (`RAW_SCHEMA`; `row` is the 1-based line on which the record starts, the header being line 1, and the
-        1-based number of the record for Parquet, Arrow and JSON arrays), and how they were read.
+        1-based number of the record for Parquet, Arrow and JSON arrays), and how they were read, with those that could
+        not be.
 
     Raises:
         BatchEncodingError: Its bytes are not text in the declared encoding, or in any that can be told for sure.
         ConfigError: `data.encoding` is not the name of a text encoding.
         EmptyBatchError: It holds no rows.
-        MalformedBatchError: It cannot be parsed as what its name says, or is larger than `data.max_file_bytes`.
+        MalformedBatchError: It cannot be parsed as what its name says, is larger than `data.max_file_bytes`, or more of
+            its rows cannot be read than are set aside.
         MissingColumnError: It lacks a column that the task needs.
         StorageError: It cannot be opened, or is being written.
     """
@@ -134,7 +143,7 @@ def read_batches(project_dir: Path, config: DataConfig, *, each_content_once: bo
 
     Raises:
         NoBatchesError: There is none.
-        FtzardError: A batch cannot be read; see `read_batch`. One bad batch fails the whole: nothing is left out.
+        FtzardError: A batch cannot be read; see `read_batch`. One bad batch fails the whole: no file is left out.
     """
     frames: list[pl.DataFrame] = []
     sources: list[BatchSource] = []
@@ -155,7 +164,14 @@ def read_batches(project_dir: Path, config: DataConfig, *, each_content_once: bo
     # Labels that come back from a queue say nothing of groups and times.
     examples = pl.concat(frames, how="diagonal")
     _check_placing(examples, config)
-    return RawData(examples, tuple(sources))
+    quarantined = [unreadable_frame(source.bad, source.name) for source in sources]
+    return RawData(examples, tuple(sources), pl.concat(quarantined))
+
+
+def sources_table(sources: Sequence[BatchSource]) -> pl.DataFrame:
+    """How batches were read, a row for each: the attributes of `BatchSource`, with the number of bad rows."""
+    told = [asdict(replace(source, bad=())) | {"num_quarantined": len(source.bad)} for source in sources]
+    return pl.DataFrame(told, infer_schema_length=None).drop("bad")
 
 
 def _parse(found: BatchBytes, name: str, config: DataConfig, *, answered: bool) -> tuple[pl.DataFrame, BatchSource]:
@@ -164,7 +180,7 @@ def _parse(found: BatchBytes, name: str, config: DataConfig, *, answered: bool) 
     returned = _returned_labels(found, name, config)
     if returned is not None:
         source = replace(source, encoding=returned.encoding, delimiter=returned.delimiter)
-        parsed = returned.rows.select(PARSED_SCHEMA.names())
+        parsed = Parsed(returned.rows.select(PARSED_SCHEMA.names()))
     elif suffix not in TEXT_SUFFIXES:
         parsed = parse_columns(found.data, shown, suffix, config, answered=answered)
     else:
@@ -177,9 +193,9 @@ def _parse(found: BatchBytes, name: str, config: DataConfig, *, answered: bool) 
             encoding_confidence=decoded.confidence,
             num_replaced_bytes=decoded.num_replaced_bytes,
         )
-    placing = [column for column in PLACEMENT_SCHEMA if column in parsed.columns]
-    rows = parsed.with_columns(batch=pl.lit(name, pl.String)).select(*RAW_SCHEMA.names(), *placing)
-    return rows, replace(source, num_rows=rows.height)
+    placing = [column for column in PLACEMENT_SCHEMA if column in parsed.rows.columns]
+    rows = parsed.rows.with_columns(batch=pl.lit(name, pl.String)).select(*RAW_SCHEMA.names(), *placing)
+    return rows, replace(source, num_rows=rows.height, bad=parsed.bad)
 
 
 def _returned_labels(found: BatchBytes, name: str, config: DataConfig) -> ReturnedLabels | None:
@@ -193,9 +209,7 @@ def _returned_labels(found: BatchBytes, name: str, config: DataConfig) -> Return
     return None
 
 
-def _parse_text(
-    text: str, name: str, suffix: str, config: DataConfig, *, answered: bool
-) -> tuple[pl.DataFrame, str | None]:
+def _parse_text(text: str, name: str, suffix: str, config: DataConfig, *, answered: bool) -> tuple[Parsed, str | None]:
     if "\0" in text:
         before = text[: text.index("\0")]
         raise MalformedBatchError(
@@ -224,7 +238,7 @@ def _is_returned(data: bytes, name: str, config: DataConfig) -> bool:
 
 def _repeated(name: str, found: BatchBytes, first: BatchSource) -> BatchSource:
     _logger.warning("%s holds the same as %s: its rows count once", printable(name), printable(first.name))
-    return replace(first, name=name, num_rows=0, sha256=found.sha256, same_as=first.name)
+    return replace(first, name=name, num_rows=0, sha256=found.sha256, same_as=first.name, bad=())
 
 
 def _log(source: BatchSource) -> None:

@@ -21,7 +21,31 @@ EXAMPLE_SCHEMA = pl.Schema([("text_hash", pl.String), *RAW_SCHEMA.items()])
 # A row of a label queue.
 QUEUE_ROW_SCHEMA = pl.Schema({"text_hash": pl.String, "text": pl.String, "position": pl.Int64})
 REJECTED_SCHEMA = pl.Schema([*RAW_SCHEMA.items(), ("reason", pl.String)])
+# A row that could not be read: what is wrong with which value, shortened, of which column (null: the whole row).
+UNREADABLE_SCHEMA = pl.Schema(
+    {
+        "batch": pl.String,
+        "row": pl.Int64,
+        "reason": pl.String,
+        "column": pl.String,
+        "value": pl.String,
+        "problem": pl.String,
+    }
+)
 QUARANTINED_SCHEMA = pl.Schema([*EXAMPLE_SCHEMA.items(), ("reason", pl.String)])
+
+
+@dataclass(frozen=True)
+class Raw:
+    """The labelled batches as read and, beside them, every row that could not be read.
+
+    Attributes:
+        examples: `RAW_SCHEMA`, and columns of `PLACEMENT_SCHEMA` where they are configured.
+        quarantined: `UNREADABLE_SCHEMA`.
+    """
+
+    examples: pl.DataFrame
+    quarantined: pl.DataFrame = field(default_factory=UNREADABLE_SCHEMA.to_frame)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import polars as pl
 from ftzard.config import DataConfig
 from ftzard.core.batch_folder import list_batches
 from ftzard.core.documents import JsonDocument
-from ftzard.core.records import AdapterDirectory, Cleaned, LabelQueue, Splits
+from ftzard.core.records import AdapterDirectory, Cleaned, LabelQueue, Raw, Splits
 from ftzard.errors import StorageError
 
-AssetValue = pl.DataFrame | Cleaned | Splits | AdapterDirectory | JsonDocument | LabelQueue
+AssetValue = pl.DataFrame | Raw | Cleaned | Splits | AdapterDirectory | JsonDocument | LabelQueue
 
 _ROWS_PER_CHUNK = 100_000
 
@@ -28,7 +28,10 @@ def content_version(value: AssetValue) -> str:
     match value:
         case pl.DataFrame():
             return _digest(_frame_parts(value))
-        case Cleaned() | Splits():
+        case Raw() if value.quarantined.is_empty():
+            # The version that the examples alone had before rows could be set aside.
+            return _digest(_frame_parts(value.examples))
+        case Raw() | Cleaned() | Splits():
             frames = {item.name: getattr(value, item.name) for item in fields(value)}
             if isinstance(value, Splits) and value.quarantined.is_empty():
                 # Splits from before there was a quarantine keep the version that manifests name.

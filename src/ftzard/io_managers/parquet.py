@@ -3,14 +3,16 @@
 from dataclasses import fields
 from pathlib import Path
 
+import dagster as dg
 import polars as pl
+from upath import UPath
 
-from ftzard.core.records import Cleaned, Splits
+from ftzard.core.records import Cleaned, Raw, Splits
 from ftzard.errors import StorageError
 from ftzard.io_managers.committing import CommittingIOManager
 
 _SUFFIX = ".parquet"
-_RECORDS = {frozenset(item.name for item in fields(record)): record for record in (Cleaned, Splits)}
+_RECORDS = {frozenset(item.name for item in fields(record)): record for record in (Raw, Cleaned, Splits)}
 # Splits from before there was a quarantine.
 _RECORDS[frozenset({"train", "validation", "test"})] = Splits
 
@@ -30,17 +32,22 @@ class FrameIOManager(CommittingIOManager):
 
 
 class RecordIOManager(CommittingIOManager):
-    """A record of frames (`Cleaned`, `Splits`) as a folder with one Parquet file per field."""
+    """A record of frames (`Raw`, `Cleaned`, `Splits`) as a folder with one Parquet file per field."""
 
     extension = ""
 
-    def write(self, value: Cleaned | Splits, path: Path) -> None:
+    def dump_to_path(self, context: dg.OutputContext, obj: Raw | Cleaned | Splits, path: UPath) -> None:
+        """As for every value; what the asset was stored as before it was a record is gone then."""
+        super().dump_to_path(context, obj, path)
+        path.with_name(f"{path.name}{_SUFFIX}").unlink(missing_ok=True)
+
+    def write(self, value: Raw | Cleaned | Splits, path: Path) -> None:
         """Write one file per field."""
         path.mkdir()
         for item in fields(value):
             _write_frame(getattr(value, item.name), path / f"{item.name}{_SUFFIX}")
 
-    def read(self, path: Path) -> Cleaned | Splits:
+    def read(self, path: Path) -> Raw | Cleaned | Splits:
         """Read the record whose fields the folder holds."""
         return _read_record(path)
 

@@ -108,6 +108,10 @@ class StorageError(FtzardError):
     """An asset cannot be written to or read from the project's data folder."""
 
 
+class SchemaViolationError(StorageError):
+    """A frame that crosses an asset edge has other columns, types or values than it may have."""
+
+
 class NotAGitRepositoryError(FtzardError):
     """The project folder is not inside a git repository, or git is not installed."""
 

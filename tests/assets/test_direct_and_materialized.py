@@ -16,7 +16,7 @@ from ftzard.assets.tuning import tuned_hyperparameters
 from ftzard.composition import compose
 from ftzard.core.adapter import verify_adapter
 from ftzard.core.evaluation_report import EvaluationReport
-from ftzard.core.records import AdapterDirectory, Cleaned, Splits
+from ftzard.core.records import AdapterDirectory, Cleaned, Raw, Splits
 from ftzard.core.versions import AssetValue, content_version
 
 
@@ -41,7 +41,7 @@ def direct(materialized_project: Path, tmp_path_factory: pytest.TempPathFactory)
 def _frames(value: object) -> dict[str, pl.DataFrame]:
     if isinstance(value, pl.DataFrame):
         return {"": value}
-    assert isinstance(value, Cleaned | Splits)
+    assert isinstance(value, Raw | Cleaned | Splits)
     return {item.name: getattr(value, item.name) for item in fields(value)}
 
 

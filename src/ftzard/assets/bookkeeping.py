@@ -56,10 +56,10 @@ def log_result(run: TrackedRun, result: StepResult[Any], *, number: int = 0, fol
         run.log_text(text, f"{folder}{path}")
 
 
-def result_metadata(result: StepResult[Any]) -> dict[str, Any]:
-    """What Dagster shows of a result."""
+def result_metadata(result: StepResult[Any], asset: str = "") -> dict[str, Any]:
+    """What Dagster shows of a result of an asset; without its name, columns are not explained."""
     return {
-        **describe(result.value),
+        **describe(result.value, asset),
         **as_metadata(result.metadata),
         **{title: picture(png, title) for title, png in result.figures.items()},
         **{name: float(value) for name, value in result.metrics.items()},

@@ -14,17 +14,22 @@ _PREVIEW_CHARACTERS = 120
 _MARKUP = frozenset("\\`*_{}[]<>()#!|~$&:@")
 
 
-def describe(value: AssetValue) -> dict[str, dg.MetadataValue]:
-    """Row count, column schema and a preview of a value that consists of frames; nothing for others."""
+def describe(value: AssetValue, asset: str = "") -> dict[str, dg.MetadataValue]:
+    """Row count, column schema and a preview of a value that consists of frames; nothing for others.
+
+    Args:
+        value: The asset's value.
+        asset: Its name, by which it is known what its columns mean and may hold; empty: only their types are shown.
+    """
     match value:
         case pl.DataFrame():
-            return _describe_frame(value)
+            return _describe_frame(value, asset, "")
         case LabelQueue():
-            return _describe_frame(value.rows)
+            return _describe_frame(value.rows, asset, "rows")
         case Raw() | Cleaned():
-            return _describe_frame(value.examples)
+            return _describe_frame(value.examples, asset, "examples")
         case Splits():
-            return _describe_frame(value.train) | {
+            return _describe_frame(value.train, asset, "train") | {
                 "dagster/row_count": dg.MetadataValue.int(
                     value.train.height + value.validation.height + value.test.height
                 )
@@ -48,13 +53,24 @@ def as_metadata(entries: Mapping[str, object]) -> dict[str, object]:
     return {key: table(value) if isinstance(value, pl.DataFrame) else value for key, value in entries.items()}
 
 
-def _describe_frame(frame: pl.DataFrame) -> dict[str, dg.MetadataValue]:
-    columns = [dg.TableColumn(name, str(dtype)) for name, dtype in frame.schema.items()]
+def _describe_frame(frame: pl.DataFrame, asset: str, part: str) -> dict[str, dg.MetadataValue]:
     return {
         "dagster/row_count": dg.MetadataValue.int(frame.height),
-        "dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(columns)),
+        "dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(_columns(frame, asset, part))),
         "preview": table(frame.head(_PREVIEW_ROWS)),
     }
+
+
+def _columns(frame: pl.DataFrame, asset: str, part: str) -> list[dg.TableColumn]:
+    from ftzard.core.frame_schemas import describe_columns
+
+    told = describe_columns(asset, part, frame)
+    columns = []
+    for name, dtype in frame.schema.items():
+        about = told.get(name)
+        rules = dg.TableColumnConstraints(nullable=about.is_nullable, other=about.rules) if about else None
+        columns.append(dg.TableColumn(name, str(dtype), about.description if about else None, rules))
+    return columns
 
 
 def _markdown(frame: pl.DataFrame) -> str:

@@ -196,7 +196,7 @@ class TrackedAsset(Generic[P, T_co]):
             run.set_tags({"ftzard.data_version": version, **gpu_tags(), **result.tags})
             log_result(run, result)
             metadata = (
-                result_metadata(result)
+                result_metadata(result, self.name)
                 | run_metadata(run, step.config.tracking)
                 | {FINGERPRINT_KEY: inputs_fingerprint}
             )
@@ -213,7 +213,8 @@ class TrackedAsset(Generic[P, T_co]):
             own = {name: _of_partition(value, key) for name, value in inputs.items()}
             result = results[key] = call(**own, step=replace(step, partition_key=key))
             log_result(run, result, number=number, folder=f"{key}/")
-            context.add_asset_metadata(result_metadata(result), asset_key=context.asset_key, partition_key=key)
+            metadata = result_metadata(result, self.name)
+            context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=key)
         versions = {key: content_version(result.value) for key, result in results.items()}
         # Dagster takes one data version for all partitions of a step.
         version = versions[keys[0]] if len(keys) == 1 else fingerprint(versions)

@@ -67,6 +67,17 @@ class CommittingIOManager(dg.UPathIOManager):
         del value, path
         return False
 
+    def check(self, asset: str, value: Any) -> None:
+        """See that a value is what its asset holds, before it is stored and after it is read; nothing by default.
+
+        Args:
+            asset: The asset's name, without the prefix of its pipeline.
+            value: Its value, of one partition where it has several.
+
+        Raises:
+            SchemaViolationError: It is something else.
+        """
+
     def log_artifacts(self, run: TrackedRun, path: Path) -> None:
         """Log to the MLflow run what belongs there; by default the data stays with DVC."""
 
@@ -110,7 +121,8 @@ class CommittingIOManager(dg.UPathIOManager):
 
     def dump_to_path(self, context: dg.OutputContext, obj: Any, path: UPath) -> None:
         """Write beside the target and rename."""
-        del context
+        if context.has_asset_key:
+            self.check(context.asset_key.path[-1], obj)
         target = Path(str(path))
         with _refusals_explained(target):
             if not target.exists() or not self.keep_stored(obj, target):
@@ -118,7 +130,6 @@ class CommittingIOManager(dg.UPathIOManager):
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:
         """Read what was committed, or say which asset has to be materialized first."""
-        del context
         if not Path(str(path)).exists():
             raise StorageError(
                 f"There is no {path}",
@@ -128,7 +139,10 @@ class CommittingIOManager(dg.UPathIOManager):
             # Before anything reads it: a damaged Parquet file can end the whole process.
             self._dvc.repository.require_committed(Path(str(path)))
         with _refusals_explained(Path(str(path))):
-            return self.read(Path(str(path)))
+            value = self.read(Path(str(path)))
+        if context.has_asset_key:
+            self.check(context.asset_key.path[-1], value)
+        return value
 
 
 ManagerType = type[CommittingIOManager]

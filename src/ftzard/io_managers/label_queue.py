@@ -4,10 +4,10 @@ from pathlib import Path
 
 from ftzard.core.label_files import read_label_queue, write_label_queue
 from ftzard.core.records import LabelQueue
-from ftzard.io_managers.committing import CommittingIOManager
+from ftzard.io_managers.parquet import FramesIOManager
 
 
-class LabelQueueIOManager(CommittingIOManager):
+class LabelQueueIOManager(FramesIOManager):
     """A `LabelQueue` as a folder."""
 
     extension = ""

@@ -17,7 +17,17 @@ _RECORDS = {frozenset(item.name for item in fields(record)): record for record i
 _RECORDS[frozenset({"train", "validation", "test"})] = Splits
 
 
-class FrameIOManager(CommittingIOManager):
+class FramesIOManager(CommittingIOManager):
+    """The base of those that store frames."""
+
+    def check(self, asset: str, value: object) -> None:
+        """Check columns, types and values against the schemas of the asset."""
+        from ftzard.core.frame_schemas import check_value
+
+        check_value(asset, value)
+
+
+class FrameIOManager(FramesIOManager):
     """A `polars.DataFrame` as one Parquet file."""
 
     extension = _SUFFIX
@@ -31,7 +41,7 @@ class FrameIOManager(CommittingIOManager):
         return _read_frame(path)
 
 
-class RecordIOManager(CommittingIOManager):
+class RecordIOManager(FramesIOManager):
     """A record of frames (`Raw`, `Cleaned`, `Splits`) as a folder with one Parquet file per field."""
 
     extension = ""

@@ -10,7 +10,8 @@ from tests.core.model_scenario import examples
 from tests.project_scenario import stored_value
 
 from ftzard.config import DataConfig
-from ftzard.core.records import RAW_SCHEMA, REJECTED_SCHEMA, AdapterDirectory, Cleaned, Splits
+from ftzard.core.quarantine import BadRow, unreadable_frame
+from ftzard.core.records import RAW_SCHEMA, REJECTED_SCHEMA, AdapterDirectory, Cleaned, Raw, Splits
 from ftzard.core.versions import batches_version, content_version, fingerprint
 from ftzard.errors import NoBatchesError
 
@@ -82,6 +83,13 @@ def test_a_record_is_the_sum_of_its_frames_and_their_names() -> None:
     assert content_version(Splits(frame, none, none)) == content_version(Splits(frame.clone(), none, none))
     rejected = REJECTED_SCHEMA.to_frame()
     assert content_version(Cleaned(frame, rejected)) != content_version(Cleaned(frame[:5], rejected))
+
+
+def test_raw_data_has_the_version_that_its_examples_alone_had_until_a_row_is_set_aside() -> None:
+    frame = examples(6, 0)
+    assert content_version(Raw(frame)) == content_version(frame)
+    aside = unreadable_frame([BadRow(3, "not_json", None, "{", "not JSON", "")], "a.jsonl")
+    assert content_version(Raw(frame, aside)) not in {content_version(frame), content_version(Raw(frame, aside[:0]))}
 
 
 def test_an_adapter_is_known_by_its_checksum_and_not_by_its_place() -> None:

@@ -30,7 +30,8 @@ _ANY_LABEL = """\
 # The labels that may occur; without this list any label is taken.
 # labels: [negative, positive]"""
 _THESE_LABELS = """\
-# A row with another label is refused, and named. Without this list any label is taken.
+# A row with another label is set aside, and named; of a file with many of them nothing is used. Without this list any
+# label is taken.
 labels:
 {labels}"""
 _EXPERIMENT = """\

@@ -129,6 +129,7 @@ def test_materialized_data_shows_its_columns_its_rows_and_a_preview(
     assert {column.name: column.type for column in shown.schema.columns} == {
         column: str(dtype) for column, dtype in schema.items()
     }
+    assert all(column.description for column in shown.schema.columns)
     value = stored_value(materialized_project, name)
     if isinstance(value, Raw | Cleaned):
         rows = value.examples.height

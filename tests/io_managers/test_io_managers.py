@@ -16,6 +16,7 @@ from upath import UPath
 
 from ftzard.config import FtzardConfig
 from ftzard.core.adapter import read_manifest, verify_adapter
+from ftzard.core.frame_schemas import check_value, frames_of, schema_of
 from ftzard.core.records import RAW_SCHEMA, REJECTED_SCHEMA, AdapterDirectory, Cleaned, Raw, Splits
 from ftzard.errors import AdapterCorruptError, FtzardError, StorageError
 from ftzard.io_managers.adapter import AdapterIOManager
@@ -58,10 +59,25 @@ def test_a_frame_is_read_as_it_was_written(tmp_path: Path, frame: pl.DataFrame) 
     assert_frame_equal(_load(manager, tmp_path / "frame.parquet"), frame, check_exact=True)
 
 
+@pytest.mark.parametrize("name", ["raw_data", "cleaned", "splits", "predictions"])
+def test_what_a_project_holds_has_a_schema_and_keeps_it(materialized_project: Path, name: str) -> None:
+    value = stored_value(materialized_project, name)
+    frames = frames_of(value)
+    assert frames
+    assert all(schema_of(name, part, frame) is not None for part, frame in frames.items())
+    check_value(name, value)
+
+
+def test_what_an_asset_was_stored_as_before_it_was_a_record_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "raw_data.parquet").write_bytes(b"as it was")
+    _dump(_manager(RecordIOManager, tmp_path), Raw(_FRAME), tmp_path / "raw_data")
+    assert [path.name for path in tmp_path.iterdir()] == ["raw_data"]
+
+
 @pytest.mark.parametrize(
-    "record", [Cleaned(_FRAME, REJECTED_SCHEMA.to_frame()), Splits(_FRAME[:3], _FRAME[3:3], _FRAME[4:])]
+    "record", [Raw(_FRAME), Cleaned(_FRAME, REJECTED_SCHEMA.to_frame()), Splits(_FRAME[:3], _FRAME[3:3], _FRAME[4:])]
 )
-def test_a_record_is_read_as_the_kind_that_was_written(tmp_path: Path, record: Cleaned | Splits) -> None:
+def test_a_record_is_read_as_the_kind_that_was_written(tmp_path: Path, record: Raw | Cleaned | Splits) -> None:
     manager = _manager(RecordIOManager, tmp_path)
     _dump(manager, record, tmp_path / "record")
     read = _load(manager, tmp_path / "record")

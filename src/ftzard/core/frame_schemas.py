@@ -228,10 +228,9 @@ def _column(dtype: Any, *, of: Rules | None = None, **rules: Any) -> Any:
 def _rules_of(column: Any) -> tuple[str, ...]:
     """What dataframely checks in a column, in words; of numbers in a struct or a list, what it checks in those."""
     inner = next(iter(column.inner.values()), None) if isinstance(column, dy.Struct) else getattr(column, "inner", None)
-    words = {"min": "at least", "max": "at most", "min_length": "characters: at least", "regex": "matches"}
+    words = {"min": "at least {:g}", "max": "at most {:g}", "min_length": "at least {} character(s)", "regex": "{}"}
     found = {name: getattr(column, name, None) for name in words}
-    own = [f"{words[name]} {value:g}" for name, value in found.items() if isinstance(value, int | float)]
-    own += [f"{words[name]} {value}" for name, value in found.items() if isinstance(value, str)]
+    own = [words[name].format(value) for name, value in found.items() if value is not None]
     return (*own, *(f"each {rule}" for rule in (_rules_of(inner) if inner is not None else ())))
 
 

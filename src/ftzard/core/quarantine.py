@@ -23,7 +23,7 @@ NUM_CULPRITS_SHOWN: Final = 5
 _NUM_CHARACTERS_KEPT: Final = 200
 _NUM_CHARACTERS_SHOWN: Final = 60
 
-Unit = Literal["line", "record"]
+Unit = str
 Reason = Literal[
     "too_few_fields",
     "too_many_fields",
@@ -124,11 +124,12 @@ def require_few(parsed: Parsed, name: str, unit: Unit, config: DataConfig) -> Pa
         return parsed
     num_bad = sum(bad.num_lines for bad in parsed.bad)
     num_rows = parsed.rows.height + num_bad
-    told = culprits([f"{name}, {unit} {bad.row}: {_told(bad)}" for bad in parsed.bad])
+    told = [f"{unit} {bad.row}: {_told(bad)}" for bad in parsed.bad]
     allowed = max_quarantined(num_rows, config)
     if num_bad > allowed or parsed.rows.is_empty():
-        raise too_many(MalformedBatchError, f"{told}; this is", (num_bad, num_rows, name), parsed.bad[0].fix, config)
-    _logger.warning("set aside %d of the %d rows of %s: %s", num_bad, num_rows, name, told)
+        what = f"{culprits([f'{name}, {one}' for one in told])}; this is"
+        raise too_many(MalformedBatchError, what, (num_bad, num_rows, name), parsed.bad[0].fix, config)
+    _logger.warning("set aside %d of the %d rows of %s: %s", num_bad, num_rows, name, culprits(told))
     return parsed
 
 

@@ -21,7 +21,7 @@ from ftzard.core.cell_values import as_group, as_text, as_time, canonical_label,
 from ftzard.core.column_files import ColumnFile
 from ftzard.core.delimited_records import Record, read_records
 from ftzard.core.detection import fields_of_any_length, line_end, names_columns
-from ftzard.core.quarantine import BadRow, NotARowError, Parsed, Unit, refusing_values, require_few
+from ftzard.core.quarantine import BadRow, NotARowError, Parsed, Unit, refused_value, require_few
 from ftzard.core.records import PLACEMENT_SCHEMA, RAW_SCHEMA
 from ftzard.core.row_columns import RowColumns, row_columns
 from ftzard.errors import EmptyBatchError, MalformedBatchError, MissingColumnError
@@ -250,23 +250,32 @@ def _parsed(
 def _row(number: int, values: Sequence[object], wanted: RowColumns) -> tuple[object, ...] | BadRow:
     """A row of `PARSED_SCHEMA`, or what is wrong with its first value that is none."""
     num_values = len(wanted.names)
-    asked, placing = values[:num_values], values[num_values:]
-    text_column, *others = wanted.names.values()
-    column, value = ", ".join(wanted.names.values()), asked[0] if num_values == 1 else asked
-    keys = " and ".join(f"data.{key}" for key in (*wanted.names, *(f"{key}_column" for key in wanted.placement)))
+    asked = values[:num_values]
+    at: int | None = None
+    value: object = asked[0] if num_values == 1 else asked
     try:
-        with refusing_values(f"correct the value in the file, or name other columns with {keys}"):
-            text, label = wanted.combine(asked)
-            column, value = text_column, text
-            text = as_text(text)
-            column, value = ", ".join(others) or text_column, label
-            label = encodable(canonical_label(label))
-            placed = []
-            for (key, column), value in zip(wanted.placement.items(), placing, strict=True):  # noqa: B007 - told below
-                placed.append(_PLACING[key](value))
-            return (text, label, number, *placed)
-    except NotARowError as error:
-        return error.at(number, value, column=column)
+        text, label = wanted.combine(asked)
+        at, value = 0, text
+        text = as_text(text)
+        at, value = 1, label
+        label = encodable(canonical_label(label))
+        placed: list[object] = []
+        for key, value in zip(wanted.placement, values[num_values:], strict=True):
+            at = 2 + len(placed)
+            placed.append(_PLACING[key](value))
+    except (TypeError, ValueError) as error:
+        keys = " and ".join(f"data.{key}" for key in (*wanted.names, *(f"{key}_column" for key in wanted.placement)))
+        refused = refused_value(error, f"correct the value in the file, or name other columns with {keys}")
+        return refused.at(number, value, column=_column_at(at, wanted))
+    return (text, label, number, *placed)
+
+
+def _column_at(place: int | None, wanted: RowColumns) -> str:
+    """The column, or those, that a value is from: text, label and what places the row, or all that make a row."""
+    text_column, *others = wanted.names.values()
+    if place is None:
+        return ", ".join(wanted.names.values())
+    return [text_column, ", ".join(others) or text_column, *wanted.placement.values()][place]
 
 
 def _empty(name: str) -> EmptyBatchError:

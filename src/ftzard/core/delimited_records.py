@@ -8,8 +8,7 @@ record after it.
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from ftzard.core.detection import line_end
 from ftzard.core.quarantine import NotARowError
@@ -19,23 +18,30 @@ _QUOTE: Final = '"'
 _FIX: Final = 'balance the quotes: a text that begins with a quote also ends with one, and holds "" for each within'
 
 
-@dataclass(frozen=True)
-class Record:
-    """A record that is not blank.
+class Record(NamedTuple):
+    """A record that is not blank. A tuple, because there may be millions of them.
 
     Attributes:
         line: The 1-based line on which it starts.
-        num_lines: How many lines it takes.
-        text: Those lines, without the last line end.
+        lines: Those that it takes.
         fields: Its values; none where there is a problem.
         problem: Why its quotes cannot be read; None where they can.
     """
 
     line: int
-    num_lines: int
-    text: str
-    fields: Sequence[str] = field(default=())
+    lines: Sequence[str]
+    fields: Sequence[str] = ()
     problem: NotARowError | None = None
+
+    @property
+    def text(self) -> str:
+        """It as it stands in the file, without the last line end."""
+        return _content(self.lines)
+
+    @property
+    def num_lines(self) -> int:
+        """How many lines it takes, those that end otherwise than the file's included."""
+        return len(self.lines) + _num_stray(self.text)
 
 
 class _Lines(Iterator[str]):
@@ -84,17 +90,20 @@ def read_records(text: str, name: str, delimiter: str) -> Iterator[Record]:
         except csv.Error as error:
             problem = error
         taken = lines.take()
-        content = "".join(taken).rstrip("\r\n")
         doubtful = problem or doubtful
         # An odd number of quotes is fine where they can be read, but not beside a record where they cannot.
-        if doubtful and (content.count(_QUOTE) % 2 == 1 or (problem and lines.is_at_end)):
+        if doubtful and (_content(taken).count(_QUOTE) % 2 == 1 or (problem and lines.is_at_end)):
             raise _untrusted(name, start, reader.line_num, doubtful)
         if problem:
-            yield Record(start, len(taken) + _num_stray(content), content, problem=_refused(content, problem))
+            yield Record(start, taken, problem=_refused(_content(taken), problem))
         elif len(fields) > 1 or any(one.strip() for one in fields):
             doubtful = None
-            yield Record(start, len(taken), content, fields)
+            yield Record(start, taken, fields)
         start = reader.line_num + 1
+
+
+def _content(lines: Sequence[str]) -> str:
+    return "".join(lines).rstrip("\r\n")
 
 
 def _num_stray(content: str) -> int:

@@ -6,8 +6,7 @@ missing) nothing of it is used: whatever stands below might be anything.
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -85,16 +84,12 @@ class NotARowError(Exception):
         return BadRow(row, self.reason, column, _kept(value), self.problem, self.fix, num_lines)
 
 
-@contextmanager
-def refusing_values(fix: str) -> Iterator[None]:
-    """Within this, a TypeError or ValueError says that a value is none of its kind."""
-    try:
-        yield
-    except UnicodeEncodeError as error:
+def refused_value(error: TypeError | ValueError, fix: str) -> NotARowError:
+    """What an error says that a value of a wrong kind has made."""
+    if isinstance(error, UnicodeEncodeError):
         problem = f"half a character stands at position {error.start + 1} (a lone surrogate)"
-        raise NotARowError("half_character", problem, fix) from error
-    except (TypeError, ValueError) as error:
-        raise NotARowError("wrong_value", str(error), fix) from error
+        return NotARowError("half_character", problem, fix)
+    return NotARowError("wrong_value", str(error), fix)
 
 
 def max_quarantined(num_rows: int, config: DataConfig) -> int:

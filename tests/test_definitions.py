@@ -210,8 +210,8 @@ def test_overrides_of_a_run_hold_for_that_run_only_and_for_everything_in_it(
 ) -> None:
     definitions = build_definitions(["experiment=tiny"], project_dir=tracked_project)
     once = ["tracking.experiment=once", "data.text_column=label", "data.label_column=text"]
-    swapped = _ingest(definitions, instance, overrides=once).output_for_node("raw_data")
-    usual = _ingest(definitions, instance).output_for_node("raw_data")
+    swapped = _ingest(definitions, instance, overrides=once).output_for_node("raw_data").examples
+    usual = _ingest(definitions, instance).output_for_node("raw_data").examples
     assert set(swapped["text"]) == {"negative", "positive"} == set(usual["label"])
     for experiment in ("once", "tiny"):
         assert len(Tracking(TrackingConfig(experiment=experiment), tracked_project).runs()) == 1

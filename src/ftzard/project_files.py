@@ -25,6 +25,7 @@ label_column: {label_column}
 # delimiter: auto
 # label_mapping: {{}}   # what a file says -> the label, for example {{"0": negative, "4": positive}}
 # cleaning_steps: [unicode_nfc, collapse_whitespace]
+# max_quarantined_fraction: 0.05   # of the rows of a file, which may be set aside because they cannot be used
 """
 _ANY_LABEL = """\
 # The labels that may occur; without this list any label is taken.

@@ -240,7 +240,7 @@ class _Snapshot:
         assert len(after.commits) == len(self.commits) + len(committed)
         assert after.cache.items() >= self.cache.items()
         changed = {name for name in self.data.keys() | after.data.keys() if self.data.get(name) != after.data.get(name)}
-        assert {name.removeprefix("assets/").partition(".")[0] for name in changed} <= set(committed)
+        assert {Path(name.removeprefix("assets/")).parts[0].partition(".")[0] for name in changed} <= set(committed)
 
 
 @pytest.fixture(autouse=True)

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 
 from ftzard.config import FtzardConfig
 from ftzard.core.annotation_store import write_whole
-from ftzard.core.batch_order import newest_first
+from ftzard.core.batch_order import newest_first, without_copies
 from ftzard.core.data_funnel import StoredData
 from ftzard.core.data_page import PAGE_BEGINS, PageHead, render_page
 from ftzard.core.data_report import Absence, DataReport, data_report
 from ftzard.core.frozen_test import frozen_path, read_frozen
-from ftzard.core.records import ASSETS_DIR
+from ftzard.core.records import ASSETS_DIR, Raw
 from ftzard.errors import FtzardError, StorageError
 from ftzard.io_managers.parquet import read_stored
 from ftzard.resources.versioning import DvcRepository
@@ -72,12 +72,15 @@ def load_stored(project_dir: Path, config: FtzardConfig) -> tuple[StoredData, tu
         found[name] = _kept(name, absences, lambda path=path: _read(path, repository))  # type: ignore[misc]
     frozen = _kept("the frozen test split", absences, lambda: read_frozen(frozen_path(project_dir, config.versioning)))
     files = _kept("the batch files", absences, lambda: newest_first(project_dir, config.data))
+    raw = found.get("raw_data")
     stored = StoredData(
-        raw=found.get("raw_data"),
+        # A frame before it had rows beside it that could not be read.
+        raw=raw.examples if isinstance(raw, Raw) else raw,
         cleaned=found.get("cleaned"),
         splits=found.get("splits"),
         frozen=frozen,
-        files=files or (),
+        files=without_copies(project_dir, files or ()),
+        unreadable=raw.quarantined if isinstance(raw, Raw) else None,
     )
     return stored, tuple(absences)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
@@ -13,13 +13,16 @@ from tests.core import answer_scenario, model_scenario
 
 from ftzard.config import DataConfig, FtzardConfig
 from ftzard.core import data_funnel
-from ftzard.core.cleaning import clean
+from ftzard.core.batch_order import without_copies
+from ftzard.core.cleaning import UNKNOWN_LABEL, clean
 from ftzard.core.data_findings import findings, percent
 from ftzard.core.data_funnel import MEANINGS, StoredData, batch_rows, funnel
 from ftzard.core.data_report import Absence, DataReport, data_report
+from ftzard.core.language_filter import OTHER_LANGUAGE
 from ftzard.core.length_summary import length_summaries
 from ftzard.core.odd_characters import odd_characters
-from ftzard.core.records import RAW_SCHEMA, Splits
+from ftzard.core.quarantine import Reason
+from ftzard.core.records import RAW_SCHEMA, UNREADABLE_SCHEMA, Splits
 from ftzard.core.repeated_texts import repeated_texts
 from ftzard.core.splitting import split
 from ftzard.core.token_lengths import token_lengths
@@ -249,3 +252,29 @@ def test_a_single_file_is_compared_with_nothing_and_two_are_with_each_other() ->
 )
 def test_a_share_is_never_rounded_to_nothing_or_all(share: float, shown: str) -> None:
     assert percent(share) == shown
+
+
+def test_rows_that_could_not_be_read_are_in_the_funnel_and_beside_their_file() -> None:
+    stored = _stored()
+    bad: list[tuple[object, ...]] = [("a.csv", 40, "too_few_fields", None, "half a line", "1 field(s)")] * 2
+    bad += [("b.csv", 7, "wrong_value", "text", "[1]", "no text")]
+    stored = replace(stored, unreadable=pl.DataFrame(bad, schema=UNREADABLE_SCHEMA, orient="row"))
+    assert funnel(stored)[0].lost == {"too_few_fields": 2, "wrong_value": 1}
+    assert next(rows for rows in batch_rows(stored, _DATA) if rows.batch == "a.csv").lost["too_few_fields"] == 2
+    said = [found.sentence for found in findings(_report(stored))]
+    assert "3 row(s) could not be read and were set aside: 2 too_few_fields, 1 wrong_value." in said
+
+
+def test_every_reason_for_which_a_row_is_set_aside_has_a_meaning() -> None:
+    assert set(get_args(Reason)) | {OTHER_LANGUAGE, UNKNOWN_LABEL} <= MEANINGS.keys()
+
+
+def test_a_copy_of_a_file_does_not_wait_to_be_read(tmp_path: Path) -> None:
+    for name, content in (("b.csv", "one"), ("a.csv", "one"), ("c.csv", "two"), ("d.csv", "longer")):
+        (tmp_path / name).write_text(content)
+    assert without_copies(tmp_path, ("d.csv", "c.csv", "b.csv", "a.csv", "gone.csv")) == (
+        "d.csv",
+        "c.csv",
+        "a.csv",
+        "gone.csv",
+    )

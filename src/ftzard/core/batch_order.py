@@ -1,5 +1,8 @@
 """Which batch files are the newest, which is what people mean by a batch that has just come."""
 
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ftzard.config import DataConfig
@@ -24,6 +27,32 @@ def newest_first(project_dir: Path, config: DataConfig) -> tuple[str, ...]:
         return ()
     times = {path.relative_to(project_dir).as_posix(): _changed_at(path) for path in paths}
     return tuple(sorted(times, key=lambda name: (times[name], name), reverse=True))
+
+
+def without_copies(project_dir: Path, names: Sequence[str]) -> tuple[str, ...]:
+    """The files without those that hold the bytes of one that comes before by name, whose rows count once."""
+    by_size: dict[int, list[str]] = {}
+    for name in sorted(names):
+        with suppress(OSError):
+            by_size.setdefault((project_dir / name).stat().st_size, []).append(name)
+    copies: set[str] = set()
+    for alike in by_size.values():
+        seen: set[bytes] = set()
+        for name in alike if len(alike) > 1 else ():
+            digest = _digest(project_dir / name)
+            if digest is not None and digest in seen:
+                copies.add(name)
+            elif digest is not None:
+                seen.add(digest)
+    return tuple(name for name in names if name not in copies)
+
+
+def _digest(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return None
 
 
 def _changed_at(path: Path) -> int:

@@ -69,6 +69,9 @@ def _to_look_at(report: DataReport) -> Iterator[tuple[str, str]]:
 def _losses(report: DataReport) -> Iterator[str]:
     read = report.rows_after("read")
     for step in report.steps:
+        if step.name == "read" and step.lost:
+            reasons = ", ".join(f"{rows:,} {reason}" for reason, rows in list(step.lost.items())[:3])
+            yield f"{sum(step.lost.values()):,} row(s) could not be read and were set aside: {reasons}."
         if step.name == "cleaned" and read:
             lost = sum(step.lost.values())
             if lost >= _MANY_REJECTED * read:

@@ -15,6 +15,16 @@ from ftzard.core.splitting import HELD_FOR_TEST, IN_TEST_SPLIT, IN_VALIDATION
 
 # What a reason code means to somebody who has not read the code.
 MEANINGS: Final[Mapping[str, str]] = {
+    "too_few_fields": "the line has fewer fields than there are columns",
+    "too_many_fields": "the line has more fields than there are columns",
+    "broken_quotes": "text stands beside a quoted field, or its quotes are not closed",
+    "stray_line_end": "a line ends in another way than the others",
+    "not_json": "the line is not JSON",
+    "not_an_object": "the line is JSON, and no object",
+    "wrong_value": "a value is of a kind that it cannot be",
+    "half_character": "half a character stands in a text (a lone surrogate)",
+    "unknown_label": "the label is neither in data.labels nor in data.label_mapping",
+    "other_language": "the text is in a language that data.languages does not name",
     "missing_text": "there is no text",
     "missing_label": "there is no label",
     "missing_answer": "there is no answer, or half a pair",
@@ -42,6 +52,7 @@ class StoredData:
         splits: What is trained on, and what it is judged on.
         frozen: The frozen test split.
         files: Batch files that are in the data folders now, newest first; they may have changed since.
+        unreadable: `UNREADABLE_SCHEMA`: the rows of these files that could not be read.
     """
 
     raw: pl.DataFrame | None = None
@@ -49,6 +60,7 @@ class StoredData:
     splits: Splits | None = None
     frozen: FrozenTest | None = None
     files: tuple[str, ...] = ()
+    unreadable: pl.DataFrame | None = None
 
     @property
     def batches(self) -> tuple[str, ...]:
@@ -114,7 +126,8 @@ def funnel(stored: StoredData) -> tuple[FunnelStep, ...]:
     """The steps that were done, in their order; of the splits each is one."""
     steps = []
     if stored.raw is not None:
-        steps.append(FunnelStep("read", stored.raw.height))
+        lost = {} if stored.unreadable is None else _reasons(stored.unreadable)
+        steps.append(FunnelStep("read", stored.raw.height, lost))
     if stored.cleaned is not None:
         steps.append(FunnelStep("cleaned", stored.cleaned.examples.height, _reasons(stored.cleaned.rejected)))
     if stored.splits is not None:
@@ -180,7 +193,8 @@ def _by_batch(frame: pl.DataFrame | None) -> dict[str, int]:
 
 
 def _lost_by_batch(stored: StoredData) -> dict[str, dict[str, int]]:
-    frames = [stored.cleaned.rejected] if stored.cleaned else []
+    frames = [] if stored.unreadable is None else [stored.unreadable]
+    frames += [stored.cleaned.rejected] if stored.cleaned else []
     frames += [stored.splits.quarantined] if stored.splits else []
     return _nested(frames, "reason")
 

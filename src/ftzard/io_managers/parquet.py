@@ -62,7 +62,7 @@ class RecordIOManager(FramesIOManager):
         return _read_record(path)
 
 
-def read_stored(path: Path) -> pl.DataFrame | Cleaned | Splits:
+def read_stored(path: Path) -> pl.DataFrame | Raw | Cleaned | Splits:
     """Read what `FrameIOManager` or `RecordIOManager` wrote.
 
     Raises:
@@ -88,7 +88,7 @@ def read_splits(path: Path) -> Splits:
         ) from error
 
 
-def _read_record(path: Path) -> Cleaned | Splits:
+def _read_record(path: Path) -> Raw | Cleaned | Splits:
     files = {file.stem: file for file in sorted(path.glob(f"*{_SUFFIX}"))}
     record = _RECORDS.get(frozenset(files))
     if record is None:

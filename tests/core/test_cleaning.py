@@ -449,3 +449,18 @@ def test_every_order_of_two_steps_settles_on_every_character() -> None:
     for steps in itertools.permutations(("unicode_nfc", "lowercase"), 2):
         once = normalise_text(characters, steps)
         assert normalise_text(once, steps).equals(once)
+
+
+def test_the_identity_of_a_text_is_the_first_half_of_its_sha_256_as_it_was_when_it_was_committed() -> None:
+    texts = ["", "a", "caf\u00e9", "\U0001f600 \u65e5\u672c", "x" * 1000]
+    expected = [hashlib.sha256(text.encode()).hexdigest()[:32] for text in texts]
+    assert hash_texts(pl.Series("any", texts)).to_list() == expected
+    assert hash_texts(pl.Series(texts)).name == "text_hash"
+    assert hash_texts(pl.Series([], dtype=pl.String)).to_list() == []
+    assert hash_texts(pl.Series(texts * 2_000)).to_list() == expected * 2_000
+
+
+@given(st.lists(st.text(st.sampled_from(" \n\t\x0b\x85\u00a0\u3000ab"), max_size=12), min_size=1))
+def test_any_run_of_whitespace_becomes_one_space(texts: list[str]) -> None:
+    # Python's own whitespace has four control characters more.
+    assert normalise_text(pl.Series(texts), ["collapse_whitespace"]).to_list() == [" ".join(t.split()) for t in texts]

@@ -3,7 +3,6 @@
 The same normalisation serves text that arrives without a label, so that a model sees in use what it saw in training.
 """
 
-import hashlib
 import logging
 from typing import Final
 
@@ -35,8 +34,12 @@ def hash_texts(texts: pl.Series) -> pl.Series:
     Returns:
         A series named `text_hash`, of the same length.
     """
-    hashes = [hashlib.sha256(text.encode("utf-8")).digest()[:_NUM_HASH_BYTES].hex() for text in texts]
-    return pl.Series("text_hash", hashes, dtype=pl.String)
+    import polars_hash  # noqa: F401 - registers the namespace `chash`
+
+    digits = pl.col("text").chash.sha2_256().str.slice(0, 2 * _NUM_HASH_BYTES)  # type: ignore[attr-defined]
+    return (
+        texts.cast(pl.String).to_frame("text").lazy().select(text_hash=digits).collect(engine="streaming").to_series()
+    )
 
 
 def clean(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
@@ -68,7 +71,7 @@ def clean(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     rows = map_labels(rows, config)
     _require_few_unknown(rows, config)
     rows = with_language_reason(rows.with_columns(reason=_basic_reason(config)), config)
-    rows = rows.with_columns(reason=repetition_reason(config.conflicting_labels))
+    rows = rows.with_columns(_with_repetitions(rows, config))
     log_conflicts(rows, config.conflicting_labels)
     kept = rows.filter(pl.col("reason").is_null())
     rejected = rows.filter(pl.col("reason").is_not_null()).select(REJECTED_SCHEMA.names())
@@ -77,6 +80,13 @@ def clean(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     examples = kept.select("batch", "row", *placing, text="cleaned", label="mapped")
     examples = examples.with_columns(hash_texts(examples["text"])).select(*EXAMPLE_SCHEMA.names(), *placing)
     return Cleaned(examples, rejected)
+
+
+def _with_repetitions(rows: pl.DataFrame, config: DataConfig) -> pl.Series:
+    """The reasons, with those against repeated texts; most texts occur once, and are not looked at twice."""
+    is_repeated = rows["reason"].is_null() & rows["cleaned"].is_duplicated()
+    repeated = rows.filter(is_repeated).select(reason=repetition_reason(config.conflicting_labels))
+    return rows["reason"].scatter(is_repeated.arg_true(), repeated["reason"])
 
 
 def labels_of(examples: pl.DataFrame, config: DataConfig) -> tuple[str, ...]:

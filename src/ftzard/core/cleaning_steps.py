@@ -23,6 +23,8 @@ _INVISIBLE: Final = (
 )
 # Between Latin letters a joiner joins nothing.
 _LATIN_JOINER: Final = r"(\p{Latin})[\u{200c}\u{200d}]+"
+# All runs of whitespace but a single space, which would be replaced by itself, and is most of them.
+_ODD_WHITESPACE: Final = r"\s{2,}|[^\S ]"
 # What Python's `\w` is; Rust's takes in marks without a letter and leaves out `²`.
 _AT_WORD: Final = r"@+([\p{L}\p{N}_])"
 _REPEATABLE: Final = tuple(
@@ -75,7 +77,7 @@ _STEPS: Final = (
     CleaningStep(
         "collapse_whitespace",
         "Make each run of whitespace, line breaks included, one space, and remove it at both ends.",
-        lambda text: text.str.replace_all(r"\s+", " ").str.strip_chars(),
+        lambda text: text.str.replace_all(_ODD_WHITESPACE, " ").str.strip_chars(),
     ),
     CleaningStep("lowercase", "Make all letters lower case.", lambda text: text.str.to_lowercase()),
     CleaningStep(

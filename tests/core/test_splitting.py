@@ -1,5 +1,6 @@
 """What splitting promises: disjoint by content, the same tomorrow with more data, and nearly equal shares of labels."""
 
+import hashlib
 import itertools
 import math
 from dataclasses import replace
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftzard.config import DataConfig
+from ftzard.core import split_draws
 from ftzard.core.cleaning import hash_texts
 from ftzard.core.near_duplicates import is_near
 from ftzard.core.records import EXAMPLE_SCHEMA, QUARANTINED_SCHEMA, Splits
@@ -396,3 +398,11 @@ def test_validation_may_lack_a_label() -> None:
     lone = splits.validation.with_columns(label=pl.lit("label 0"))
     again = split(pl.concat([splits.train, splits.test, lone]), PLAIN)
     assert again.validation["label"].unique().to_list() == ["label 0"]
+
+
+def test_a_draw_is_the_first_bits_of_a_hash_of_seed_draw_and_text_as_it_was_when_splits_were_committed() -> None:
+    keys = [f"{number:032x}" for number in range(1000)] + ["", "group:é"]
+    drawn = split_draws._uniform(pl.Series(keys), 7, "split")
+    digests = [hashlib.sha256(f"7:split:{key}".encode()).digest() for key in keys]
+    assert drawn.to_list() == [(int.from_bytes(digest[:8], "big") >> 11) / 2**53 for digest in digests]
+    assert drawn.dtype == pl.Float64

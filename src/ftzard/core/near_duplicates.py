@@ -7,55 +7,67 @@ or replaced to turn one into the other. How few depends on the length: in a shor
 Shingles with MinHash only estimate a similarity, and poorly for texts of a dozen words; so candidates are found by the
 partition of Li, Deng, Wang and Feng ("Pass-Join: a partition-based method for similarity joins", VLDB 2011): if k
 edits lead from one text to another, one of any k + 1 parts of the first stands in the other unchanged, at most k places
-further. What shares a part is then verified by its edit distance (rapidfuzz), so nothing is found that is not near,
-and nothing near is missed.
+further. Of k + 2 parts two do, which far fewer texts share by chance. What shares two parts is verified by its edit
+distance (rapidfuzz), so nothing is found that is not near, and nothing near is missed.
 """
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
 
-# What makes no difference. `http` is what the cleaning step `replace_urls` leaves of an address.
-_NOISE: Final = r"(?i)(?:https?://|\bwww\.)\S+|\bhttp\b|@+\w+"
-_APOSTROPHE: Final = r"['\x{2019}`]"
-_WORD: Final = (
-    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
-    r"|[\p{L}\p{M}\p{N}&&[^\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]]+"
-)
+from ftzard.core.text_tokens import Positions, RunHashes, TokenTexts, mixed, read_tokens
+
 # The least number of tokens, of the shorter text, for one and for two edits.
 _MIN_TOKENS: Final = {1: 6, 2: 8}
 # One character stands for one token, so that an edit distance of tokens is one of characters.
 _FIRST_CHARACTER: Final = 0x21
 _SURROGATES: Final = range(0xD800, 0xE000)
 _NUM_CHARACTERS: Final = 0x110000 - _FIRST_CHARACTER - len(_SURROGATES)
-# At most so many pairs, the product, are looked at at a time.
-_NUM_CANDIDATES_AT_A_TIME: Final = 16_384
+# At most so many tokens are searched, references of one candidate tried, and pairs compared at a time.
+_NUM_TOKENS_AT_A_TIME: Final = 1 << 20
 _NUM_REFERENCES_AT_A_TIME: Final = 64
+_NUM_PAIRS_AT_A_TIME: Final = 1 << 18
+# A table of so many bits of a key for each reference's says quickly of most keys that there are none.
+_NUM_SPARE_BITS: Final = 4
+_MAX_TABLE_BITS: Final = 27
+_NUM_KEY_BITS: Final = 64
+_SALTS: Final = tuple(np.array([3, 5, 7], np.uint64) * np.uint64(0x9E3779B97F4A7C15) | np.uint64(1))
 
 MAX_EDITS: Final = max(_MIN_TOKENS)
 NEAR_SCHEMA: Final = pl.Schema({"candidate": pl.Int64, "reference": pl.Int64, "num_edits": pl.Int64})
 
+Texts = pl.Series | TokenTexts
+
 
 @dataclass(frozen=True)
 class _Alignment:
-    """Where a part of a reference would stand in a candidate.
+    """Where two parts of a reference would stand in a candidate.
 
     Attributes:
-        part: Number of the part, from 0.
+        parts: Numbers of the parts, from 0.
         longer: By how many tokens the candidate is longer than the reference.
-        shift: By how many tokens the part is further right in the candidate.
+        shifts: By how many tokens each part is further right in the candidate.
     """
 
-    part: int
+    parts: tuple[int, int]
     longer: int
-    shift: int
+    shifts: tuple[int, int]
 
 
-def find_near(references: pl.Series, candidates: pl.Series, max_edits: int = MAX_EDITS) -> pl.DataFrame:
+@dataclass(frozen=True, eq=False)
+class _Index:
+    """References by the hashes of two of their parts: `keys` is sorted, `is_there` says which first bits occur."""
+
+    keys: Any
+    references: Positions
+    is_there: Any
+    shift: np.uint64
+
+
+def find_near(references: Texts, candidates: Texts, max_edits: int = MAX_EDITS) -> pl.DataFrame:
     """Find the candidates that are near one of the references.
 
     Args:
@@ -68,154 +80,172 @@ def find_near(references: pl.Series, candidates: pl.Series, max_edits: int = MAX
         near, and the edits between them; 0 where they read the same. Which candidates are found does not depend on
         any order, which of several references is told does.
     """
-    both = _read(pl.concat([references.alias("text"), candidates.alias("text")]))
-    known = both.head(references.len()).with_columns(reference=pl.int_range(pl.len()))
-    asked = both.slice(references.len()).with_columns(candidate=pl.int_range(pl.len()))
+    known, asked = (read_tokens(texts) if isinstance(texts, pl.Series) else texts for texts in (references, candidates))
     found = [_same(known, asked)]
+    is_open = np.ones(len(asked.same), dtype=bool)
     for edits in range(1, max_edits + 1):
-        asked = asked.join(found[-1], on="candidate", how="anti")
-        found.append(_within(known, asked, edits))
+        is_open[found[-1]["candidate"].to_numpy()] = False
+        found.append(_within(known, asked, is_open, edits))
     return pl.concat(found).sort("candidate")
 
 
-def find_repeated(texts: pl.Series, max_edits: int = MAX_EDITS) -> pl.DataFrame:
-    """Find the texts that are near an earlier one of the same series.
-
-    Args:
-        texts: Texts without null.
-        max_edits: As for `find_near`.
-
-    Returns:
-        `NEAR_SCHEMA`, sorted by `candidate`, which occurs once: the positions of it and of one earlier text.
-    """
-    read = _read(texts.alias("text"))
-    known = read.with_columns(reference=pl.int_range(pl.len()))
-    asked = read.with_columns(candidate=pl.int_range(pl.len()))
-    found = [_same(known, asked).filter(pl.col("candidate") != pl.col("reference"))]
-    for edits in range(1, max_edits + 1):
-        asked = asked.join(found[-1], on="candidate", how="anti")
-        found.append(_within(known, asked, edits, earlier_only=True))
-    return pl.concat(found).sort("candidate")
-
-
-def is_near(references: pl.Series, candidates: pl.Series, max_edits: int = MAX_EDITS) -> pl.Series:
+def is_near(references: Texts, candidates: Texts, max_edits: int = MAX_EDITS) -> pl.Series:
     """Say of each candidate whether it is near one of the references."""
     found = find_near(references, candidates, max_edits)["candidate"]
-    return pl.Series("is_near", np.isin(np.arange(candidates.len()), found.to_numpy()), dtype=pl.Boolean)
+    num_candidates = candidates.len() if isinstance(candidates, pl.Series) else len(candidates.same)
+    return pl.Series("is_near", np.isin(np.arange(num_candidates), found.to_numpy()), dtype=pl.Boolean)
 
 
-def _read(texts: pl.Series) -> pl.DataFrame:
-    """For each text what is compared: `same` (all its letters and digits) and `code` (a character for each token)."""
-    rows = pl.DataFrame({"text": texts}).with_row_index("index")
-    plain = pl.col("text").str.normalize("NFKC").str.replace_all(_NOISE, " ").str.replace_all(_APOSTROPHE, "")
-    rows = rows.with_columns(words=plain.str.to_lowercase().str.extract_all(_WORD))
-    flat = rows.select("index", word="words").explode("word").drop_nulls("word")
-    vocabulary = flat.select(pl.col("word").unique().sort())
-    characters = [_character(number) for number in range(vocabulary.height)]
-    vocabulary = vocabulary.with_columns(code=pl.Series(characters, dtype=pl.String))
-    codes = flat.join(vocabulary, on="word", how="left", maintain_order="left")
-    codes = codes.group_by("index", maintain_order=True).agg(
-        same=pl.col("word").str.join(""), code=pl.col("code").str.join(""), length=pl.len().cast(pl.Int64)
-    )
-    read = rows.join(codes, on="index", how="left", maintain_order="left")
-    # A text of signs alone is compared as it is.
-    return read.select(
-        same=pl.col("same").fill_null(pl.col("text")),
-        code=pl.col("code").fill_null(""),
-        length=pl.col("length").fill_null(0),
-    )
-
-
-def _character(number: int) -> str:
-    """The character of a token; beyond Unicode's million, some share one."""
-    point = _FIRST_CHARACTER + number % _NUM_CHARACTERS
-    return chr(point if point < _SURROGATES.start else point + len(_SURROGATES))
-
-
-def _same(known: pl.DataFrame, asked: pl.DataFrame) -> pl.DataFrame:
-    first = known.unique("same", keep="first", maintain_order=True)
-    found = asked.join(first, on="same", how="inner")
+def _same(known: TokenTexts, asked: TokenTexts) -> pl.DataFrame:
+    first = pl.DataFrame({"same": known.same}).with_columns(reference=pl.int_range(pl.len()))
+    first = first.unique("same", keep="first", maintain_order=True)
+    rows = pl.DataFrame({"same": asked.same}).with_columns(candidate=pl.int_range(pl.len()))
+    found = rows.join(first, on="same", how="inner")
     return found.select("candidate", "reference", pl.lit(0, pl.Int64).alias("num_edits"))
 
 
-def _within(known: pl.DataFrame, asked: pl.DataFrame, edits: int, *, earlier_only: bool = False) -> pl.DataFrame:
+def _within(known: TokenTexts, asked: TokenTexts, is_open: Any, edits: int) -> pl.DataFrame:
     """Those that `edits` edits lead to, or fewer, where both texts are long enough for so many."""
-    is_long = pl.col("length") >= _MIN_TOKENS[edits]
-    known = known.filter(is_long).select("reference", "code", "length")
-    asked = asked.filter(is_long).select("candidate", "code", "length")
+    rows = np.flatnonzero(is_open & (asked.lengths >= _MIN_TOKENS[edits]))
+    long_known = np.flatnonzero(known.lengths >= _MIN_TOKENS[edits])
+    found = [NEAR_SCHEMA.to_frame()]
+    if not len(rows) or not len(long_known):
+        return found[0]
+    index = _index(known, long_known, edits)
+    for some in _pieces(rows, asked.lengths):
+        texts = asked.take(some)
+        near = _near_in(index, known, texts, edits)
+        found.append(near.with_columns(candidate=pl.Series(some[near["candidate"].to_numpy()])))
+    return pl.concat(found)
+
+
+def _near_in(index: _Index, known: TokenTexts, texts: TokenTexts, edits: int) -> pl.DataFrame:
+    runs, open_rows = RunHashes.of(texts.tokens), np.arange(len(texts.same))
     found = [NEAR_SCHEMA.to_frame()]
     for alignment in _alignments(edits):
-        if asked.is_empty() or known.is_empty():
-            break
-        parts, places = _parts(known, alignment, edits), _places(asked, alignment, edits)
-        near = _verified(parts, places, edits, earlier_only=earlier_only)
-        asked = asked.join(near, on="candidate", how="anti")
-        found.append(near)
+        keys, rows = _keys(texts, runs, open_rows, alignment, edits)
+        is_hit = index.is_there[keys >> index.shift]
+        near = _verified(index, known, texts, keys[is_hit], rows[is_hit], edits) if is_hit.any() else found[0]
+        if near.height:
+            found.append(near)
+            open_rows = np.setdiff1d(open_rows, near["candidate"].to_numpy(), assume_unique=True)
     return pl.concat(found)
 
 
-def _alignments(edits: int) -> Iterator[_Alignment]:
-    """Where an unchanged part can stand: before it, and after it, are at most the edits that it leaves (Pass-Join)."""
-    for longer in sorted(range(-edits, edits + 1), key=abs):
-        for part in range(edits + 1):
-            after = edits - part
-            low, high = max(-part, longer - after), min(part, longer + after)
-            yield from (_Alignment(part, longer, shift) for shift in range(low, high + 1))
+def _pieces(rows: Positions, lengths: Positions) -> Iterator[Positions]:
+    """Rows in pieces of not too many tokens."""
+    pieces = np.cumsum(lengths[rows]) // _NUM_TOKENS_AT_A_TIME
+    yield from np.split(rows, np.flatnonzero(np.diff(pieces)) + 1)
 
 
-def _part_start_and_length(length: pl.Expr, part: int, num_parts: int) -> tuple[pl.Expr, pl.Expr]:
+def _alignments(edits: int) -> list[_Alignment]:
+    """Where two unchanged parts can stand: before, between and after them are as many parts as there are edits.
+
+    A part that is changed once shifts what follows by one token at most, so each stretch by as many as it has parts.
+    """
+    num_parts, found = edits + 2, []
+    for one in range(num_parts):
+        for other in range(one + 1, num_parts):
+            before, between, after = one, other - one - 1, num_parts - other - 1
+            found += [
+                _Alignment((one, other), first + second + third, (first, first + second))
+                for first in range(-before, before + 1)
+                for second in range(-between, between + 1)
+                for third in range(-after, after + 1)
+            ]
+    return sorted(found, key=lambda alignment: (abs(alignment.longer), *map(abs, alignment.shifts)))
+
+
+def _index(known: TokenTexts, rows: Positions, edits: int) -> _Index:
+    unshifted = [alignment for alignment in _alignments(edits) if alignment.longer == 0 and not any(alignment.shifts)]
+    keys, references = [], []
+    for some in _pieces(rows, known.lengths):
+        texts = known.take(some)
+        runs, everyone = RunHashes.of(texts.tokens), np.arange(len(some))
+        for alignment in unshifted:
+            keys.append(_keys(texts, runs, everyone, alignment, edits)[0])
+            references.append(some)
+    all_keys = np.concatenate(keys)
+    order = np.argsort(all_keys)
+    num_bits = min(_MAX_TABLE_BITS, len(order).bit_length() + _NUM_SPARE_BITS)
+    shift = np.uint64(_NUM_KEY_BITS - num_bits)
+    is_there = np.zeros(1 << num_bits, dtype=bool)
+    is_there[all_keys >> shift] = True
+    return _Index(all_keys[order], np.concatenate(references)[order], is_there, shift)
+
+
+def _keys(
+    texts: TokenTexts, runs: RunHashes, rows: Positions, alignment: _Alignment, edits: int
+) -> tuple[Any, Positions]:
+    """The keys of the references that would be aligned so, and the rows of the texts, where the parts are inside."""
+    own_length = texts.lengths[rows]
+    length = own_length - alignment.longer
+    key = length.astype(np.uint64) * _SALTS[0] + np.uint64(alignment.parts[0] * (edits + 2) + alignment.parts[1])
+    is_inside = length >= _MIN_TOKENS[edits]
+    for part, shift, salt in zip(alignment.parts, alignment.shifts, _SALTS[1:], strict=True):
+        start, size = _part_start_and_length(length, part, edits + 2)
+        is_inside &= (start + shift >= 0) & (start + shift + size <= own_length)
+        first = np.where(is_inside, texts.starts[rows] + start + shift, 0)
+        key += runs.hashes(first, np.where(is_inside, first + size, 0)) * salt
+    return mixed(key[is_inside]), rows[is_inside]
+
+
+def _part_start_and_length(length: Positions, part: int, num_parts: int) -> tuple[Any, Any]:
     """Of one of nearly equal parts of a text of `length` tokens; the last ones are the longer ones."""
-    least, num_longer = length // num_parts, length % num_parts
-    before = (part - (num_parts - num_longer)).clip(lower_bound=0)
-    return least * part + before, least + (part >= num_parts - num_longer).cast(pl.Int64)
+    least, num_longer = np.divmod(length, num_parts)
+    before = np.maximum(part - (num_parts - num_longer), 0)
+    return least * part + before, least + (part >= num_parts - num_longer)
 
 
-def _parts(known: pl.DataFrame, alignment: _Alignment, edits: int) -> pl.DataFrame:
-    start, length = _part_start_and_length(pl.col("length"), alignment.part, edits + 1)
-    parts = known.with_columns(part=pl.col("code").str.slice(start, length))
-    return parts.with_columns(rank=pl.int_range(pl.len()).over("length", "part"))
+def _verified(
+    index: _Index, known: TokenTexts, texts: TokenTexts, keys: Any, rows: Positions, edits: int
+) -> pl.DataFrame:
+    """The texts that share two parts with a reference and are near it.
 
-
-def _places(asked: pl.DataFrame, alignment: _Alignment, edits: int) -> pl.DataFrame:
-    other = asked.with_columns(other_length=pl.col("length") - alignment.longer)
-    start, length = _part_start_and_length(pl.col("other_length"), alignment.part, edits + 1)
-    places = other.with_columns(start=start + alignment.shift, size=length)
-    fits = (pl.col("start") >= 0) & (pl.col("start") + pl.col("size") <= pl.col("length"))
-    return places.filter(fits).select(
-        "candidate", "code", "other_length", part=pl.col("code").str.slice("start", "size")
-    )
-
-
-def _verified(parts: pl.DataFrame, places: pl.DataFrame, edits: int, *, earlier_only: bool) -> pl.DataFrame:
-    """The candidates that share a part with a reference and are near it.
-
-    Where many references share a part, as those of one form do, they are tried a few at a time, and who is found to be
+    Where many references share them, as those of one form do, they are tried a few at a time, and who is found to be
     near one of them is not tried again.
     """
-    parts = parts.rename({"length": "other_length", "code": "other_code"})
-    is_wanted = pl.col("reference") < pl.col("candidate") if earlier_only else pl.lit(value=True)
-    found, on = [NEAR_SCHEMA.to_frame()], ["other_length", "part"]
-    num_rounds = math.ceil(parts.group_by(on).len()["len"].to_numpy().max() / _NUM_REFERENCES_AT_A_TIME)
-    for number in range(num_rounds):
-        known = parts.filter(pl.col("rank") // _NUM_REFERENCES_AT_A_TIME == number)
-        places = places.join(known, on=on, how="semi")
-        near = [
-            _near(some.join(known, on=on).filter(is_wanted), edits)
-            for some in places.iter_slices(_NUM_CANDIDATES_AT_A_TIME)
-        ]
-        found += near
-        places = places.join(pl.concat([NEAR_SCHEMA.to_frame(), *near]), on="candidate", how="anti")
-    return pl.concat(found)
+    first, last = np.searchsorted(index.keys, keys), np.searchsorted(index.keys, keys, side="right")
+    found = []
+    while (is_open := first < last).any():
+        first, last, rows = first[is_open], last[is_open], rows[is_open]
+        counts = np.minimum(last - first, _NUM_REFERENCES_AT_A_TIME)
+        places = np.arange(counts.sum()) + np.repeat(first - np.cumsum(counts) + counts, counts)
+        pairs = pl.DataFrame({"candidate": np.repeat(rows, counts), "reference": index.references[places]})
+        near = pl.concat(_near(some, known, texts, edits) for some in pairs.iter_slices(_NUM_PAIRS_AT_A_TIME))
+        found.append(near.unique("candidate", keep="first", maintain_order=True))
+        first = np.where(np.isin(rows, near["candidate"].to_numpy()), last, first + counts)
+    # A text can share parts with several references.
+    return pl.concat([NEAR_SCHEMA.to_frame(), *found]).unique("candidate", keep="first", maintain_order=True)
 
 
-def _near(pairs: pl.DataFrame, edits: int) -> pl.DataFrame:
+def _near(pairs: pl.DataFrame, known: TokenTexts, texts: TokenTexts, edits: int) -> pl.DataFrame:
     """One near reference for each candidate that has one."""
+    # First without telling all tokens apart, which makes two texts nearer at most, and rules most pairs out quickly.
+    near = _at_most(edits, pairs, known, texts, lambda tokens: tokens)
+    near = _at_most(edits, near, known, texts, lambda tokens: np.unique(tokens, return_inverse=True)[1])
+    return near.sort("candidate", "num_edits", "reference").unique("candidate", keep="first", maintain_order=True)
+
+
+def _at_most(
+    edits: int, pairs: pl.DataFrame, known: TokenTexts, texts: TokenTexts, numbered: Callable[[Any], Any]
+) -> pl.DataFrame:
     from rapidfuzz.distance import Levenshtein
     from rapidfuzz.process import cpdist
 
-    if pairs.is_empty():
-        return NEAR_SCHEMA.to_frame()
-    codes, others = pairs["code"].to_list(), pairs["other_code"].to_list()
-    distances = cpdist(codes, others, scorer=Levenshtein.distance, score_cutoff=edits, dtype=np.int64)
-    near = pairs.select("candidate", "reference", num_edits=pl.Series(distances)).filter(pl.col("num_edits") <= edits)
-    return near.sort("candidate", "num_edits", "reference").unique("candidate", keep="first", maintain_order=True)
+    rows, row_places = np.unique(pairs["candidate"].to_numpy(), return_inverse=True)
+    others, other_places = np.unique(pairs["reference"].to_numpy(), return_inverse=True)
+    some = [texts.take(rows), known.take(others)]
+    codes = np.array(_codes(numbered(np.concatenate([part.tokens for part in some])), some), dtype=object)
+    one, other = codes[row_places].tolist(), codes[len(rows) + other_places].tolist()
+    distances = cpdist(one, other, scorer=Levenshtein.distance, score_cutoff=edits, dtype=np.int64)
+    return pairs.with_columns(num_edits=pl.Series(distances, dtype=pl.Int64)).filter(pl.col("num_edits") <= edits)
+
+
+def _codes(numbers: Any, several: Sequence[TokenTexts]) -> list[str]:
+    """A string for each text with a character for each token; beyond Unicode's million numbers, some share one."""
+    points = (numbers % _NUM_CHARACTERS).astype(np.int64) + _FIRST_CHARACTER
+    points = np.where(points < _SURROGATES.start, points, points + len(_SURROGATES))
+    everything = points.astype("<u4").tobytes().decode("utf-32-le")
+    ends = np.cumsum(np.concatenate([texts.lengths for texts in several])).tolist()
+    return [everything[start:end] for start, end in zip([0, *ends], ends, strict=False)]

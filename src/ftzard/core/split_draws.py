@@ -1,6 +1,5 @@
 """What each example is drawn for: by its own hash, by that of its group, or by its time."""
 
-import hashlib
 from typing import Final, Literal
 
 import numpy as np
@@ -10,6 +9,8 @@ from ftzard.config import DataConfig
 
 # A double holds 53 bits exactly, and the quotient below stays under 1.
 _NUM_UNIFORM_BITS: Final = 53
+# Hexadecimal ones that hold so many bits.
+_NUM_DIGITS: Final = 14
 
 
 def draw_splits(examples: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
@@ -44,8 +45,10 @@ def is_judged() -> pl.Expr:
 
 def _uniform(text_hashes: pl.Series, seed: int, draw: Literal["sample", "split"]) -> pl.Series:
     """Draw one number in [0, 1) for each text, from its hash, the seed and the draw's name alone."""
-    prefix = f"{seed}:{draw}:"
-    digests = (hashlib.sha256(f"{prefix}{text_hash}".encode()).digest() for text_hash in text_hashes)
-    scale = 2**_NUM_UNIFORM_BITS
-    numbers = [(int.from_bytes(digest[:8], "big") >> (64 - _NUM_UNIFORM_BITS)) / scale for digest in digests]
-    return pl.Series(draw, numbers, dtype=pl.Float64)
+    import polars_hash  # noqa: F401 - registers the namespace `chash`
+
+    keyed = pl.lit(f"{seed}:{draw}:") + pl.col(draw)
+    digits = keyed.chash.sha2_256().str.slice(0, _NUM_DIGITS)  # type: ignore[attr-defined]
+    numbers = digits.str.to_integer(base=16, dtype=pl.Int64) // 2 ** (4 * _NUM_DIGITS - _NUM_UNIFORM_BITS)
+    uniform = text_hashes.alias(draw).to_frame().lazy().select(numbers.cast(pl.Float64) / 2**_NUM_UNIFORM_BITS)
+    return uniform.collect(engine="streaming").to_series().alias(draw)

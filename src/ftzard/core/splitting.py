@@ -40,6 +40,7 @@ from ftzard.core.cleaning import labels_of
 from ftzard.core.near_duplicates import is_near
 from ftzard.core.records import EXAMPLE_SCHEMA, QUARANTINED_SCHEMA, Splits
 from ftzard.core.split_draws import draw_sample, draw_splits, is_judged
+from ftzard.core.text_tokens import TokenTexts, read_tokens
 from ftzard.errors import TooFewExamplesError
 
 # Reasons of the quarantine.
@@ -69,7 +70,8 @@ def split(examples: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame | Non
             empty although it should not be, or nothing of the frozen test split is there.
     """
     labels = labels_of(examples, config)
-    drawn = draw_splits(examples, config)
+    drawn = draw_splits(examples, config).with_columns(number=pl.int_range(pl.len()))
+    tokens = read_tokens(drawn["text"])
     sampled = draw_sample(drawn, config)
     if sampled.height < max(1, len(labels)):
         raise TooFewExamplesError(
@@ -77,14 +79,14 @@ def split(examples: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame | Non
             f"data.sample_fraction={config.sample_fraction:g}",
             fix="add labelled examples, or raise data.sample_fraction",
         )
-    known = drawn_for_test(examples, config) if frozen is None else frozen
+    known = _test_of(drawn, tokens, config) if frozen is None else frozen
     _check_frozen(known, examples)
     # What has several labels is not judged, and a copy of itself.
     is_test = pl.col("text_hash").is_in(known["text_hash"].implode()) & is_judged()
     test, others = sampled.filter(is_test), sampled.filter(~is_test)
-    is_copy = is_near(known["text"], others["text"], config.near_duplicate_edits)
+    is_copy = is_near(known["text"], tokens.take(others["number"].to_numpy()), config.near_duplicate_edits)
     rest = _with_groups_of(drawn.filter(is_test), others.filter(~is_copy))
-    rest = rest.with_columns(place=_settled(rest, config))
+    rest = rest.with_columns(place=_settled(rest, tokens.take(rest["number"].to_numpy()), config))
     names = EXAMPLE_SCHEMA.names()
     parts = {name: rest.filter(place=name).select(names) for name in ("train", "validation", "test", IN_VALIDATION)}
     aside = {
@@ -115,7 +117,8 @@ def drawn_for_test(examples: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
     Returns:
         The examples, sorted by `text_hash`.
     """
-    return _test_of(draw_splits(examples, config), config)
+    drawn = draw_splits(examples, config)
+    return _test_of(drawn, read_tokens(drawn["text"]), config)
 
 
 def drawn_anew(examples: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame) -> pl.DataFrame:
@@ -134,7 +137,7 @@ def drawn_anew(examples: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame)
     is_present = pl.col("text_hash").is_in(frozen["text_hash"].implode()) & is_judged()
     present, others = drawn.filter(is_present), drawn.filter(~is_present)
     rest = others.filter(~is_near(present["text"], others["text"], config.near_duplicate_edits))
-    joining = _test_of(_with_groups_of(present, rest), config)
+    joining = _test_of(_with_groups_of(present, rest), read_tokens(rest["text"]), config)
     return pl.concat([present.select(EXAMPLE_SCHEMA.names()), joining]).sort("text_hash")
 
 
@@ -181,37 +184,40 @@ def _with_groups_of(test: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
     return others.with_columns(place=place)
 
 
-def _test_of(drawn: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
-    """What of the examples is test if groups stay together."""
+def _test_of(drawn: pl.DataFrame, tokens: TokenTexts, config: DataConfig) -> pl.DataFrame:
+    """What of the examples, whose texts are given as tokens too, is test if groups stay together."""
     sampled_hashes = draw_sample(drawn, config)["text_hash"]
-    concerned = drawn.filter((pl.col("place") == "test") | pl.col("text_hash").is_in(sampled_hashes.implode()))
-    is_test = _settled(concerned, config) == "test"
+    is_sampled = (pl.col("place") == "test") | pl.col("text_hash").is_in(sampled_hashes.implode())
+    places = drawn.select(is_sampled).to_series().arg_true()
+    concerned = drawn[places]
+    is_test = _settled(concerned, tokens.take(places.to_numpy()), config) == "test"
     return concerned.filter(is_judged() & is_test).select(EXAMPLE_SCHEMA.names())
 
 
-def _settled(examples: pl.DataFrame, config: DataConfig) -> pl.Series:
+def _settled(examples: pl.DataFrame, tokens: TokenTexts, config: DataConfig) -> pl.Series:
     """Where each example goes, what is near it considered."""
     if config.group_column is None and config.time_column is None:
-        return _kept_together(examples, config)
-    is_train, validation = pl.col("place") == "train", examples.filter(place="validation")
-    is_copy = is_near(validation["text"], examples["text"], config.near_duplicate_edits)
+        return _kept_together(examples["place"], tokens, config)
+    is_train, validation = pl.col("place") == "train", (examples["place"] == "validation").arg_true()
+    is_copy = is_near(tokens.take(validation.to_numpy()), tokens, config.near_duplicate_edits)
     place = pl.when(is_train & is_copy).then(pl.lit(IN_VALIDATION)).otherwise("place")
     return examples.select(place.alias("place")).to_series()
 
 
-def _kept_together(examples: pl.DataFrame, config: DataConfig) -> pl.Series:
+def _kept_together(drawn: pl.Series, tokens: TokenTexts, config: DataConfig) -> pl.Series:
     """Where each example goes if groups stay together: the first of train, validation and test that one was drawn for.
 
     A place takes in what is near to what it has, then what is near to that, until nothing more is.
     """
-    places, texts = examples["place"].to_numpy(writable=True), examples["text"]
+    places = drawn.to_numpy(writable=True)
     taken = np.zeros(len(places), dtype=bool)
     for name in ("train", "validation"):
         newest = ~taken & (places == name)
         while newest.any():
             taken |= newest
             open_ = np.flatnonzero(~taken & (places != name))
-            near = is_near(texts.filter(newest), texts[open_], config.near_duplicate_edits).to_numpy()
+            some = tokens.take(np.flatnonzero(newest))
+            near = is_near(some, tokens.take(open_), config.near_duplicate_edits).to_numpy()
             newest = np.zeros_like(taken)
             newest[open_[near]] = True
             places[newest] = name

@@ -12,13 +12,14 @@ distance (rapidfuzz), so nothing is found that is not near, and nothing near is 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
 
-from ftzard.core.text_tokens import Positions, RunHashes, TokenTexts, mixed, read_tokens
+from ftzard.core.text_tokens import NUM_THREADS, Positions, RunHashes, TokenTexts, read_tokens
 
 # The least number of tokens, of the shorter text, for one and for two edits.
 _MIN_TOKENS: Final = {1: 6, 2: 8}
@@ -40,6 +41,9 @@ MAX_EDITS: Final = max(_MIN_TOKENS)
 NEAR_SCHEMA: Final = pl.Schema({"candidate": pl.Int64, "reference": pl.Int64, "num_edits": pl.Int64})
 
 Texts = pl.Series | TokenTexts
+# Candidates, references and the edits between them, in three rows.
+Found = np.ndarray[tuple[int, int], np.dtype[np.int64]]
+_NONE: Final = np.zeros((3, 0), np.int64)
 
 
 @dataclass(frozen=True)
@@ -108,28 +112,28 @@ def _within(known: TokenTexts, asked: TokenTexts, is_open: Any, edits: int) -> p
     """Those that `edits` edits lead to, or fewer, where both texts are long enough for so many."""
     rows = np.flatnonzero(is_open & (asked.lengths >= _MIN_TOKENS[edits]))
     long_known = np.flatnonzero(known.lengths >= _MIN_TOKENS[edits])
-    found = [NEAR_SCHEMA.to_frame()]
     if not len(rows) or not len(long_known):
-        return found[0]
+        return NEAR_SCHEMA.to_frame()
     index = _index(known, long_known, edits)
-    for some in _pieces(rows, asked.lengths):
-        texts = asked.take(some)
-        near = _near_in(index, known, texts, edits)
-        found.append(near.with_columns(candidate=pl.Series(some[near["candidate"].to_numpy()])))
-    return pl.concat(found)
+
+    def search(some: Positions) -> Found:
+        near = _near_in(index, known, asked.take(some), edits)
+        return np.stack([some[near[0]], *near[1:]])
+
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        found = np.concatenate([_NONE, *pool.map(search, _pieces(rows, asked.lengths))], axis=1)
+    return pl.DataFrame(dict(zip(NEAR_SCHEMA, found, strict=True)), schema=NEAR_SCHEMA)
 
 
-def _near_in(index: _Index, known: TokenTexts, texts: TokenTexts, edits: int) -> pl.DataFrame:
-    runs, open_rows = RunHashes.of(texts.tokens), np.arange(len(texts.same))
-    found = [NEAR_SCHEMA.to_frame()]
+def _near_in(index: _Index, known: TokenTexts, texts: TokenTexts, edits: int) -> Found:
+    windows, is_open, found = _Windows(texts, edits), np.ones(len(texts.same), dtype=bool), [_NONE]
     for alignment in _alignments(edits):
-        keys, rows = _keys(texts, runs, open_rows, alignment, edits)
-        is_hit = index.is_there[keys >> index.shift]
-        near = _verified(index, known, texts, keys[is_hit], rows[is_hit], edits) if is_hit.any() else found[0]
-        if near.height:
-            found.append(near)
-            open_rows = np.setdiff1d(open_rows, near["candidate"].to_numpy(), assume_unique=True)
-    return pl.concat(found)
+        keys, is_inside = windows.keys(alignment)
+        rows = np.flatnonzero(is_inside & is_open & index.is_there[keys >> index.shift])
+        if len(rows):
+            found.append(_verified(index, known, texts, keys[rows], rows, edits))
+            is_open[found[-1][0]] = False
+    return np.concatenate(found, axis=1)
 
 
 def _pieces(rows: Positions, lengths: Positions) -> Iterator[Positions]:
@@ -158,36 +162,52 @@ def _alignments(edits: int) -> list[_Alignment]:
 
 def _index(known: TokenTexts, rows: Positions, edits: int) -> _Index:
     unshifted = [alignment for alignment in _alignments(edits) if alignment.longer == 0 and not any(alignment.shifts)]
-    keys, references = [], []
-    for some in _pieces(rows, known.lengths):
-        texts = known.take(some)
-        runs, everyone = RunHashes.of(texts.tokens), np.arange(len(some))
-        for alignment in unshifted:
-            keys.append(_keys(texts, runs, everyone, alignment, edits)[0])
-            references.append(some)
-    all_keys = np.concatenate(keys)
+
+    def keys(some: Positions) -> Any:
+        windows = _Windows(known.take(some), edits)
+        return np.concatenate([windows.keys(alignment)[0] for alignment in unshifted])
+
+    pieces = list(_pieces(rows, known.lengths))
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        all_keys = np.concatenate(list(pool.map(keys, pieces)))
+    references = np.concatenate([np.tile(some, len(unshifted)) for some in pieces])
     order = np.argsort(all_keys)
     num_bits = min(_MAX_TABLE_BITS, len(order).bit_length() + _NUM_SPARE_BITS)
     shift = np.uint64(_NUM_KEY_BITS - num_bits)
     is_there = np.zeros(1 << num_bits, dtype=bool)
     is_there[all_keys >> shift] = True
-    return _Index(all_keys[order], np.concatenate(references)[order], is_there, shift)
+    return _Index(all_keys[order], references[order], is_there, shift)
 
 
-def _keys(
-    texts: TokenTexts, runs: RunHashes, rows: Positions, alignment: _Alignment, edits: int
-) -> tuple[Any, Positions]:
-    """The keys of the references that would be aligned so, and the rows of the texts, where the parts are inside."""
-    own_length = texts.lengths[rows]
-    length = own_length - alignment.longer
-    key = length.astype(np.uint64) * _SALTS[0] + np.uint64(alignment.parts[0] * (edits + 2) + alignment.parts[1])
-    is_inside = length >= _MIN_TOKENS[edits]
-    for part, shift, salt in zip(alignment.parts, alignment.shifts, _SALTS[1:], strict=True):
-        start, size = _part_start_and_length(length, part, edits + 2)
-        is_inside &= (start + shift >= 0) & (start + shift + size <= own_length)
-        first = np.where(is_inside, texts.starts[rows] + start + shift, 0)
-        key += runs.hashes(first, np.where(is_inside, first + size, 0)) * salt
-    return mixed(key[is_inside]), rows[is_inside]
+class _Windows:
+    """The hashes of where parts of references would stand in texts, each made once."""
+
+    def __init__(self, texts: TokenTexts, edits: int) -> None:
+        self._starts, self._lengths, self._runs = texts.starts[:-1], texts.lengths, RunHashes.of(texts.tokens)
+        self._num_parts, self._min_tokens = edits + 2, _MIN_TOKENS[edits]
+        self._made: dict[tuple[int, int, int], tuple[Any, Any]] = {}
+
+    def keys(self, alignment: _Alignment) -> tuple[Any, Any]:
+        """For each text the key of the references that would be aligned so, and whether the parts are inside of it."""
+        windows = [
+            self._window(part, alignment.longer, shift)
+            for part, shift in zip(alignment.parts, alignment.shifts, strict=True)
+        ]
+        (one, is_one_inside), (other, is_other_inside) = windows
+        kind = np.uint64(alignment.parts[0] * self._num_parts + alignment.parts[1])
+        lengths = (self._lengths - alignment.longer).astype(np.uint64)
+        return lengths * _SALTS[0] + one * _SALTS[1] + other * _SALTS[2] + kind, is_one_inside & is_other_inside
+
+    def _window(self, part: int, longer: int, shift: int) -> tuple[Any, Any]:
+        if (part, longer, shift) not in self._made:
+            length = self._lengths - longer
+            start, size = _part_start_and_length(length, part, self._num_parts)
+            start += shift
+            is_inside = (length >= self._min_tokens) & (start >= 0) & (start + size <= self._lengths)
+            first = np.where(is_inside, self._starts + start, 0)
+            hashes = self._runs.hashes(first, np.where(is_inside, first + size, 0))
+            self._made[part, longer, shift] = hashes, is_inside
+        return self._made[part, longer, shift]
 
 
 def _part_start_and_length(length: Positions, part: int, num_parts: int) -> tuple[Any, Any]:
@@ -197,49 +217,52 @@ def _part_start_and_length(length: Positions, part: int, num_parts: int) -> tupl
     return least * part + before, least + (part >= num_parts - num_longer)
 
 
-def _verified(
-    index: _Index, known: TokenTexts, texts: TokenTexts, keys: Any, rows: Positions, edits: int
-) -> pl.DataFrame:
+def _verified(index: _Index, known: TokenTexts, texts: TokenTexts, keys: Any, rows: Positions, edits: int) -> Found:
     """The texts that share two parts with a reference and are near it.
 
     Where many references share them, as those of one form do, they are tried a few at a time, and who is found to be
     near one of them is not tried again.
     """
     first, last = np.searchsorted(index.keys, keys), np.searchsorted(index.keys, keys, side="right")
-    found = []
+    found = [_NONE]
     while (is_open := first < last).any():
         first, last, rows = first[is_open], last[is_open], rows[is_open]
         counts = np.minimum(last - first, _NUM_REFERENCES_AT_A_TIME)
         places = np.arange(counts.sum()) + np.repeat(first - np.cumsum(counts) + counts, counts)
-        pairs = pl.DataFrame({"candidate": np.repeat(rows, counts), "reference": index.references[places]})
-        near = pl.concat(_near(some, known, texts, edits) for some in pairs.iter_slices(_NUM_PAIRS_AT_A_TIME))
-        found.append(near.unique("candidate", keep="first", maintain_order=True))
-        first = np.where(np.isin(rows, near["candidate"].to_numpy()), last, first + counts)
-    # A text can share parts with several references.
-    return pl.concat([NEAR_SCHEMA.to_frame(), *found]).unique("candidate", keep="first", maintain_order=True)
+        pairs = np.stack([np.repeat(rows, counts), index.references[places]])
+        pieces = range(0, pairs.shape[1], _NUM_PAIRS_AT_A_TIME)
+        near = [_near(pairs[:, start : start + _NUM_PAIRS_AT_A_TIME], known, texts, edits) for start in pieces]
+        found.append(_first_of_each(np.concatenate(near, axis=1)))
+        first = np.where(np.isin(rows, found[-1][0]), last, first + counts)
+    return np.concatenate(found, axis=1)
 
 
-def _near(pairs: pl.DataFrame, known: TokenTexts, texts: TokenTexts, edits: int) -> pl.DataFrame:
-    """One near reference for each candidate that has one."""
+def _near(pairs: Any, known: TokenTexts, texts: TokenTexts, edits: int) -> Found:
+    """The pairs that are near, and the edits between them."""
     # First without telling all tokens apart, which makes two texts nearer at most, and rules most pairs out quickly.
     near = _at_most(edits, pairs, known, texts, lambda tokens: tokens)
-    near = _at_most(edits, near, known, texts, lambda tokens: np.unique(tokens, return_inverse=True)[1])
-    return near.sort("candidate", "num_edits", "reference").unique("candidate", keep="first", maintain_order=True)
+    return _at_most(edits, near[:2], known, texts, lambda tokens: np.unique(tokens, return_inverse=True)[1])
 
 
-def _at_most(
-    edits: int, pairs: pl.DataFrame, known: TokenTexts, texts: TokenTexts, numbered: Callable[[Any], Any]
-) -> pl.DataFrame:
+def _at_most(edits: int, pairs: Any, known: TokenTexts, texts: TokenTexts, numbered: Callable[[Any], Any]) -> Found:
     from rapidfuzz.distance import Levenshtein
     from rapidfuzz.process import cpdist
 
-    rows, row_places = np.unique(pairs["candidate"].to_numpy(), return_inverse=True)
-    others, other_places = np.unique(pairs["reference"].to_numpy(), return_inverse=True)
+    if not pairs.size:
+        return _NONE
+    rows, row_places = np.unique(pairs[0], return_inverse=True)
+    others, other_places = np.unique(pairs[1], return_inverse=True)
     some = [texts.take(rows), known.take(others)]
     codes = np.array(_codes(numbered(np.concatenate([part.tokens for part in some])), some), dtype=object)
     one, other = codes[row_places].tolist(), codes[len(rows) + other_places].tolist()
     distances = cpdist(one, other, scorer=Levenshtein.distance, score_cutoff=edits, dtype=np.int64)
-    return pairs.with_columns(num_edits=pl.Series(distances, dtype=pl.Int64)).filter(pl.col("num_edits") <= edits)
+    return np.concatenate([pairs, distances[None]])[:, distances <= edits]
+
+
+def _first_of_each(near: Found) -> Found:
+    """For each candidate the nearest reference, and of several the first."""
+    near = near[:, np.lexsort((near[1], near[2], near[0]))]
+    return near[:, np.unique(near[0], return_index=True)[1]]
 
 
 def _codes(numbers: Any, several: Sequence[TokenTexts]) -> list[str]:

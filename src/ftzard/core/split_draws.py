@@ -40,7 +40,7 @@ def draw_sample(examples: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
 
 def is_judged() -> pl.Expr:
     """Whether there is one label, so that an answer can be right or wrong."""
-    return pl.len().over("text_hash") == 1
+    return pl.col("text_hash").is_unique()
 
 
 def _uniform(text_hashes: pl.Series, seed: int, draw: Literal["sample", "split"]) -> pl.Series:

@@ -6,7 +6,9 @@ the hash of any part follows by one subtraction (Karp and Rabin, "Efficient rand
 1987). Should two ever collide, two texts count as near that are not, never the other way round.
 """
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -24,6 +26,8 @@ _WORD: Final = (
 )
 _SEPARATOR, _NOTHING = 0, 1
 _NUM_ROWS_AT_ONCE: Final = 16_384
+# Numpy and polars let others work while they do.
+NUM_THREADS: Final = min(4, os.cpu_count() or 1)
 # Any odd number has an inverse; this one is the golden ratio's.
 _BASE: Final = 0x9E3779B97F4A7C15
 _NUM_BITS: Final = 64
@@ -66,7 +70,8 @@ class TokenTexts:
 
 def read_tokens(texts: pl.Series) -> TokenTexts:
     """Read texts without null."""
-    parts = [_read(some) for some in _pieces(texts)]
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        parts = list(pool.map(_read, _pieces(texts)))
     lengths = np.concatenate([np.zeros(1, np.int64), *(part.lengths for part in parts)])
     return TokenTexts(
         np.concatenate([np.zeros(0, np.uint64), *(part.same for part in parts)]),

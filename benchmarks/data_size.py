@@ -1,0 +1,233 @@
+"""A million and more tweets from the raw file to Parquet, beside the pandas code of the notebooks that FTzard replaces.
+
+The file is that of Sentiment140 in form (latin-1, no header, six quoted columns, 1.6 million rows). Real tweets are
+repeated; a repetition has half of its words exchanged for words of other tweets and a suffix of its own, because copies
+that differ by a suffix alone are all near each other, and then there is no test split to be made.
+
+The notebooks read it with `read_csv`, mapped the labels, cleaned text by text with two regular expressions and wrote a
+CSV of text and label. FTzard reads it with line numbers and checksum, cleans it by the same two steps until nothing
+changes, takes out exact duplicates and writes Parquet; and, as a second way, makes the splits that no near duplicate
+crosses, too. Each is a process of its own, whose peak memory is the kernel's word; what Python needs to start and
+import is not counted as time. The three take turns within one run, and the ratios are of medians.
+
+`python -m benchmarks.data_size --rows 100000` measures fewer rows and writes no result.
+"""
+
+import argparse
+import json
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+
+import polars as pl
+
+from benchmarks.report import Result, at_least, at_most, lines
+from benchmarks.tweet_task import quiet_transformers
+from ftzard.composition import compose
+from ftzard.config import DataConfig
+from ftzard.core.base_description import read_tokenizer
+from ftzard.core.base_source import find_base_model
+from ftzard.core.cleaning import clean
+from ftzard.core.prompts import PromptTemplate, encode_prompts
+from ftzard.core.reading import read_batches
+from ftzard.core.records import Cleaned, Splits
+from ftzard.core.splitting import split
+from ftzard.core.tweets import sample_tweets
+
+_NUM_ROWS, _NUM_ROUNDS = 1_600_000, 1
+_NUM_TWEETS, _NUM_TOKENISED = 18_000, 20_000
+_SEED = 0
+_LABELS = {"negative": "0", "positive": "4"}
+_COLUMNS = ("target", "ids", "date", "flag", "user", "text")
+_FIRST_ID = 1_467_810_369
+_FILE = "data/raw/tweets.csv"
+_MIN_RATIO, _MIN_SPLIT_RATIO, _MIN_SPLIT_ROWS_PER_S = 6.0, 1.0, 30_000
+_MIN_TOKENISING_RATIO, _MAX_GIB, _MIN_SHARE_ALIKE = 3.0, 1.5, 0.999
+
+
+def run(num_rows: int = _NUM_ROWS, num_rounds: int = _NUM_ROUNDS, num_tokenised: int = _NUM_TOKENISED) -> Result:
+    """Make `num_rows` rows and take them each way `num_rounds` times.
+
+    Raises:
+        MissingPackageError: The model's or the tweets' package is not installed.
+    """
+    # On the disk of the project: the system's temporary folder may be memory.
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
+        folder = Path(name)
+        num_bytes = write_tweets(folder / _FILE, num_rows)
+        rounds = [{way: _in_process(way, folder) for way in WAYS} for _ in range(num_rounds)]
+        seconds = {way: statistics.median(measured[way]["s"] for measured in rounds) for way in WAYS}
+        gib = {way: max(measured[way]["gib"] for measured in rounds) for way in WAYS}
+        share_alike = _share_alike(folder)
+    figures = {
+        "num_rows": num_rows,
+        "file_mb": num_bytes / 1e6,
+        **{f"{way}_s": seconds[way] for way in WAYS},
+        **{f"{way}_peak_gib": gib[way] for way in WAYS},
+        "texts_as_the_notebooks": share_alike,
+        "notebooks_over_cleaned": seconds["notebooks"] / seconds["cleaned"],
+        "notebooks_over_splits": seconds["notebooks"] / seconds["splits"],
+        "splits_rows_per_s": num_rows / seconds["splits"],
+        **_tokenising(num_tokenised),
+    }
+    bars = {
+        "texts_as_the_notebooks": at_least(_MIN_SHARE_ALIKE),
+        "notebooks_over_cleaned": at_least(_MIN_RATIO),
+        "notebooks_over_splits": at_least(_MIN_SPLIT_RATIO),
+        "splits_rows_per_s": at_least(_MIN_SPLIT_ROWS_PER_S),
+        "map_over_ftzard": at_least(_MIN_TOKENISING_RATIO),
+        "cleaned_peak_gib": at_most(_MAX_GIB),
+        "splits_peak_gib": at_most(_MAX_GIB),
+    }
+    return Result(figures, bars)
+
+
+def write_tweets(path: Path, num_rows: int) -> int:
+    """Write the file; its size in bytes."""
+    draw = random.Random(_SEED)  # noqa: S311 - no secret
+    tweets = list(sample_tweets(_NUM_TWEETS, seed=_SEED).iter_rows())
+    words = [word for text, _ in tweets for word in text.split() if word.isalpha()]
+    path.parent.mkdir(parents=True)
+    with path.open("w", encoding="latin-1", errors="replace", newline="") as file:
+        for number in range(num_rows):
+            text, label = tweets[number % len(tweets)]
+            if number >= len(tweets):
+                kept = [word if draw.random() < 0.5 else draw.choice(words) for word in text.split()]  # noqa: PLR2004
+                text = f"{' '.join(kept)} {number:x}"
+            text = " ".join(text.split()).replace('"', '""')
+            row = (
+                _LABELS[label],
+                1_467_810_369 + number,
+                "Mon Apr 06 22:19:45 PDT 2009",
+                "NO_QUERY",
+                f"u{number % 9999}",
+            )
+            file.write(",".join(f'"{value}"' for value in (*row, text)) + "\n")
+    return path.stat().st_size
+
+
+def as_the_notebooks(folder: Path) -> None:
+    """With pandas, row by row."""
+    import re
+
+    import pandas as pd
+
+    def cleaned(text: str) -> str:
+        for name in re.findall(r"@(\w+)", text):
+            text = text.replace(f"@{name}", f"user {name}")
+        return re.sub(r"[^a-zA-Z0-9. ]", "", text)
+
+    tweets = pd.read_csv(folder / _FILE, encoding="latin-1", header=None, names=list(_COLUMNS))[["target", "text"]]
+    tweets["target"] = tweets["target"].map({int(value): label for label, value in _LABELS.items()})
+    tweets["text"] = tweets["text"].apply(cleaned)
+    tweets.to_csv(folder / "notebooks.csv", index=False)
+
+
+def to_cleaned(folder: Path) -> Cleaned:
+    """Through `raw_data` and `cleaned`."""
+    found = clean(read_batches(folder, _CONFIG).examples, _CONFIG)
+    _write(found, folder / "cleaned")
+    return found
+
+
+def to_splits(folder: Path) -> None:
+    """Through `raw_data`, `cleaned` and `splits`."""
+    _write(split(to_cleaned(folder).examples, _CONFIG), folder / "splits")
+
+
+WAYS: Mapping[str, Callable[[Path], object]] = {
+    "notebooks": as_the_notebooks,
+    "cleaned": to_cleaned,
+    "splits": to_splits,
+}
+_CONFIG = DataConfig(
+    encoding="latin-1",
+    delimiter=",",
+    column_names=_COLUMNS,
+    label_column="target",
+    label_mapping={value: label for label, value in _LABELS.items()},
+    labels=tuple(_LABELS),
+    cleaning_steps=("user_names", "basic_characters"),
+)
+
+
+def _write(record: Cleaned | Splits, folder: Path) -> None:
+    """As the IO manager does."""
+    folder.mkdir(exist_ok=True)
+    for item in fields(record):
+        getattr(record, item.name).write_parquet(folder / f"{item.name}.parquet")
+
+
+def _in_process(way: str, folder: Path) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.data_size", "--way", way, "--folder", str(folder)]
+    found = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    measured: dict[str, float] = json.loads(found.stdout.splitlines()[-1])
+    return measured
+
+
+def _measure_here(way: str, folder: Path) -> None:
+    """Where a new process ends up; imports are made first."""
+    import pandas as pd  # noqa: F401
+    import polars_hash  # noqa: F401
+    from rapidfuzz.process import cpdist  # noqa: F401
+
+    started = time.perf_counter()
+    WAYS[way](folder)
+    seconds = time.perf_counter() - started
+    gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(json.dumps({"s": seconds, "gib": gib}))
+
+
+def _share_alike(folder: Path) -> float:
+    """The share of our texts that the notebooks' output has, character for character."""
+    ours = pl.read_parquet(folder / "cleaned" / "examples.parquet", columns=["text"])
+    theirs = pl.read_csv(folder / "notebooks.csv", columns=["text"], infer_schema=False)
+    return ours.join(theirs, on="text", how="semi").height / ours.height
+
+
+def _tokenising(num_texts: int) -> dict[str, float]:
+    """Texts in the demo's prompt, by our function and by `datasets.map` row by row, which is its default."""
+    from datasets import Dataset
+
+    config = compose(("experiment=demo",)).model
+    with quiet_transformers():
+        tokenizer = read_tokenizer(find_base_model(config))
+        template = PromptTemplate.from_parts(config.prompt_template, tuple(_LABELS), config.max_length)
+        tweets = sample_tweets(min(num_texts, _NUM_TWEETS), seed=_SEED)["text"].to_list()
+        dataset = Dataset.from_dict({"text": tweets})
+
+        def prompt(row: dict[str, str]) -> dict[str, list[int]]:
+            filled = f"{template.prefix}{row['text']}{template.suffix}"
+            ids: list[int] = tokenizer(filled, truncation=True, max_length=config.max_length).input_ids
+            return {"input_ids": ids}
+
+        encode_prompts(tweets[:100], template, tokenizer)
+        times = []
+        for way in (lambda: encode_prompts(tweets, template, tokenizer), lambda: dataset.map(prompt)):
+            started = time.perf_counter()
+            way()
+            times.append(time.perf_counter() - started)
+    return {
+        "ftzard_tokenised_per_s": len(tweets) / times[0],
+        "map_tokenised_per_s": len(tweets) / times[1],
+        "map_over_ftzard": times[1] / times[0],
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=_NUM_ROWS)
+    parser.add_argument("--way", choices=list(WAYS))
+    parser.add_argument("--folder", type=Path)
+    asked = parser.parse_args()
+    if asked.way:
+        _measure_here(asked.way, asked.folder)
+    else:
+        print(*lines("data_size", run(asked.rows)), sep="\n")

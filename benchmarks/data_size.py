@@ -70,6 +70,7 @@ def run(num_rows: int = _NUM_ROWS, num_rounds: int = _NUM_ROUNDS, num_tokenised:
         "num_rows": num_rows,
         "file_mb": num_bytes / 1e6,
         **{f"{way}_s": seconds[way] for way in WAYS},
+        **{f"{way}_cpu_s": statistics.median(measured[way]["cpu_s"] for measured in rounds) for way in WAYS},
         **{f"{way}_peak_gib": gib[way] for way in WAYS},
         "texts_as_the_notebooks": share_alike,
         "notebooks_over_cleaned": seconds["notebooks"] / seconds["cleaned"],
@@ -178,11 +179,11 @@ def _measure_here(way: str, folder: Path) -> None:
     import polars_hash  # noqa: F401
     from rapidfuzz.process import cpdist  # noqa: F401
 
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     WAYS[way](folder)
-    seconds = time.perf_counter() - started
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(json.dumps({"s": seconds, "gib": gib}))
+    print(json.dumps({"s": seconds, "cpu_s": cpu_seconds, "gib": gib}))
 
 
 def _share_alike(folder: Path) -> float:

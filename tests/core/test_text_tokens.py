@@ -61,10 +61,11 @@ def test_real_tweets_are_read_as_defined() -> None:
 def test_some_of_the_texts_are_as_if_read_by_themselves() -> None:
     texts = sample_tweets(500, seed=0)["text"]
     rows = np.array([7, 3, 3, 499])
-    some, alone = read_tokens(texts).take(rows), read_tokens(texts[rows.tolist()])
+    some, alone = read_tokens(texts).take(rows).packed(), read_tokens(texts[rows.tolist()])
     assert some.same.tolist() == alone.same.tolist()
     assert some.tokens.tolist() == alone.tokens.tolist()
     assert some.starts.tolist() == alone.starts.tolist()
+    assert some.lengths.tolist() == alone.lengths.tolist()
 
 
 def test_equal_runs_have_equal_hashes_wherever_they_are_and_others_do_not() -> None:

@@ -117,7 +117,7 @@ def _within(known: TokenTexts, asked: TokenTexts, is_open: Any, edits: int) -> p
     index = _index(known, long_known, edits)
 
     def search(some: Positions) -> Found:
-        near = _near_in(index, known, asked.take(some), edits)
+        near = _near_in(index, known, asked.take(some).packed(), edits)
         return np.stack([some[near[0]], *near[1:]])
 
     with ThreadPoolExecutor(NUM_THREADS) as pool:
@@ -164,7 +164,7 @@ def _index(known: TokenTexts, rows: Positions, edits: int) -> _Index:
     unshifted = [alignment for alignment in _alignments(edits) if alignment.longer == 0 and not any(alignment.shifts)]
 
     def keys(some: Positions) -> Any:
-        windows = _Windows(known.take(some), edits)
+        windows = _Windows(known.take(some).packed(), edits)
         return np.concatenate([windows.keys(alignment)[0] for alignment in unshifted])
 
     pieces = list(_pieces(rows, known.lengths))
@@ -183,7 +183,7 @@ class _Windows:
     """The hashes of where parts of references would stand in texts, each made once."""
 
     def __init__(self, texts: TokenTexts, edits: int) -> None:
-        self._starts, self._lengths, self._runs = texts.starts[:-1], texts.lengths, RunHashes.of(texts.tokens)
+        self._starts, self._lengths, self._runs = texts.starts, texts.lengths, RunHashes.of(texts.tokens)
         self._num_parts, self._min_tokens = edits + 2, _MIN_TOKENS[edits]
         self._made: dict[tuple[int, int, int], tuple[Any, Any]] = {}
 
@@ -252,7 +252,7 @@ def _at_most(edits: int, pairs: Any, known: TokenTexts, texts: TokenTexts, numbe
         return _NONE
     rows, row_places = np.unique(pairs[0], return_inverse=True)
     others, other_places = np.unique(pairs[1], return_inverse=True)
-    some = [texts.take(rows), known.take(others)]
+    some = [texts.take(rows).packed(), known.take(others).packed()]
     codes = np.array(_codes(numbered(np.concatenate([part.tokens for part in some])), some), dtype=object)
     one, other = codes[row_places].tolist(), codes[len(rows) + other_places].tolist()
     distances = cpdist(one, other, scorer=Levenshtein.distance, score_cutoff=edits, dtype=np.int64)

@@ -47,36 +47,38 @@ class TokenTexts:
 
     Attributes:
         same: For each text the hash of its letters and digits in a row; of a text of signs alone, that of the text.
-        tokens: The hashes of the tokens of all texts, one text after the other.
-        starts: Where the tokens of each text begin in `tokens`, and where those of the last one end.
+        starts: Where the tokens of each text begin in `tokens`.
+        lengths: The number of tokens of each text.
+        tokens: The hashes of the tokens of these texts and, where they are some of others, of those.
     """
 
     same: Numbers
-    tokens: Numbers
     starts: Positions
-
-    @property
-    def lengths(self) -> Positions:
-        """The number of tokens of each text."""
-        return np.diff(self.starts)
+    lengths: Positions
+    tokens: Numbers
 
     def take(self, rows: Positions) -> "TokenTexts":
-        """Some of the texts, in the given order."""
-        lengths = self.lengths[rows]
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        places = np.arange(starts[-1]) + np.repeat(self.starts[rows] - starts[:-1], lengths)
-        return TokenTexts(self.same[rows], self.tokens[places], starts)
+        """Some of the texts, in the given order, without a copy of the tokens."""
+        return TokenTexts(self.same[rows], self.starts[rows], self.lengths[rows], self.tokens)
+
+    def packed(self) -> "TokenTexts":
+        """The same texts with their own tokens alone, one text after the other."""
+        ends = np.cumsum(self.lengths)
+        starts = ends - self.lengths
+        places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(self.starts - starts, self.lengths)
+        return TokenTexts(self.same, starts, self.lengths, self.tokens[places])
 
 
 def read_tokens(texts: pl.Series) -> TokenTexts:
     """Read texts without null."""
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         parts = list(pool.map(_read, _pieces(texts)))
-    lengths = np.concatenate([np.zeros(1, np.int64), *(part.lengths for part in parts)])
+    lengths = np.concatenate([np.zeros(0, np.int64), *(part.lengths for part in parts)])
     return TokenTexts(
         np.concatenate([np.zeros(0, np.uint64), *(part.same for part in parts)]),
+        np.cumsum(lengths) - lengths,
+        lengths,
         np.concatenate([np.zeros(0, np.uint64), *(part.tokens for part in parts)]),
-        np.cumsum(lengths),
     )
 
 
@@ -137,7 +139,7 @@ def _read(texts: pl.Series) -> TokenTexts:
         signs, sign_starts = _joined(texts.filter(pl.Series(is_empty)))
         sign_runs = RunHashes.of(signs.astype(np.uint64))
         same[is_empty] = mixed(sign_runs.hashes(sign_starts[:-1], sign_starts[1:] - 1))
-    return TokenTexts(same, mixed(runs.hashes(token_starts, token_ends)), starts)
+    return TokenTexts(same, starts[:-1], np.diff(starts), mixed(runs.hashes(token_starts, token_ends)))
 
 
 def _canonical(texts: pl.Series) -> pl.Series:

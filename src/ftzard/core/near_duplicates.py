@@ -28,12 +28,12 @@ _FIRST_CHARACTER: Final = 0x21
 _SURROGATES: Final = range(0xD800, 0xE000)
 _NUM_CHARACTERS: Final = 0x110000 - _FIRST_CHARACTER - len(_SURROGATES)
 # At most so many tokens are searched, references of one candidate tried, and pairs compared at a time.
-_NUM_TOKENS_AT_A_TIME: Final = 1 << 20
+_NUM_TOKENS_AT_A_TIME: Final = 1 << 19
 _NUM_REFERENCES_AT_A_TIME: Final = 64
 _NUM_PAIRS_AT_A_TIME: Final = 1 << 18
 # A table of so many bits of a key for each reference's says quickly of most keys that there are none.
 _NUM_SPARE_BITS: Final = 4
-_MAX_TABLE_BITS: Final = 27
+_MAX_TABLE_BITS: Final = 26
 _NUM_KEY_BITS: Final = 64
 _SALTS: Final = tuple(np.array([3, 5, 7], np.uint64) * np.uint64(0x9E3779B97F4A7C15) | np.uint64(1))
 
@@ -66,7 +66,7 @@ class _Index:
     """References by the hashes of two of their parts: `keys` is sorted, `is_there` says which first bits occur."""
 
     keys: Any
-    references: Positions
+    references: Any
     is_there: Any
     shift: np.uint64
 
@@ -170,13 +170,16 @@ def _index(known: TokenTexts, rows: Positions, edits: int) -> _Index:
     pieces = list(_pieces(rows, known.lengths))
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         all_keys = np.concatenate(list(pool.map(keys, pieces)))
-    references = np.concatenate([np.tile(some, len(unshifted)) for some in pieces])
-    order = np.argsort(all_keys)
-    num_bits = min(_MAX_TABLE_BITS, len(order).bit_length() + _NUM_SPARE_BITS)
+    num_bits = min(_MAX_TABLE_BITS, len(all_keys).bit_length() + _NUM_SPARE_BITS)
     shift = np.uint64(_NUM_KEY_BITS - num_bits)
+    # This and the following are most of what a search takes of memory, so that nothing is kept longer than needed.
     is_there = np.zeros(1 << num_bits, dtype=bool)
-    is_there[all_keys >> shift] = True
-    return _Index(all_keys[order], references[order], is_there, shift)
+    for some in np.array_split(all_keys, len(pieces)):
+        is_there[some >> shift] = True
+    order = np.argsort(all_keys)
+    all_keys = all_keys[order]
+    references = np.concatenate([np.tile(some.astype(np.int32), len(unshifted)) for some in pieces])[order]
+    return _Index(all_keys, references, is_there, shift)
 
 
 class _Windows:
@@ -229,7 +232,7 @@ def _verified(index: _Index, known: TokenTexts, texts: TokenTexts, keys: Any, ro
         first, last, rows = first[is_open], last[is_open], rows[is_open]
         counts = np.minimum(last - first, _NUM_REFERENCES_AT_A_TIME)
         places = np.arange(counts.sum()) + np.repeat(first - np.cumsum(counts) + counts, counts)
-        pairs = np.stack([np.repeat(rows, counts), index.references[places]])
+        pairs = np.stack([np.repeat(rows, counts), index.references[places].astype(np.int64)])
         pieces = range(0, pairs.shape[1], _NUM_PAIRS_AT_A_TIME)
         near = [_near(pairs[:, start : start + _NUM_PAIRS_AT_A_TIME], known, texts, edits) for start in pieces]
         found.append(_first_of_each(np.concatenate(near, axis=1)))

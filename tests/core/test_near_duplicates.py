@@ -111,7 +111,7 @@ def test_a_text_is_repeated_where_it_is_near_an_earlier_one(
     texts = _texts(rows)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(near_duplicates, "_NUM_REFERENCES_AT_A_TIME", at_a_time)
-        patch.setattr(near_duplicates, "_NUM_CANDIDATES_AT_A_TIME", at_a_time)
+        patch.setattr(near_duplicates, "_NUM_PAIRS_AT_A_TIME", at_a_time)
         found = find_repeated(texts, max_edits)
     near = [
         index for index in range(len(rows)) if is_near(texts.head(index), texts[index : index + 1], max_edits).any()

@@ -85,12 +85,21 @@ def find_near(references: Texts, candidates: Texts, max_edits: int = MAX_EDITS) 
         any order, which of several references is told does.
     """
     known, asked = (read_tokens(texts) if isinstance(texts, pl.Series) else texts for texts in (references, candidates))
-    found = [_same(known, asked)]
-    is_open = np.ones(len(asked.same), dtype=bool)
-    for edits in range(1, max_edits + 1):
-        is_open[found[-1]["candidate"].to_numpy()] = False
-        found.append(_within(known, asked, is_open, edits))
-    return pl.concat(found).sort("candidate")
+    return _find(known, asked, max_edits, earlier_only=False)
+
+
+def find_repeated(texts: Texts, max_edits: int = MAX_EDITS) -> pl.DataFrame:
+    """Find the texts that are near an earlier one of the same series.
+
+    Args:
+        texts: Texts without null.
+        max_edits: As for `find_near`.
+
+    Returns:
+        `NEAR_SCHEMA`, sorted by `candidate`, which occurs once: the positions of it and of one earlier text.
+    """
+    read = read_tokens(texts) if isinstance(texts, pl.Series) else texts
+    return _find(read, read, max_edits, earlier_only=True)
 
 
 def is_near(references: Texts, candidates: Texts, max_edits: int = MAX_EDITS) -> pl.Series:
@@ -98,6 +107,16 @@ def is_near(references: Texts, candidates: Texts, max_edits: int = MAX_EDITS) ->
     found = find_near(references, candidates, max_edits)["candidate"]
     num_candidates = candidates.len() if isinstance(candidates, pl.Series) else len(candidates.same)
     return pl.Series("is_near", np.isin(np.arange(num_candidates), found.to_numpy()), dtype=pl.Boolean)
+
+
+def _find(known: TokenTexts, asked: TokenTexts, max_edits: int, *, earlier_only: bool) -> pl.DataFrame:
+    same = _same(known, asked)
+    found = [same.filter(pl.col("reference") < pl.col("candidate")) if earlier_only else same]
+    is_open = np.ones(len(asked.same), dtype=bool)
+    for edits in range(1, max_edits + 1):
+        is_open[found[-1]["candidate"].to_numpy()] = False
+        found.append(_within(known, asked, is_open, edits, earlier_only=earlier_only))
+    return pl.concat(found).sort("candidate")
 
 
 def _same(known: TokenTexts, asked: TokenTexts) -> pl.DataFrame:
@@ -108,7 +127,7 @@ def _same(known: TokenTexts, asked: TokenTexts) -> pl.DataFrame:
     return found.select("candidate", "reference", pl.lit(0, pl.Int64).alias("num_edits"))
 
 
-def _within(known: TokenTexts, asked: TokenTexts, is_open: Any, edits: int) -> pl.DataFrame:
+def _within(known: TokenTexts, asked: TokenTexts, is_open: Any, edits: int, *, earlier_only: bool) -> pl.DataFrame:
     """Those that `edits` edits lead to, or fewer, where both texts are long enough for so many."""
     rows = np.flatnonzero(is_open & (asked.lengths >= _MIN_TOKENS[edits]))
     long_known = np.flatnonzero(known.lengths >= _MIN_TOKENS[edits])
@@ -117,7 +136,7 @@ def _within(known: TokenTexts, asked: TokenTexts, is_open: Any, edits: int) -> p
     index = _index(known, long_known, edits)
 
     def search(some: Positions) -> Found:
-        near = _near_in(index, known, asked.take(some).packed(), edits)
+        near = _near_in(index, known, asked.take(some).packed(), edits, some if earlier_only else None)
         return np.stack([some[near[0]], *near[1:]])
 
     with ThreadPoolExecutor(NUM_THREADS) as pool:
@@ -125,13 +144,14 @@ def _within(known: TokenTexts, asked: TokenTexts, is_open: Any, edits: int) -> p
     return pl.DataFrame(dict(zip(NEAR_SCHEMA, found, strict=True)), schema=NEAR_SCHEMA)
 
 
-def _near_in(index: _Index, known: TokenTexts, texts: TokenTexts, edits: int) -> Found:
+def _near_in(index: _Index, known: TokenTexts, texts: TokenTexts, edits: int, before: Positions | None) -> Found:
+    """The texts that are near a reference; `before`, if given, says before which position it has to stand for each."""
     windows, is_open, found = _Windows(texts, edits), np.ones(len(texts.same), dtype=bool), [_NONE]
     for alignment in _alignments(edits):
         keys, is_inside = windows.keys(alignment)
         rows = np.flatnonzero(is_inside & is_open & index.is_there[keys >> index.shift])
         if len(rows):
-            found.append(_verified(index, known, texts, keys[rows], rows, edits))
+            found.append(_verified(index, known, texts, keys[rows], rows, edits, before))
             is_open[found[-1][0]] = False
     return np.concatenate(found, axis=1)
 
@@ -220,7 +240,15 @@ def _part_start_and_length(length: Positions, part: int, num_parts: int) -> tupl
     return least * part + before, least + (part >= num_parts - num_longer)
 
 
-def _verified(index: _Index, known: TokenTexts, texts: TokenTexts, keys: Any, rows: Positions, edits: int) -> Found:
+def _verified(
+    index: _Index,
+    known: TokenTexts,
+    texts: TokenTexts,
+    keys: Any,
+    rows: Positions,
+    edits: int,
+    before: Positions | None,
+) -> Found:
     """The texts that share two parts with a reference and are near it.
 
     Where many references share them, as those of one form do, they are tried a few at a time, and who is found to be
@@ -233,9 +261,11 @@ def _verified(index: _Index, known: TokenTexts, texts: TokenTexts, keys: Any, ro
         counts = np.minimum(last - first, _NUM_REFERENCES_AT_A_TIME)
         places = np.arange(counts.sum()) + np.repeat(first - np.cumsum(counts) + counts, counts)
         pairs = np.stack([np.repeat(rows, counts), index.references[places].astype(np.int64)])
+        if before is not None:
+            pairs = pairs[:, pairs[1] < before[pairs[0]]]
         pieces = range(0, pairs.shape[1], _NUM_PAIRS_AT_A_TIME)
         near = [_near(pairs[:, start : start + _NUM_PAIRS_AT_A_TIME], known, texts, edits) for start in pieces]
-        found.append(_first_of_each(np.concatenate(near, axis=1)))
+        found.append(_first_of_each(np.concatenate([_NONE, *near], axis=1)))
         first = np.where(np.isin(rows, found[-1][0]), last, first + counts)
     return np.concatenate(found, axis=1)
 

@@ -120,7 +120,9 @@ def test_a_changed_function_makes_what_is_cleaned_stale_and_another_function_doe
     second, code_second = state("lowercase", "shout"), cleaned.full_code_version
     assert state("lowercase") == before
     assert all(one != other for one, other in zip(first, second, strict=True))
-    assert (code_before, len({code_before, code_first, code_second})) == ("2", 3)
+    # Without a step of somebody else it is the number of our own code.
+    assert code_before.isdigit()
+    assert len({code_before, code_first, code_second}) == 3
 
 
 def test_a_version_is_that_of_the_source_code_unless_one_is_given() -> None:

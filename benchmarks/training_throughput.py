@@ -35,7 +35,8 @@ from ftzard.core.training import train_adapter
 
 _RECIPE = ("experiment=demo", "training.device=cpu")
 _NUM_ROUNDS = 3
-_NUM_TWEETS = 48
+# So many that what a training does once is small beside its steps.
+_NUM_TWEETS = 144
 _DTYPES = ("float32", "bfloat16")
 # Far below what an otherwise idle machine shows.
 _MIN_RATIO = 1.5

@@ -146,6 +146,8 @@ def run_training(  # noqa: PLR0913 - as `ftzard.core.training.train_adapter`
     stopping = EarlyStopping.from_config(config)
     num_done = record.kept_step = ranks.align(optimizer, record, checkpoints.restore(optimizer, record))
     seconds_before = record.seconds
+    # Not in each step: it walks all modules, which takes a fiftieth of a step of a small model.
+    classifier.peft_model.train()
     with ProgressReporter("step", num_steps, _logger) as reporter:
         for step, (epoch, batch) in enumerate(all_steps(train.prompts.lengths, config), start=1):
             if step < num_done:
@@ -156,7 +158,6 @@ def run_training(  # noqa: PLR0913 - as `ftzard.core.training.train_adapter`
                 # The step of the checkpoint itself may lack its validation.
                 if step > num_done:
                     factor = learning_rate_factor(step - 1, num_steps, config.warmup_fraction)
-                    classifier.peft_model.train()
                     ranks.reseed(config.seed, step)
                     share = ranks.share(batch, train.prompts.lengths)
                     loss = budget.redoing(
@@ -289,13 +290,14 @@ def _backward(loss: "torch.Tensor") -> None:
 def _validate(
     classifier: "Classifier", validation: EncodedExamples, budget: TokenBudget, epoch: int, ranks: Ranks
 ) -> dict[str, float]:
-    """Unweighted mean cross entropy and macro-F1 on the validation examples."""
+    """Unweighted mean cross entropy and macro-F1 on the validation examples; then training goes on."""
     classifier.peft_model.eval()
 
     def compute(rows: Indices) -> "np.ndarray[Any, Any]":
         return compute_logits(classifier, validation.prompts.at(rows), budget.max_tokens)
 
     logits = ranks.rows(compute, validation.prompts.lengths, classifier.num_labels)
+    classifier.peft_model.train()
     if not np.isfinite(logits).all():
         row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
         raise diverged(

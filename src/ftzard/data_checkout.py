@@ -11,6 +11,7 @@ import yaml
 
 from ftzard.composition import compose
 from ftzard.core.disk_failures import disk_failures_explained
+from ftzard.core.file_digests import md5_of
 from ftzard.errors import StorageError
 from ftzard.resources.committed_data import fetch_committed
 from ftzard.resources.data_folder import find_dvc_root
@@ -118,15 +119,10 @@ def _require_hash(folder: Path, expected: str, commit: str) -> None:
 
 def _folder_hash(folder: Path) -> str:
     """The hash that DVC gives a folder: of a JSON list of its files and their MD5s."""
-    listing = [{"md5": _md5(path), "relpath": path.relative_to(folder).as_posix()} for path in _files(folder)]
+    listing = [{"md5": md5_of(path), "relpath": path.relative_to(folder).as_posix()} for path in _files(folder)]
     listing.sort(key=lambda entry: entry["relpath"])
     digest = hashlib.md5(json.dumps(listing, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
     return f"{digest}.dir"
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _num_files(folder: Path) -> int:

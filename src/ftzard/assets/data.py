@@ -53,7 +53,7 @@ def raw_data(step: Step) -> StepResult[Raw]:
     reason, the column and what stands there.
     """
     raw = read_batches(step.project_dir, step.config.data)
-    reasons = raw.quarantined.group_by("reason").len("rows").sort("rows", "reason", descending=[True, False])
+    reasons = _reasons(raw.quarantined)
     shown = {"quarantined": reasons, "quarantined_examples": raw.quarantined.head(_NUM_EXAMPLES)}
     return StepResult(
         value=Raw(raw.examples, raw.quarantined),
@@ -96,7 +96,7 @@ def cleaned(raw_data: Raw, step: Step) -> StepResult[Cleaned]:
     value = clean_for_task(rows, step.config.data)
     changes = question_changes(rows.sort("batch", "row", "text", "label")["text"], step.config.data)
     conflicts = find_conflicts(value, step.config.data)
-    reasons = value.rejected.group_by("reason").len("rows").sort("rows", "reason", descending=[True, False])
+    reasons = _reasons(value.rejected)
     unknown = value.rejected.filter(reason=UNKNOWN_LABEL).select("batch", "row", "label", "text").head(_NUM_EXAMPLES)
     return StepResult(
         value=value,
@@ -157,7 +157,7 @@ def splits(cleaned: Cleaned, step: Step) -> StepResult[Splits]:
     if is_first and frozen:
         # Only now, because nothing is frozen that cannot be trained and scored on.
         step.freeze_test(frozen)
-    reasons = value.quarantined.group_by("reason").len("rows").sort("reason")
+    reasons = _reasons(value.quarantined)
     num_gone = frozen.rows.join(examples, on="text_hash", how="anti").height if frozen else 0
     drifts = _drifts(examples, value, step)
     table = drift_table(drifts)
@@ -194,6 +194,11 @@ def _drifts(examples: pl.DataFrame, value: Splits, step: Step) -> tuple[BatchDri
     # Also where the function was called with frames of no file.
     names += sorted(batches.difference(names), reverse=True)
     return batch_drifts(examples, value.train, names, step.config.data)
+
+
+def _reasons(aside: pl.DataFrame) -> pl.DataFrame:
+    """How many rows were set aside for which reason, the most frequent first."""
+    return aside.group_by("reason").len("rows").sort("rows", "reason", descending=[True, False])
 
 
 def _label_figures(frames: Mapping[str, pl.DataFrame], step: Step) -> dict[str, bytes]:

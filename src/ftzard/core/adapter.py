@@ -24,6 +24,7 @@ from pydantic.dataclasses import dataclass
 
 from ftzard.config import LoraConfig, ModelConfig
 from ftzard.core.base_source import BaseModelIdentity
+from ftzard.core.file_digests import sha256_of
 from ftzard.core.records import AdapterDirectory
 from ftzard.errors import AdapterCorruptError, AdapterMismatchError, StorageError
 
@@ -134,7 +135,7 @@ def write_adapter(
         meaning = LABELS_NAME if isinstance(labels, AdapterLabels) else ANSWERS_NAME
         (path / meaning).write_text(_to_json(asdict(labels)), encoding="utf-8")
         _save_tokenizer(tokenizer, path)
-        files = {file.name: _sha256(file) for file in sorted(path.iterdir())}
+        files = {file.name: sha256_of(file) for file in sorted(path.iterdir())}
         manifest = AdapterManifest(format_version=_FORMAT_VERSION, **describe, files=files)
         (path / MANIFEST_NAME).write_text(_to_json(asdict(manifest)), encoding="utf-8")
     except OSError as error:
@@ -294,7 +295,7 @@ def _verify_file(path: Path, name: str, entry: Path | None, expected: str | None
         problem = "is of a kind that can carry code"
     elif entry.is_symlink() or not entry.is_file():
         problem = "is not a regular file"
-    elif _sha256(entry) != expected:
+    elif sha256_of(entry) != expected:
         problem = "differs from its checksum in the manifest"
     if problem is not None:
         raise AdapterCorruptError(f"in the adapter {path}, the file {name!r} {problem}", fix=_FIX_CORRUPT)
@@ -326,8 +327,3 @@ def _save_tokenizer(tokenizer: Any, path: Path) -> None:
 def _to_json(value: object) -> str:
     """One spelling for equal values: keys sorted, sets as sorted lists."""
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, default=sorted) + "\n"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ftzard.core.file_digests import sha256_of
 from ftzard.errors import MissingPackageError, ModelNotFoundError
 
 if TYPE_CHECKING:
@@ -172,5 +173,4 @@ def _sha256(path: Path) -> str:
 @lru_cache(maxsize=64)
 def _sha256_of(path: Path, _size: int, _mtime_ns: int) -> str:
     """The checksum, remembered until the file changes: weights are read once a process for it, not once a step."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)

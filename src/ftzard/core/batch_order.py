@@ -1,12 +1,12 @@
 """Which batch files are the newest, which is what people mean by a batch that has just come."""
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from ftzard.config import DataConfig
 from ftzard.core.batch_folder import list_batches
+from ftzard.core.file_digests import sha256_of
 from ftzard.errors import NoBatchesError
 
 
@@ -37,22 +37,15 @@ def without_copies(project_dir: Path, names: Sequence[str]) -> tuple[str, ...]:
             by_size.setdefault((project_dir / name).stat().st_size, []).append(name)
     copies: set[str] = set()
     for alike in by_size.values():
-        seen: set[bytes] = set()
+        seen: set[str] = set()
         for name in alike if len(alike) > 1 else ():
-            digest = _digest(project_dir / name)
-            if digest is not None and digest in seen:
-                copies.add(name)
-            elif digest is not None:
+            # One that is gone, or cannot be read, is told where it is read.
+            with suppress(OSError):
+                digest = sha256_of(project_dir / name)
+                if digest in seen:
+                    copies.add(name)
                 seen.add(digest)
     return tuple(name for name in names if name not in copies)
-
-
-def _digest(path: Path) -> bytes | None:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError:
-        return None
 
 
 def _changed_at(path: Path) -> int:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import filelock
 
+from ftzard.core.file_digests import sha256_of
 from ftzard.core.named_tensors import group_of, joined
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ class Checkpoints:
                 "format_version": _FORMAT_VERSION,
                 "step": step,
                 "is_finished": is_finished,
-                "state": {"file": path.name, "sha256": _sha256(path)},
+                "state": {"file": path.name, "sha256": sha256_of(path)},
                 "record": record.to_dict(),
                 "identity": dict(self.identity),
             }
@@ -205,7 +206,7 @@ class Checkpoints:
             if others or document["format_version"] != _FORMAT_VERSION:
                 _logger.warning("training begins anew: the checkpoint in %s has another %s", self.folder, others)
                 return None
-            if _sha256(path) != document["state"]["sha256"]:
+            if sha256_of(path) != document["state"]["sha256"]:
                 _logger.warning("training begins anew: the checkpoint %s is damaged", path)
                 return None
             return int(document["step"]), load_file(path), document["record"]
@@ -292,8 +293,3 @@ def _move(temporary: Path, path: Path) -> None:
     with temporary.open("rb+") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,7 +4,6 @@ What is taken in is copied under the hash of its bytes, so that nothing later de
 rename, change or delete. What cannot be read is moved aside with the reason beside it, and the others go on.
 """
 
-import hashlib
 import logging
 import os
 import shutil
@@ -19,6 +18,7 @@ from ftzard.config import DataConfig
 from ftzard.core.batch_folder import files_below
 from ftzard.core.batch_names import KNOWN_SUFFIXES, check_name, kind_of, printable
 from ftzard.core.cleaning_questions import clean_unlabelled
+from ftzard.core.file_digests import sha256_of
 from ftzard.core.open_files import is_being_written, state_of
 from ftzard.core.quarantine import unreadable_frame
 from ftzard.core.reading import read_batch
@@ -207,8 +207,7 @@ def forget_copy(staging_dir: Path, key: str) -> None:
 
 def content_key(path: Path) -> str:
     """The first 32 hexadecimal digits of the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:_NUM_KEY_DIGITS]
+    return sha256_of(path)[:_NUM_KEY_DIGITS]
 
 
 def _copy_in(folder: Path) -> Path | None:

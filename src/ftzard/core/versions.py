@@ -11,6 +11,7 @@ import polars as pl
 from ftzard.config import DataConfig
 from ftzard.core.batch_folder import list_batches
 from ftzard.core.documents import JsonDocument
+from ftzard.core.file_digests import sha256_of
 from ftzard.core.records import AdapterDirectory, Cleaned, LabelQueue, Raw, Splits
 from ftzard.errors import StorageError
 
@@ -56,8 +57,7 @@ def batches_version(project_dir: Path, config: DataConfig) -> str:
     for path in list_batches(project_dir, config):
         name = path.relative_to(project_dir).as_posix()
         try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = sha256_of(path)
         except OSError as error:
             raise StorageError(f"{name} cannot be read: {error.strerror}", fix="look at its permissions") from error
         names_and_hashes.append([name, digest])

@@ -1,6 +1,5 @@
 """Data to DVC's remote: also what an earlier commit could not push, and after a push that was killed."""
 
-import hashlib
 import json
 import logging
 import re
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ftzard.core.file_digests import md5_of
 from ftzard.errors import PushError, RemoteUnavailableError
 from ftzard.resources.credentials import refuse_secret_in_dvc_remote
 from ftzard.resources.git import redact
@@ -141,7 +141,7 @@ def _remove_broken_objects(repo: Any, remote: str, data_hash: str) -> None:
     broken = []
     for name in _objects(repo, data_hash):
         path = Path(store.oid_to_path(name))
-        if path.is_file() and _md5(path) != name.removesuffix(".dir"):
+        if path.is_file() and md5_of(path) != name.removesuffix(".dir"):
             _LOGGER.warning("a killed push left %s broken in the remote %s: pushed again", name, remote)
             broken.append(path)
             path.unlink()
@@ -159,8 +159,3 @@ def _objects(repo: Any, data_hash: str) -> Iterator[str]:
     except (OSError, ValueError):
         # Never committed, or its cache was cleared: nothing names those files.
         return
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

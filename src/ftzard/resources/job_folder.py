@@ -29,6 +29,7 @@ from pydantic.dataclasses import dataclass
 
 from ftzard.composition import to_yaml, validate
 from ftzard.core.adapter import verify_adapter
+from ftzard.core.file_digests import sha256_of
 from ftzard.core.records import EXAMPLE_SCHEMA, Splits
 from ftzard.core.training_job import Trained, TrainingJob
 from ftzard.errors import FtzardError, StorageError
@@ -184,9 +185,7 @@ def _content_hash(folder: Path) -> str:
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise StorageError(f"the training job holds {path}, which is no regular file", fix=_FIX)
         if path.is_file():
-            with path.open("rb") as file:
-                checksum = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(f"{path.relative_to(folder).as_posix()}\0{checksum}\n".encode())
+            digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_of(path)}\n".encode())
     return digest.hexdigest()
 
 

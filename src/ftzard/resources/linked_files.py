@@ -5,13 +5,14 @@ read-only, which root and `chmod` pass over. The object then no longer is what i
 read-only objects for whole, would hand it out for the version that was committed (docs/adr/0011).
 """
 
-import hashlib
 import logging
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from ftzard.core.file_digests import md5_of
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -84,8 +85,7 @@ def _is_whole(repo: Any, cached: Path) -> bool:
     # DVC's own memory of what a file of this size and time held.
     if repo.state.get(str(cached), localfs)[1] == name:
         return True
-    with cached.open("rb") as file:
-        if hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() != name.value:
-            return False
+    if md5_of(cached) != name.value:
+        return False
     repo.state.save(str(cached), localfs, name)
     return True

@@ -1,8 +1,9 @@
 """Whether the files on disk are those of the data's last commit, as DVC's listing has them."""
 
-import hashlib
 import json
 from pathlib import Path
+
+from ftzard.core.file_digests import md5_of
 
 
 def changed_files(path: Path, data_folder: Path, listing: Path) -> list[Path]:
@@ -25,9 +26,4 @@ def changed_files(path: Path, data_folder: Path, listing: Path) -> list[Path]:
         return []
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     names = {file: file.relative_to(data_folder).as_posix() for file in files}
-    return [file for file, name in names.items() if name in expected and _md5(file) != expected[name]]
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    return [file for file, name in names.items() if name in expected and md5_of(file) != expected[name]]

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -186,27 +185,6 @@ def test_while_the_branch_moves_the_persons_git_cannot_commit_and_sees_no_new_br
     assert pairs == [(False, False), (False, True), (False, True), (True, True)]
     assert all("index.lock" in one for one in said)
     assert git(staged, "diff", "--cached", "--name-only") == "paper.md"
-
-
-def test_a_commit_that_the_person_began_before_the_branch_moved_is_refused_by_git(
-    staged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It has read the old branch and the new index: at its end it finds another branch than it began on."""
-    begun: list[str] = []
-
-    def begin() -> None:
-        if not begun:
-            # What it reads it has in memory then, the index as we have put it in place included.
-            shutil.copy(staged / ".git" / "index", tmp_path / "index")
-            tree = Git.find(staged).run("write-tree", variables={"GIT_INDEX_FILE": str(tmp_path / "index")})
-            begun.extend((git(staged, "rev-parse", "HEAD"), tree))
-
-    _looking(monkeypatch, ReferenceTransaction, "commit", begin)
-    DvcRepository(staged, VersioningConfig()).commit("Data")
-    head, tree = begun
-    theirs = git(staged, *_ADA, "commit-tree", tree, "-p", head, "-m", "A paper")
-    done = subprocess.run(["git", "update-ref", "HEAD", theirs, head], cwd=staged, check=False, capture_output=True)
-    assert done.returncode != 0
 
 
 def test_a_branch_that_cannot_be_moved_leaves_the_index_as_it_was(

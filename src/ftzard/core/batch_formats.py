@@ -12,13 +12,13 @@ import io
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NoReturn
 
 import polars as pl
 
 from ftzard.config import DataConfig
-from ftzard.core.cell_values import as_group, as_text, as_time, canonical_label, encodable, shorten
+from ftzard.core.cell_values import PLACING, as_text, canonical_label, encodable, shorten
 from ftzard.core.column_files import ColumnFile
 from ftzard.core.delimited_records import Record, read_records
 from ftzard.core.detection import fields_of_any_length, line_end, names_columns
@@ -29,7 +29,6 @@ from ftzard.core.row_columns import RowColumns, row_columns
 from ftzard.errors import EmptyBatchError, MalformedBatchError, MissingColumnError
 
 PARSED_SCHEMA: Final = pl.Schema({name: RAW_SCHEMA[name] for name in ("text", "label", "row")})
-_PLACING: Final[Mapping[str, Callable[[object], object]]] = {"group": as_group, "time": as_time}
 
 
 def parse_delimited(text: str, name: str, delimiter: str, config: DataConfig) -> Parsed:
@@ -267,7 +266,7 @@ def _row(number: int, values: Sequence[object], wanted: RowColumns) -> tuple[obj
         placed: list[object] = []
         for key, value in zip(wanted.placement, values[num_values:], strict=True):
             at = 2 + len(placed)
-            placed.append(_PLACING[key](value))
+            placed.append(PLACING[key](value))
     except (TypeError, ValueError) as error:
         keys = " and ".join(f"data.{key}" for key in (*wanted.names, *(f"{key}_column" for key in wanted.placement)))
         refused = refused_value(error, f"correct the value in the file, or name other columns with {keys}")

@@ -1,6 +1,7 @@
 """What a value in a batch file stands for: a text, a label, a group or a time."""
 
 import math
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
@@ -98,3 +99,7 @@ def _written_time(text: str) -> datetime | None:
     except ValueError:
         return as_time(datetime.fromisoformat(text))
     return as_time(seconds)
+
+
+# Column of `PLACEMENT_SCHEMA` -> what makes its value of a cell's.
+PLACING: Final[Mapping[str, Callable[[object], object]]] = {"group": as_group, "time": as_time}

@@ -8,18 +8,17 @@ ragged records, blank lines, quotes that do not balance) is declined and left to
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import polars as pl
 
 from ftzard.config import DataConfig
-from ftzard.core.cell_values import as_group, as_time
+from ftzard.core.cell_values import PLACING
 from ftzard.core.detection import fields_of_any_length, names_columns
 from ftzard.core.records import PLACEMENT_SCHEMA, RAW_SCHEMA
 from ftzard.core.row_columns import row_columns
 
-_PLACING: Final[Mapping[str, Callable[[object], object]]] = {"group": as_group, "time": as_time}
 _ODD_DELIMITERS: Final = frozenset('"\r\n\0')
 # What polars would take away (a byte order mark) or unpack (zlib's first bytes).
 _ODD_STARTS: Final = ("\ufeff", "x\x01")
@@ -105,7 +104,7 @@ def _as_parsed(found: pl.DataFrame, names: list[str], placement: Mapping[str, st
     parsed = found.select(pl.col("value 0").alias("text"), pl.col("value 1").alias("label"), "row")
     for key, name in placement.items():
         try:
-            values = [_PLACING[key](value) for value in found[f"value {names.index(name, 2)}"]] if name in names else []
+            values = [PLACING[key](value) for value in found[f"value {names.index(name, 2)}"]] if name in names else []
         except (TypeError, ValueError):
             return None
         dtype = PLACEMENT_SCHEMA[key]

@@ -87,7 +87,7 @@ def test_the_asset_shows_counts_and_examples_and_logs_them() -> None:
     assert result.metrics["num_changed_user_names"] == 1
     assert result.metrics["num_changed_lowercase"] == 1
     assert result.metrics["num_conflicting_texts"] == 1
-    shown = {name: getattr(value, "value", None) for name, value in result_metadata(result).items()}
+    shown = {name: getattr(value, "value", None) for name, value in result_metadata(result, "cleaned").items()}
     assert "| user&#95;names | 1 |" in str(shown["rows_changed"])
     assert "| user&#95;names | &#64;a␣␣b | user a␣␣b |" in str(shown["rows_changed_for_example"])
     assert "| d | x&#58; 1, y&#58; 1 | 2 |" in str(shown["conflicting_labels"])
@@ -110,7 +110,11 @@ def test_examples_do_not_depend_on_the_order_of_the_rows_and_without_conflicts_t
 def test_a_text_cannot_become_markup_where_its_change_is_shown() -> None:
     result = _result(_raw((HOSTILE, "x"), (HOSTILE, "y"), ("a", "x"), ("b", "y")), *sorted(CLEANING_STEPS))
     for name in ("rows_changed_for_example", "conflicting_labels"):
-        html = MarkdownIt("commonmark", {"html": True}).enable("table").render(result_metadata(result)[name].value)
+        html = (
+            MarkdownIt("commonmark", {"html": True})
+            .enable("table")
+            .render(result_metadata(result, "cleaned")[name].value)
+        )
         assert html.count("<table>") == 1
         assert all(mark not in html for mark in ("<img", "<script", "<a ", "<strong", "\u202e"))
 

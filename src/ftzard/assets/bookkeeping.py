@@ -56,8 +56,8 @@ def log_result(run: TrackedRun, result: StepResult[Any], *, number: int = 0, fol
         run.log_text(text, f"{folder}{path}")
 
 
-def result_metadata(result: StepResult[Any], asset: str = "") -> dict[str, Any]:
-    """What Dagster shows of a result of an asset; without its name, columns are not explained."""
+def result_metadata(result: StepResult[Any], asset: str) -> dict[str, Any]:
+    """What Dagster shows of a result of an asset."""
     return {
         **describe(result.value, asset),
         **as_metadata(result.metadata),

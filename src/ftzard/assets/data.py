@@ -68,7 +68,7 @@ def raw_data(step: Step) -> StepResult[Raw]:
     )
 
 
-def _cleaning_code(step: Step) -> str:
+def cleaning_code(step: Step) -> str:
     """The version of the cleaning steps that other code registered, so that a changed function cleans anew."""
     return steps_version(step.config.data.cleaning_steps)
 
@@ -79,7 +79,7 @@ def _cleaning_code(step: Step) -> str:
     kinds={"polars", "parquet", "dvc"},
     io="record",
     sections=("data",),
-    outside_version=_cleaning_code,
+    outside_version=cleaning_code,
     registered_version=registered_version,
     code_version="3",
 )

@@ -2,20 +2,16 @@
 
 import polars as pl
 
+from ftzard.assets.data import cleaning_code
 from ftzard.assets.gpu import GPU_POOL, GPU_TAGS
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
 from ftzard.core.adapter import config_for
 from ftzard.core.intake import find_content, read_unlabelled
-from ftzard.core.step_registry import registered_version, steps_version
+from ftzard.core.step_registry import registered_version
 from ftzard.errors import NoChampionError
 
 _GROUP = "serving"
-
-
-def _cleaning_code(step: Step) -> str:
-    """As for `cleaned`."""
-    return steps_version(step.config.data.cleaning_steps)
 
 
 @tracked_asset(
@@ -24,7 +20,7 @@ def _cleaning_code(step: Step) -> str:
     kinds={"polars", "parquet", "dvc"},
     io="frame",
     sections=("data",),
-    outside_version=_cleaning_code,
+    outside_version=cleaning_code,
     registered_version=registered_version,
     code_version="2",
     partitioned=True,

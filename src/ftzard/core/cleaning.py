@@ -70,7 +70,8 @@ def clean(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     rows = rows.with_columns(cleaned=normalise_text(rows["text"], config.cleaning_steps))
     rows = map_labels(rows, config)
     _require_few_unknown(rows, config)
-    rows = with_language_reason(rows.with_columns(reason=_basic_reason(config)), config)
+    rows = with_reason(rows, pl.col("cleaned").str.len_chars(), config, (pl.col("mapped").is_null(), "missing_label"))
+    rows = rows.with_columns(reason=pl.when("is_unknown").then(pl.lit(UNKNOWN_LABEL)).otherwise("reason"))
     rows = rows.with_columns(_with_repetitions(rows, config))
     log_conflicts(rows, config.conflicting_labels)
     kept = rows.filter(pl.col("reason").is_null())
@@ -153,31 +154,32 @@ def _told_unknown(unknown: pl.DataFrame, config: DataConfig) -> str:
     return f"{unknown.height} row(s) have an unknown label: {told}; allowed: {_allowed(config)}{mapping}"
 
 
-def length_reason(num_characters: pl.Expr, config: DataConfig) -> pl.Expr:
-    """The reason against a text that is not empty but has too few or too many characters; null where none holds."""
+def with_reason(
+    rows: pl.DataFrame, num_characters: pl.Expr, config: DataConfig, *lacking: tuple[pl.Expr, str]
+) -> pl.DataFrame:
+    """Add `reason`: the first that speaks against a row by itself, or null.
+
+    That there is no text, what else it lacks, that cleaning left nothing of it, its length, its language.
+
+    Args:
+        rows: With columns `text` and `cleaned`.
+        num_characters: Of the cleaned text.
+        config: Limits the length and names the languages.
+        lacking: What else a row can lack, and the reason code for it.
+
+    Raises:
+        FtzardError: As `with_language_reason`.
+    """
     longest = config.max_characters
-    is_too_long = pl.lit(value=False) if longest is None else num_characters > longest
-    return (
-        pl.when(num_characters < config.min_characters)
-        .then(pl.lit("too_short"))
-        .when(is_too_long)
-        .then(pl.lit("too_long"))
+    reasons = (
+        (pl.col("text").is_null() | (pl.col("text") == ""), "missing_text"),
+        *lacking,
+        (pl.col("cleaned").str.strip_chars() == "", "empty_after_cleaning"),
+        (num_characters < config.min_characters, "too_short"),
+        (pl.lit(value=False) if longest is None else num_characters > longest, "too_long"),
     )
-
-
-def _basic_reason(config: DataConfig) -> pl.Expr:
-    is_missing = pl.col("text").is_null() | (pl.col("text") == "")
-    return (
-        pl.when("is_unknown")
-        .then(pl.lit(UNKNOWN_LABEL))
-        .when(is_missing)
-        .then(pl.lit("missing_text"))
-        .when(pl.col("mapped").is_null())
-        .then(pl.lit("missing_label"))
-        .when(pl.col("cleaned").str.strip_chars() == "")
-        .then(pl.lit("empty_after_cleaning"))
-        .otherwise(length_reason(pl.col("cleaned").str.len_chars(), config))
-    )
+    reason = pl.coalesce(pl.when(holds).then(pl.lit(code)) for holds, code in reasons)
+    return with_language_reason(rows.with_columns(reason=reason), config)
 
 
 def nothing_left(rejected: pl.DataFrame, what: str) -> NoExamplesError:

@@ -7,9 +7,8 @@ is to write them.
 import polars as pl
 
 from ftzard.config import DataConfig
-from ftzard.core.cleaning import clean, hash_texts, length_reason, nothing_left
+from ftzard.core.cleaning import clean, hash_texts, nothing_left, with_reason
 from ftzard.core.cleaning_questions import normalise_questions, question_lengths
-from ftzard.core.language_filter import with_language_reason
 from ftzard.core.records import EXAMPLE_SCHEMA, PLACEMENT_SCHEMA, REJECTED_SCHEMA, Cleaned
 from ftzard.core.row_columns import read_pair, write_pair
 
@@ -51,7 +50,9 @@ def clean_answers(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
         equal=pl.Series([is_equal for _, is_equal in answers], dtype=pl.Boolean),
     )
     rows = rows.with_columns(length=question_lengths(rows["cleaned"], config))
-    rows = with_language_reason(rows.with_columns(reason=_basic_reason(config)), config)
+    rows = with_reason(rows, pl.col("length"), config, (pl.col("answer").is_null(), "missing_answer"))
+    is_equal = pl.col("reason").is_null() & pl.col("equal")
+    rows = rows.with_columns(reason=pl.when(is_equal).then(pl.lit("equal_answers")).otherwise("reason"))
     rows = rows.with_columns(reason=_repetition_reason())
     kept = rows.filter(pl.col("reason").is_null())
     rejected = rows.filter(pl.col("reason").is_not_null()).select(REJECTED_SCHEMA.names())
@@ -70,19 +71,6 @@ def _stripped(label: str | None, config: DataConfig) -> tuple[str | None, bool]:
         return (label or "").strip() or None, False
     chosen, rejected = (answer.strip() for answer in read_pair(label))
     return write_pair(chosen, rejected), chosen == rejected
-
-
-def _basic_reason(config: DataConfig) -> pl.Expr:
-    first = (
-        pl.when(pl.col("text").is_null() | (pl.col("text") == ""))
-        .then(pl.lit("missing_text"))
-        .when(pl.col("answer").is_null())
-        .then(pl.lit("missing_answer"))
-        .when(pl.col("cleaned").str.strip_chars() == "")
-        .then(pl.lit("empty_after_cleaning"))
-        .otherwise(length_reason(pl.col("length"), config))
-    )
-    return pl.coalesce(first, pl.when(pl.col("equal")).then(pl.lit("equal_answers")))
 
 
 def _repetition_reason() -> pl.Expr:

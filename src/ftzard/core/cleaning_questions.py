@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import polars as pl
 
 from ftzard.config import DataConfig
-from ftzard.core.cleaning import hash_texts, length_reason, nothing_left
-from ftzard.core.language_filter import with_language_reason
+from ftzard.core.cleaning import hash_texts, nothing_left, with_reason
 from ftzard.core.records import EXAMPLE_SCHEMA, REJECTED_SCHEMA, Cleaned
 from ftzard.core.row_columns import read_messages, write_messages
 from ftzard.core.text_normalisation import StepChanges, normalise_text, step_changes
@@ -93,7 +92,7 @@ def clean_unlabelled(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     rows = raw.with_columns(label=pl.lit(None, pl.String)).sort("batch", "row", "text")
     rows = rows.with_columns(cleaned=normalise_questions(rows["text"], config))
     rows = rows.with_columns(length=question_lengths(rows["cleaned"], config))
-    rows = with_language_reason(rows.with_columns(reason=_basic_reason(config)), config)
+    rows = with_reason(rows, pl.col("length"), config)
     is_repeated = pl.col("reason").is_null() & (pl.int_range(pl.len()).over("cleaned", "reason") > 0)
     rows = rows.with_columns(reason=pl.when(is_repeated).then(pl.lit("duplicate")).otherwise("reason"))
     kept = rows.filter(pl.col("reason").is_null())
@@ -114,13 +113,3 @@ def _with_contents(messages: Sequence[Mapping[str, str]], contents: Iterator[str
         for message, content in zip(messages, contents, strict=False)
     ]
     return write_messages(changed) if changed[-1]["content"].strip() else ""
-
-
-def _basic_reason(config: DataConfig) -> pl.Expr:
-    return (
-        pl.when(pl.col("text").is_null() | (pl.col("text") == ""))
-        .then(pl.lit("missing_text"))
-        .when(pl.col("cleaned").str.strip_chars() == "")
-        .then(pl.lit("empty_after_cleaning"))
-        .otherwise(length_reason(pl.col("length"), config))
-    )

@@ -6,133 +6,24 @@ import gzip
 import hashlib
 import io
 import logging
-import os
 from pathlib import Path
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.core.batch_scenario import PLAIN, parquet, put, read
 
 from ftzard.config import DataConfig
-from ftzard.core.batch_folder import list_batches
 from ftzard.core.batch_formats import parse_delimited
 from ftzard.core.cell_values import canonical_label
-from ftzard.core.damaged_text import decode_damaged
-from ftzard.core.reading import BatchSource, read_batch, read_batches
-from ftzard.core.records import RAW_SCHEMA
+from ftzard.core.reading import read_batch, read_batches
 from ftzard.errors import (
-    BatchEncodingError,
-    ConfigError,
     EmptyBatchError,
     FtzardError,
     MalformedBatchError,
     MissingColumnError,
-    NoBatchesError,
-    StorageError,
 )
-
-PLAIN = DataConfig()
-GERMAN = "Schöne Grüße aus München, das Essen war köstlich und die Straße ruhig."
-JAPANESE = "この映画は本当にひどいです。二度と見たくありません。"
-
-
-def put(project_dir: Path, name: str, content: str | bytes) -> Path:
-    path = project_dir / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
-
-
-def read(tmp_path: Path, name: str, content: str | bytes, config: DataConfig = PLAIN) -> list[tuple[object, ...]]:
-    """Return (row, text, label) for each row of a file with this content."""
-    frame, _ = read_batch(put(tmp_path, name, content), name, config)
-    assert frame.schema == RAW_SCHEMA
-    return frame.select("row", "text", "label").rows()
-
-
-def parquet(**columns: object) -> bytes:
-    buffer = io.BytesIO()
-    pl.DataFrame(columns).write_parquet(buffer)
-    return buffer.getvalue()
-
-
-# Finding files
-
-
-def test_batches_of_both_folders_are_found_at_any_depth_and_sorted_by_name(tmp_path: Path) -> None:
-    names = ["data/labelled/c.parquet", "data/raw/B.CSV", "data/raw/a.tsv", "data/raw/deep/er/x.jsonl"]
-    for name in [*reversed(names), "data/other/no.csv", "data/raw/notes.md"]:
-        put(tmp_path, name, "x")
-    assert [path.relative_to(tmp_path).as_posix() for path in list_batches(tmp_path, PLAIN)] == names
-
-
-def test_a_folder_that_lies_in_the_other_is_not_read_twice(tmp_path: Path) -> None:
-    put(tmp_path, "data/raw/labelled/a.csv", "x")
-    assert len(list_batches(tmp_path, DataConfig(labelled_dir="data/raw/labelled"))) == 1
-
-
-def test_hidden_and_temporary_files_and_folders_are_passed_over(tmp_path: Path) -> None:
-    good = put(tmp_path, "data/raw/good.csv", "x")
-    for name in (".a.csv", "b.csv.tmp", "c.csv~", "d.csv.part", ".hidden/e.csv", "half.tmp/f.csv", "~$g.csv"):
-        put(tmp_path, f"data/raw/{name}", "x")
-    assert list_batches(tmp_path, PLAIN) == (good,)
-
-
-def test_links_out_of_the_project_and_links_to_folders_are_passed_over_with_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    project_dir = tmp_path / "project"
-    good = put(project_dir, "data/raw/good.csv", "x")
-    secret = put(tmp_path, "elsewhere/secret.csv", "x")
-    raw_dir = good.parent
-    (raw_dir / "out.csv").symlink_to(secret)
-    (raw_dir / "folder").symlink_to(secret.parent)
-    (raw_dir / "nowhere.csv").symlink_to("does-not-exist")
-    (raw_dir / "ring.csv").symlink_to("ring.csv")
-    assert list_batches(project_dir, PLAIN) == (good,)
-    for name in ("out.csv", "folder", "nowhere.csv", "ring.csv"):
-        assert f"{raw_dir / name}:" in caplog.text
-
-
-def test_a_data_folder_that_is_itself_a_link_out_of_the_project_is_not_entered(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    project_dir = tmp_path / "project"
-    put(project_dir, "data/labelled/good.csv", "x")
-    put(tmp_path, "elsewhere/secret.csv", "x")
-    (project_dir / "data/raw").symlink_to(tmp_path / "elsewhere")
-    assert [path.name for path in list_batches(project_dir, PLAIN)] == ["good.csv"]
-    assert [record.getMessage().split(":")[0] for record in caplog.records] == [f"passed over {project_dir}/data/raw"]
-
-
-def test_a_link_into_the_projects_own_cache_is_a_batch(tmp_path: Path) -> None:
-    cached = put(tmp_path, ".dvc/cache/ab/cdef", "text,label\na,b\n")
-    link = tmp_path / "data/raw/a.csv"
-    link.parent.mkdir(parents=True)
-    link.symlink_to(cached)
-    assert read_batches(tmp_path, PLAIN).examples["text"].to_list() == ["a"]
-
-
-def test_no_batches_names_the_folders_the_kinds_and_what_is_there_instead(tmp_path: Path) -> None:
-    with pytest.raises(NoBatchesError, match=r"(?s)data/raw or data/labelled.*\.csv, \.tsv, \.jsonl, \.ndjson"):
-        list_batches(tmp_path, PLAIN)
-    put(tmp_path, "data/raw/tweets.xlsx", "x")
-    with pytest.raises(NoBatchesError, match=r"data/raw/tweets\.xlsx"):
-        list_batches(tmp_path, PLAIN)
-
-
-def test_a_file_name_that_is_not_utf_8_is_named_in_the_error(tmp_path: Path) -> None:
-    (tmp_path / "data/raw").mkdir(parents=True)
-    Path(os.fsdecode(os.fsencode(tmp_path / "data/raw") + b"/caf\xe9.csv")).write_bytes(b"text,label\na,b\n")
-    with pytest.raises(MalformedBatchError, match="caf"):
-        list_batches(tmp_path, PLAIN)
-
-
-def test_a_file_that_cannot_be_opened_is_a_storage_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"data/raw/gone\.csv"):
-        read_batch(tmp_path / "gone.csv", "data/raw/gone.csv", PLAIN)
-
 
 # Provenance
 
@@ -199,128 +90,6 @@ def test_records_of_json_lines_are_numbered_by_line_and_of_parquet_by_record(tmp
         (1, "a", "x"),
         (2, "b", "y"),
     ]
-
-
-# Encodings
-
-
-@pytest.mark.parametrize(
-    ("mark", "encoding"),
-    [
-        (codecs.BOM_UTF8, "utf-8"),
-        (codecs.BOM_UTF16_LE, "utf-16-le"),
-        (codecs.BOM_UTF16_BE, "utf-16-be"),
-        (codecs.BOM_UTF32_LE, "utf-32-le"),
-    ],
-)
-@pytest.mark.parametrize("declared", ["auto", "latin-1"])
-def test_a_byte_order_mark_decides_and_is_not_part_of_the_text(
-    tmp_path: Path, mark: bytes, encoding: str, declared: str
-) -> None:
-    path = put(tmp_path, "x.csv", mark + f"text,label\n{JAPANESE},neg\n".encode(encoding))
-    frame, source = read_batch(path, "x.csv", DataConfig(encoding=declared))
-    assert frame["text"].to_list() == [JAPANESE]
-    assert source.encoding == encoding
-
-
-def test_a_mark_that_stands_twice_or_belongs_to_a_rarer_encoding_is_not_part_of_the_text_either(tmp_path: Path) -> None:
-    assert read(tmp_path, "x.csv", codecs.BOM_UTF8 * 2 + b"text,label\na,b\n") == [(2, "a", "b")]
-    content = "\ufefftext,label\na,b\n".encode("gb18030")
-    assert read(tmp_path, "y.csv", content, DataConfig(encoding="gb18030")) == [(2, "a", "b")]
-
-
-@pytest.mark.parametrize(("text", "encoding", "name"), [(GERMAN, "cp1252", "cp1252"), (JAPANESE, "shift_jis", "cp932")])
-def test_another_encoding_is_detected_where_it_is_sure_and_is_recorded(
-    tmp_path: Path, text: str, encoding: str, name: str
-) -> None:
-    path = put(tmp_path, "x.csv", f'text,label\nplain,b\n"{text}",a\n'.encode(encoding))
-    frame, source = read_batch(path, "x.csv", PLAIN)
-    assert frame["text"].to_list() == ["plain", text]
-    assert source.encoding == name
-
-
-@pytest.mark.parametrize("line", ["Mieszkam w Łodzi, zażółć gęślą jaźń".encode("iso8859_2"), bytes(range(128, 256))])
-def test_an_encoding_that_cannot_be_told_is_an_error_with_the_place_and_what_to_declare(
-    tmp_path: Path, line: bytes
-) -> None:
-    content = b'text,label\nplain,a\n"' + line + b'",b\n'
-    offset = next(index for index, byte in enumerate(content) if byte > 127)
-    with pytest.raises(BatchEncodingError, match=rf"x\.csv .*byte offset {offset}, line 3") as caught:
-        read(tmp_path, "x.csv", content)
-    assert "data.encoding=latin-1" in caught.value.fix
-
-
-def test_a_declared_encoding_is_used(tmp_path: Path) -> None:
-    content = "text,label\ncafé,a\n".encode("latin-1")
-    assert read(tmp_path, "x.csv", content, DataConfig(encoding="latin-1")) == [(2, "café", "a")]
-
-
-def test_how_sure_a_detected_encoding_is_stands_beside_it(tmp_path: Path) -> None:
-    def source(content: bytes, config: DataConfig = PLAIN) -> BatchSource:
-        return read_batch(put(tmp_path, "x.csv", b"text,label\n" + content), "x.csv", config)[1]
-
-    assert source(b"a,b\n").encoding_confidence == 1
-    assert source("é,b\n".encode(), DataConfig(encoding="utf-8")).encoding_confidence is None
-    guessed = source(f'"{GERMAN}",a\n'.encode("cp1252"))
-    assert guessed.encoding == "cp1252"
-    assert 0.9 <= (guessed.encoding_confidence or 0) <= 1
-
-
-def test_utf_8_with_a_damaged_byte_is_never_guessed_to_be_something_else(tmp_path: Path) -> None:
-    content = f'text,label\n"{GERMAN}",a\n{JAPANESE},b\n'.encode() + b"caf\xe9,c\n"
-    with pytest.raises(BatchEncodingError, match=r"'utf-8': 1 of \d+ bytes"):
-        read(tmp_path, "x.csv", content)
-    frame, source = read_batch(tmp_path / "x.csv", "x.csv", DataConfig(max_replaced_fraction=0.01))
-    assert frame["text"].to_list() == [GERMAN, JAPANESE, "caf\ufffd"]
-    assert source.num_replaced_bytes == 1
-    assert "1 bytes replaced" in source.summary
-
-
-@settings(deadline=None)
-@given(st.binary(max_size=60), st.sampled_from(["utf-8", "cp1252", "shift_jis", "utf-16-le", "ascii"]))
-def test_every_replaced_byte_is_counted_and_the_others_are_read_as_python_reads_them(data: bytes, name: str) -> None:
-    text, damage = decode_damaged(data, name)
-    assert text == data.decode(name, errors="replace")
-    assert damage.num_bytes >= text.count("\ufffd") - data.decode(name, errors="ignore").count("\ufffd")
-    assert (damage.num_bytes == 0) == (damage.places == "")
-    assert damage.num_bytes <= len(data)
-
-
-def test_a_compressed_label_queue_is_refused_because_labels_status_would_not_see_it(tmp_path: Path) -> None:
-    put(tmp_path, "data/labelled/q.csv.gz", gzip.compress(b"ftzard_id,text,label\nab,c,d\n"))
-    with pytest.raises(MalformedBatchError, match=r"data/labelled/q\.csv\.gz is a compressed label queue"):
-        read_batches(tmp_path, PLAIN)
-
-
-@pytest.mark.parametrize("name", ["x.csv", "x.jsonl"])
-def test_bytes_outside_the_declared_encoding_are_an_error_with_the_place_and_are_not_replaced(
-    tmp_path: Path, name: str
-) -> None:
-    content = "text,label\nfine,a\ncafé,a\n".encode("latin-1")
-    with pytest.raises(BatchEncodingError, match=rf"{name} .*'utf-8'.*byte e9 at byte offset 21, line 3"):
-        read(tmp_path, name, content, DataConfig(encoding="utf-8"))
-
-
-def test_a_file_cut_within_a_character_is_an_error_also_behind_a_byte_order_mark(tmp_path: Path) -> None:
-    content = codecs.BOM_UTF8 + "text,label\ncafé".encode()[:-1]
-    with pytest.raises(BatchEncodingError, match=f"byte offset {len(content) - 1}, line 2"):
-        read(tmp_path, "x.csv", content)
-
-
-def test_utf_8_read_under_another_declared_encoding_is_warned_about(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert read(tmp_path, "x.csv", "text,label\ncafé,a\n", DataConfig(encoding="latin-1"))[0][1] == "cafÃ©"
-    assert "x.csv is valid UTF-8 but was read as latin-1" in caplog.text
-    caplog.clear()
-    read(tmp_path, "y.csv", "text,label\ncafé,a\n", DataConfig(encoding="UTF8"))
-    assert caplog.text == ""
-
-
-@pytest.mark.parametrize("encoding", ["klingon", "base64", "rot13"])
-def test_an_encoding_that_does_not_exist_is_a_configuration_error(tmp_path: Path, encoding: str) -> None:
-    with pytest.raises(ConfigError, match=f"data.encoding is '{encoding}'"):
-        read(tmp_path, "x.csv", "text,label\na,b\n", DataConfig(encoding=encoding))
 
 
 # Columns and delimiters
@@ -558,3 +327,9 @@ def test_reading_says_in_the_log_how_each_file_was_read(tmp_path: Path, caplog: 
     with caplog.at_level(logging.INFO):
         read_batches(tmp_path, PLAIN)
     assert "read 1 rows from data/raw/a.csv (utf-8, delimiter '|')" in caplog.text
+
+
+def test_a_compressed_label_queue_is_refused_because_labels_status_would_not_see_it(tmp_path: Path) -> None:
+    put(tmp_path, "data/labelled/q.csv.gz", gzip.compress(b"ftzard_id,text,label\nab,c,d\n"))
+    with pytest.raises(MalformedBatchError, match=r"data/labelled/q\.csv\.gz is a compressed label queue"):
+        read_batches(tmp_path, PLAIN)

@@ -22,6 +22,12 @@ def git(folder: Path, *arguments: str) -> str:
     return done.stdout.decode().removesuffix("\n")
 
 
+def files_in(project: Path, revision: str = "HEAD") -> list[str]:
+    """The files that one commit changed."""
+    shown = git(project, "-c", "core.quotePath=false", "show", "--format=", "--name-only", revision)
+    return sorted(shown.splitlines())
+
+
 def fails(folder: Path, *arguments: str) -> bool:
     """Whether the person's own git refuses."""
     return subprocess.run(["git", *arguments], cwd=folder, check=False, capture_output=True).returncode != 0

@@ -1,0 +1,30 @@
+"""Projects to commit the data of, with real git and real DVC."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.resources.data_scenario import isolate, make_project
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    isolate(monkeypatch, home)
+    return home
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made once and copied: most of a second each."""
+    folder = tmp_path_factory.mktemp("template")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        isolate(monkeypatch, tmp_path_factory.mktemp("home"))
+        make_project(folder)
+    return folder
+
+
+@pytest.fixture
+def project(template: Path, tmp_path: Path) -> Path:
+    """A project with one commit of the person and DVC, and data that nobody has committed yet."""
+    return shutil.copytree(template, tmp_path / "project")

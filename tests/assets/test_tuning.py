@@ -16,7 +16,7 @@ _SPACE = "{training.lora.r: {choices: [2, 8]}, training.train_batch_size: {choic
 _STUDY = (
     "tuning=optuna",
     "tuning.num_trials=2",
-    "tuning.prune=false",
+    "tuning.pruner=none",
     "tuning.metric=loss",
     f"tuning.search_space={_SPACE}",
 )

@@ -22,6 +22,7 @@ from ftzard.core.base_model import borrowed_base_model, forget_base_model
 from ftzard.core.child_run import untracked
 from ftzard.core.hyperparameters import with_values
 from ftzard.core.records import Splits
+from ftzard.core.studies import give_up_interrupted, open_study
 from ftzard.core.training import fitted_classifier
 from ftzard.core.tuning import TuningTask, tune
 from ftzard.core.tuning_figures import parameter_importances, study_history
@@ -36,7 +37,7 @@ SPACE = {
 
 def searching(num_trials: int = 3, **tuning: Any) -> FtzardConfig:
     """The tiny model, with a study."""
-    study = TuningConfig(method="optuna", num_trials=num_trials, **{"search_space": SPACE, "prune": False, **tuning})
+    study = TuningConfig(method="optuna", num_trials=num_trials, **{"search_space": SPACE, "pruner": "none", **tuning})
     return replace(config(num_train_epochs=1), tuning=study)
 
 
@@ -136,7 +137,7 @@ def test_the_base_model_is_loaded_once_for_all_trials(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(base_model, "_load", counted)
     forget_base_model()
-    tune(task(tmp_path, 4, prune=True), untracked)
+    tune(task(tmp_path, 4, pruner="median"), untracked)
     assert len(loaded) == 1
 
 
@@ -209,7 +210,7 @@ def test_a_losing_trial_is_given_up_and_its_base_is_clean_for_the_next(tmp_path:
     space = {"training.learning_rate": SearchDimension(choices=(5e-3, 1e-12))}
     trials = Trials()
     parts = Splits(examples(480, 1), splits().validation, splits().test)
-    value = tune(task(tmp_path, 8, parts, search_space=space, prune=True), trials.open)
+    value = tune(task(tmp_path, 8, parts, search_space=space, pruner="median"), trials.open)
     pruned = [trial for trial in value.trials if trial.state == "pruned"]
     after_the_first_good_one = [
         trial
@@ -225,6 +226,47 @@ def test_a_losing_trial_is_given_up_and_its_base_is_clean_for_the_next(tmp_path:
     good = [trial.score for trial in value.trials if trial.values["training.learning_rate"] == 5e-3]
     assert len(set(good)) == 1
     assert value.values == {"training.learning_rate": 5e-3}
+
+
+def test_halving_gives_up_the_worse_half_at_a_quarter_and_an_interrupted_trial_has_no_say(tmp_path: Path) -> None:
+    one = task(tmp_path, pruner="successive_halving")
+    study = open_study("halving", one.config.tuning, tmp_path)
+
+    def given_up(*scores: float, is_interrupted: bool = False) -> bool:
+        """A trial with these scores at its first points: whether it is given up at the last of them."""
+        trial = study.ask()
+        for point, score in enumerate(scores, start=1):
+            trial.report(score, point)
+        is_pruned = trial.should_prune()
+        if is_interrupted:
+            give_up_interrupted(study)
+        else:
+            study.tell(trial, scores[-1])
+        return is_pruned
+
+    assert not given_up(0.5)
+    assert given_up(0.4)
+    # The second of three is not in the better half; that of four is, and with the interrupted one it would not be.
+    assert given_up(0.45)
+    assert not given_up(0.9, is_interrupted=True)
+    assert not given_up(0.46)
+    # Nobody has come to a half yet.
+    assert not given_up(0.9, 0.1)
+    assert given_up(0.9, 0.05)
+    # Beyond a half nothing is given up.
+    assert not given_up(0.9, 0.9, 0.0)
+
+
+def test_halving_takes_the_lower_loss_for_the_better(tmp_path: Path) -> None:
+    one = task(tmp_path, pruner="successive_halving", metric="loss")
+    study = open_study("halving", one.config.tuning, tmp_path)
+    outcomes = []
+    for loss in (0.5, 0.6, 0.4):
+        trial = study.ask()
+        trial.report(loss, 1)
+        outcomes.append(trial.should_prune())
+        study.tell(trial, loss)
+    assert outcomes == [False, True, False]
 
 
 def test_a_trial_that_diverges_is_counted_and_the_others_go_on(tmp_path: Path) -> None:

@@ -50,8 +50,9 @@ class TuningConfig:
     # What a trial is judged by, on the validation split.
     metric: Literal["macro_f1", "loss"] = "macro_f1"
     sampler: Literal["tpe", "random"] = "tpe"
-    # Whether a trial that is worse than the median of those before it is given up.
-    prune: bool = True
+    # Which trials are given up before their end. `median`: from the half of a training on, those worse than the median
+    # of the ones before. `successive_halving`: at a quarter and at the half, the worse half of those that came there.
+    pruner: Literal["median", "successive_halving", "none"] = "median"
     # Any storage Optuna knows; a relative SQLite path is taken from the project folder.
     storage: Name = "sqlite:///.ftzard/tuning.db"
     seed: NonNegativeInt = 0

@@ -4,6 +4,7 @@ import logging
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,8 +25,10 @@ DIVERGED: Final = "diverged"
 HOST: Final = "host"
 
 _SQLITE: Final = "sqlite:///"
-# No trial is given up at its first point, which is still warming up.
+# The median of the first points says little: trials are still warming up.
 _FIRST_POINT_TO_PRUNE_AT: Final = 2
+# A quarter and half of a training (`ftzard.core.tuning` validates four times).
+_POINTS_OF_HALVING: Final = (1, 2)
 
 
 def open_study(name: str, tuning: TuningConfig, project_dir: Path) -> "Study":
@@ -40,14 +43,53 @@ def open_study(name: str, tuning: TuningConfig, project_dir: Path) -> "Study":
 
     # Its own handler writes to standard error; what it says goes through `logging` as everything else does.
     optuna.logging.disable_default_handler()
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=_FIRST_POINT_TO_PRUNE_AT)
     return optuna.create_study(
         study_name=name,
         storage=_storage_url(tuning.storage, project_dir),
         direction="minimize" if tuning.metric == "loss" else "maximize",
-        pruner=pruner if tuning.prune else optuna.pruners.NopPruner(),
+        pruner=_pruner(tuning),
         load_if_exists=True,
     )
+
+
+def _pruner(tuning: TuningConfig) -> Any:
+    """What gives trials up; how far a trial has come is counted in points (`ftzard.core.tuning`), from 1."""
+    import optuna
+
+    match tuning.pruner:
+        case "median":
+            return optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=_FIRST_POINT_TO_PRUNE_AT)
+        case "successive_halving":
+            return _successive_halving()()
+        case "none":
+            return optuna.pruners.NopPruner()
+
+
+@cache
+def _successive_halving() -> Any:
+    """The pruner's class, made at first use, because its base class is Optuna's."""
+    from optuna.pruners import BasePruner
+    from optuna.study import StudyDirection
+
+    class SuccessiveHalving(BasePruner):
+        """Asynchronous successive halving (Li et al., 2020, algorithm 2) with a reduction factor of 2.
+
+        A trial goes on where it is among the better half of those that came as far before it; the first one always
+        does. Optuna's own also counts trials that were interrupted, and with their second try among the others a study
+        would come to another end than one that nobody interrupted.
+        """
+
+        def prune(self, study: "Study", trial: "FrozenTrial") -> bool:
+            point = trial.last_step
+            if point not in _POINTS_OF_HALVING:
+                return False
+            done = [other for other in study.get_trials(deepcopy=False) if is_done(other)]
+            others = [other.intermediate_values[point] for other in done if point in other.intermediate_values]
+            sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
+            num_better = sum(sign * value > sign * trial.intermediate_values[point] for value in others)
+            return num_better >= max(1, (len(others) + 1) // 2)
+
+    return SuccessiveHalving
 
 
 def _storage_url(url: str, project_dir: Path) -> str:

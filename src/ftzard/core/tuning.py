@@ -63,7 +63,7 @@ _NUM_POINTS: Final = 4
 
 
 class _TrialPrunedError(Exception):
-    """A trial is worse than the median of those before it."""
+    """A trial is worse than others were that had come as far."""
 
 
 @dataclass(frozen=True, eq=False)

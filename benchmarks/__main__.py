@@ -23,6 +23,7 @@ from benchmarks import (
     near_duplicates,
     orchestration,
     quality,
+    study,
     tracking,
     training_throughput,
 )
@@ -40,6 +41,7 @@ BENCHMARKS: Mapping[str, Callable[[], Result]] = {
     "checkpoints": checkpoints.run,
     "training_throughput": training_throughput.run,
     "frozen_layers": frozen_layers.run,
+    "study": study.run,
     "launchers": launchers.run,
     "estimate": estimate.run,
     "inference_throughput": inference_throughput.run,

@@ -22,6 +22,7 @@ from benchmarks import (
     launchers,
     near_duplicates,
     quality,
+    study,
     training_throughput,
 )
 from benchmarks.__main__ import BENCHMARKS, main
@@ -214,6 +215,17 @@ def test_the_benchmark_of_frozen_layers_trains_all_and_the_top_ones_twice() -> N
     figures = frozen_layers.run(tiny, num_tweets=20).figures
     assert (figures["num_layers"], figures["num_top_layers"]) == (2, 1)
     assert figures["speedup"] == pytest.approx(figures["all_layers_epoch_2_s"] / figures["top_layers_epoch_2_s"])
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_a_study_tries_the_same_values_both_ways() -> None:
+    tiny = ("experiment=tiny", "data=tweets", "training.device=cpu", "model.dtype=float32", "model.max_length=300")
+    figures = study.run(tiny, num_tweets=40, num_trials=2).figures
+    for name in ("all_layers", "top_layers"):
+        assert 1 <= figures[f"{name}_complete_trials"] <= 2
+        # What the study gave up may have been better in the end, and what it chose is one of the trainings.
+        assert figures[f"{name}_trainings_macro_f1"] >= figures[f"{name}_study_macro_f1"] > 0
+        assert figures[f"{name}_speedup"] > 0
 
 
 @pytest.mark.slow

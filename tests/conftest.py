@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dagster._core.storage.defs_state.base import set_defs_state_storage
 from hypothesis import settings
 from tests.tracking_server import TrackingServer
 
@@ -79,6 +80,17 @@ def restored_environment(isolated_environment: None) -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ |= before
+
+
+@pytest.fixture(autouse=True)
+def no_instance_of_before() -> Iterator[None]:
+    """Dagster keeps the storage of the instance in use in a context variable, and puts the one before back at its end.
+
+    Contexts of Dagster that only garbage collection ends (`load_asset_value` makes such) do that at any time later, and
+    put back that of an instance which is gone by then: definitions that are loaded afterwards raise.
+    """
+    with set_defs_state_storage(None):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 from tests.project_scenario import materializations, run, tracking
 
-_OVERRIDES = ("training.num_train_epochs=40", "training.lora.lora_dropout=0.1")
+# A checkpoint after every step shows that it is in the middle of the training.
+_OVERRIDES = (
+    "training.num_train_epochs=40",
+    "training.lora.lora_dropout=0.1",
+    "training.checkpoint_interval_s=0",
+)
 _TIMEOUT_S = 120.0
 
 
@@ -23,11 +28,9 @@ def _terminated_in_training(project: Path) -> "subprocess.CompletedProcess[str]"
         text=True,
     )
     give_up = time.monotonic() + _TIMEOUT_S
-    # The lock is taken when the training's loop begins.
-    while not list((project / ".ftzard" / "checkpoints").glob("*.lock")) and time.monotonic() < give_up:
+    while not list((project / ".ftzard" / "checkpoints").glob("*/checkpoint.json")) and time.monotonic() < give_up:
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
-    time.sleep(0.3)
     process.send_signal(signal.SIGTERM)
     said, told = process.communicate(timeout=_TIMEOUT_S)
     return subprocess.CompletedProcess(process.args, process.returncode, said, told)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NoReturn
 from ftzard.composition import to_dict, validate
 from ftzard.core.disk_failures import disk_failures_explained
 from ftzard.errors import ConfigError, FtzardError
-from ftzard.resources.interruption import Interruption, ask_to_end, end_with_standard_input
+from ftzard.resources.interruption import PATIENCE_S, Interruption, ask_to_end, end_with_standard_input
 from ftzard.resources.rank_reports import DONE, FAILED, INTERRUPTED, RANK_LOST, RankReport, log_file
 
 if TYPE_CHECKING:
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from ftzard.core.training_job import TrainingJob
 
 _logger = logging.getLogger(__name__)
-
-_PATIENCE_S = 5
 
 
 class _PipesHandler(logging.Handler):
@@ -127,7 +125,7 @@ def _train(
     def on_progress(progress: "Progress") -> None:
         tell(progress)
         # From now on there is something to keep. The other ranks keep nothing: rank 0 does when it finds one gone.
-        interruption.patience_s = _PATIENCE_S
+        interruption.patience_s = PATIENCE_S
         interruption.check()
 
     if ranks.rank:

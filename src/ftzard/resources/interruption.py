@@ -3,11 +3,15 @@
 import os
 import signal
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, Final
 
 _REQUESTS = (signal.SIGTERM, signal.SIGINT)
+# How long a request waits for the end of an optimizer step.
+PATIENCE_S: Final = 5
 
 
 @dataclass
@@ -52,6 +56,89 @@ class Interruption:
     def _raise(self, *_: Any) -> None:
         signal.alarm(0)
         raise KeyboardInterrupt
+
+
+@dataclass
+class _Deferral:
+    """Requests to end that wait for `check`, for `patience_s` at most."""
+
+    patience_s: float
+    _handlers: dict[int, Any] = field(default_factory=dict)
+    _number: int | None = None
+    _has_checked: bool = False
+    _timer: threading.Timer | None = None
+
+    def check(self) -> None:
+        """A step is whole: answer here who asked meanwhile."""
+        self._has_checked = True
+        if self._number is not None:
+            self.answer(self._number)
+
+    def listen(self) -> None:
+        """Begin. A handler that was not set from Python could not be put back, and stays."""
+        for number in _REQUESTS:
+            handler = signal.getsignal(number)
+            if handler is not None:
+                self._handlers[number] = handler
+                signal.signal(number, self._note)
+
+    def stop(self) -> int | None:
+        """Put back what was there before; a request that nobody has answered yet, if there is one."""
+        if self._timer is not None:
+            self._timer.cancel()
+        while self._handlers:
+            number, handler = self._handlers.popitem()
+            signal.signal(number, handler)
+        waiting, self._number = self._number, None
+        return waiting
+
+    def answer(self, number: int, frame: FrameType | None = None) -> None:
+        """Let what was there before answer a request."""
+        handler = self._handlers.get(number)
+        self.stop()
+        if callable(handler):
+            handler(number, frame)
+        else:
+            signal.raise_signal(number)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        # Before the first step there is nothing to wait for, and who asks twice does not want to wait.
+        if not self._has_checked or self._number is not None:
+            self.answer(number, frame)
+            return
+        self._number = number
+        self._timer = threading.Timer(self.patience_s, os.kill, (os.getpid(), number))
+        self._timer.daemon = True
+        self._timer.start()
+
+
+@contextmanager
+def deferred_requests(patience_s: float = PATIENCE_S) -> Iterator[Callable[[], None]]:
+    """Let Ctrl-C and SIGTERM wait for a moment at which work is whole.
+
+    What answers them raises an exception, wherever the process is: in the middle of an update, so that it is lost, or
+    in a finalizer, which swallows it, and the request with it. So whatever answered them before is called by what this
+    gives, and only by it; in the middle of the work where nobody calls it in time, and where somebody asks again.
+
+    Args:
+        patience_s: How long a request waits.
+
+    Yields:
+        To be called when work is whole. Before its first call nothing is deferred; nor is it outside of the main
+        thread, where no signal arrives.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    requests = _Deferral(patience_s)
+    requests.listen()
+    try:
+        yield requests.check
+    except BaseException:
+        requests.stop()
+        raise
+    if (number := requests.stop()) is not None:
+        signal.raise_signal(number)
 
 
 def end_with_standard_input(end: Callable[[], None]) -> None:

@@ -28,6 +28,7 @@ from ftzard.core.progress import Progress
 from ftzard.core.records import AdapterDirectory
 from ftzard.core.training_job import Trained, Trainer, TrainingJob, train_here
 from ftzard.errors import MissingPackageError, TrainingProcessError
+from ftzard.resources.interruption import deferred_requests
 from ftzard.resources.job_folder import read_trained, write_job
 from ftzard.resources.rank_reports import failure, read_reports
 
@@ -183,10 +184,28 @@ def trainer(config: LauncherConfig, project_dir: Path, context: "dg.AssetExecuti
         MissingPackageError: The launcher's package is not installed.
     """
     if config.kind == "in_process":
-        return train_here
+        return _train_in_this_process
     if config.kind == "ray" and find_spec("ray") is None:
         raise MissingPackageError("launcher.kind is 'ray', and Ray is not installed", fix="pip install 'ftzard[ray]'")
     return ProcessTrainer(config, logs_dir(project_dir), context)
+
+
+def _train_in_this_process(
+    job: TrainingJob,
+    output_dir: Path,
+    *,
+    checkpoint_dir: Path | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Trained:
+    """Train here; who asks the process to end meanwhile is answered at the end of an optimizer step."""
+    with deferred_requests() as answer_requests:
+
+        def report(progress: Progress) -> None:
+            if on_progress is not None:
+                on_progress(progress)
+            answer_requests()
+
+        return train_here(job, output_dir, checkpoint_dir=checkpoint_dir, on_progress=report)
 
 
 @contextmanager

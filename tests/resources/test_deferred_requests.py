@@ -1,5 +1,6 @@
 """A request to end (Ctrl-C, SIGTERM) waits for the end of a step, and is never lost."""
 
+import logging
 import os
 import signal
 import threading
@@ -55,6 +56,30 @@ def test_a_request_waits_for_the_end_of_the_step_and_is_answered_by_who_answered
     handler = signal.getsignal(number)
     assert work(nothing, lambda: ask(number), nothing) == [1, 2, -number]
     assert signal.getsignal(number) is handler
+
+
+def test_while_something_is_logged_nobody_is_answered() -> None:
+    told = []
+
+    class Slow(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            ask()
+            ask()
+            told.append(record.getMessage())
+
+    logger, handler = logging.getLogger("slow"), Slow()
+    logger.addHandler(handler)
+
+    def log_and_wait() -> None:
+        logger.warning("half a record")
+        threading.Event().wait(60)
+
+    try:
+        assert work(log_and_wait, nothing) == [-signal.SIGTERM]
+        assert work(nothing, lambda: logger.warning("half a record"), nothing) == [1, 2, -signal.SIGTERM]
+    finally:
+        logger.removeHandler(handler)
+    assert told == ["half a record"] * 2
 
 
 def test_before_the_first_step_is_whole_a_request_is_answered_at_once() -> None:

@@ -27,6 +27,7 @@ from ftzard.core.disk_failures import disk_failures_explained
 from ftzard.core.frozen_test import frozen_path
 from ftzard.core.records import ASSETS_DIR
 from ftzard.core.versions import content_version, fingerprint
+from ftzard.resources.interruption import deferred_requests
 from ftzard.resources.launcher import trainer
 from ftzard.resources.run_environment import gpu_tags
 from ftzard.resources.serving_records import ServingRecords
@@ -153,7 +154,7 @@ class TrackedAsset(Generic[P, T_co]):
             backfill_policy=dg.BackfillPolicy.single_run() if self.partitioned else None,
         )
         def materialize(context: dg.AssetExecutionContext, **inputs: Any) -> dg.MaterializeResult[Any]:
-            with disk_failures_explained():
+            with disk_failures_explained(), deferred_requests():
                 return self._materialize(context, pipeline, inputs)
 
         return materialize

@@ -18,6 +18,7 @@ from ftzard.core.records import ASSETS_DIR
 from ftzard.errors import StorageError
 from ftzard.resources.data_commit import DataCommit
 from ftzard.resources.dvc import DvcResource
+from ftzard.resources.interruption import deferred_requests
 from ftzard.resources.mlflow import MlflowResource
 from ftzard.resources.run_operations import TrackedDataset
 from ftzard.resources.tracked_run import TrackedRun
@@ -84,7 +85,7 @@ class CommittingIOManager(dg.UPathIOManager):
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Write, commit, record; the run ends FINISHED, or FAILED when any of it fails."""
         run = self._mlflow.tracking.run(_run_id(context.output_metadata))
-        with disk_failures_explained(), run.ending_on_failure():
+        with disk_failures_explained(), deferred_requests(), run.ending_on_failure():
             metadata: dict[str, Any] = {}
             for path, value in self._paths_and_values(context, obj):
                 self.make_directory(path.parent)

@@ -12,6 +12,7 @@ from typing import Any, Final
 _REQUESTS = (signal.SIGTERM, signal.SIGINT)
 # How long a request waits for the end of an optimizer step.
 PATIENCE_S: Final = 5
+_MOMENT_S: Final = 0.05
 
 
 @dataclass
@@ -66,6 +67,7 @@ class _Deferral:
     _handlers: dict[int, Any] = field(default_factory=dict)
     _number: int | None = None
     _has_checked: bool = False
+    _is_patient: bool = False
     _timer: threading.Timer | None = None
 
     def check(self) -> None:
@@ -102,14 +104,34 @@ class _Deferral:
             signal.raise_signal(number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        # Before the first step there is nothing to wait for, and who asks twice does not want to wait.
-        if not self._has_checked or self._number is not None:
+        if _is_logging(frame):
+            self._ask_again(number, _MOMENT_S)
+        elif self._has_checked and not self._is_patient:
+            self._is_patient = True
+            self._ask_again(number, self.patience_s)
+        else:
+            # Before the first step there is nothing to wait for, and who asks twice does not want to wait.
             self.answer(number, frame)
-            return
-        self._number = number
-        self._timer = threading.Timer(self.patience_s, os.kill, (os.getpid(), number))
+
+    def _ask_again(self, number: int, after_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._number, self._timer = number, threading.Timer(after_s, os.kill, (os.getpid(), number))
         self._timer.daemon = True
         self._timer.start()
+
+
+def _is_logging(frame: FrameType | None) -> bool:
+    """Whether something is just being logged.
+
+    Dagster stores what is logged as events, under a lock that an exception may leave locked: the next event, which says
+    that the step was interrupted, would wait for it for ever.
+    """
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "logging":
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextmanager
@@ -118,14 +140,15 @@ def deferred_requests(patience_s: float = PATIENCE_S) -> Iterator[Callable[[], N
 
     What answers them raises an exception, wherever the process is: in the middle of an update, so that it is lost, or
     in a finalizer, which swallows it, and the request with it. So whatever answered them before is called by what this
-    gives, and only by it; in the middle of the work where nobody calls it in time, and where somebody asks again.
+    gives, and only by it; in the middle of the work where nobody calls it in time, and where somebody asks again. Never
+    while something is logged.
 
     Args:
         patience_s: How long a request waits.
 
     Yields:
-        To be called when work is whole. Before its first call nothing is deferred; nor is it outside of the main
-        thread, where no signal arrives.
+        To be called when work is whole. Before its first call a request waits for the end of a log record alone.
+        Outside of the main thread, where no signal arrives, nothing is deferred.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None

@@ -3,11 +3,15 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 _REQUESTS = (signal.SIGTERM, signal.SIGINT)
+_LISTEN_S = 5.0
 
 
 @dataclass
@@ -63,6 +67,29 @@ def end_with_standard_input(end: Callable[[], None]) -> None:
         end()
 
     threading.Thread(target=watch, name="ftzard-parent", daemon=True).start()
+
+
+def end_without_heartbeat(path: Path, silence_s: float, end: Callable[[], None]) -> None:
+    """Call a function when whoever started this process is gone: it writes something else into a file all the time.
+
+    Not the file's time is looked at: the clocks of two machines differ.
+
+    Args:
+        path: The file.
+        silence_s: For how long it may stay as it is.
+        end: The function.
+    """
+
+    def watch() -> None:
+        last, heard = b"", time.monotonic()
+        while time.monotonic() - heard <= silence_s:
+            with suppress(OSError):
+                if (content := path.read_bytes()) != last:
+                    last, heard = content, time.monotonic()
+            time.sleep(min(_LISTEN_S, silence_s / 4))
+        end()
+
+    threading.Thread(target=watch, name="ftzard-heartbeat", daemon=True).start()
 
 
 def ask_to_end() -> None:

@@ -22,7 +22,7 @@ import psutil  # type: ignore[import-untyped]  # psutil ships no types
 _ENTER = """
 import json, os, subprocess, sys
 from pathlib import Path
-claim, aside, mounts, command = json.loads(sys.argv[1])
+claim, aside, mounts, command, folder = json.loads(sys.argv[1])
 def mount(*words):
     subprocess.run(["mount", *words], check=True)
 mount("--bind", claim, aside)
@@ -38,6 +38,8 @@ for source, target, read_only in mounts:
     if read_only:
         mount("-o", "remount,bind,ro", str(target))
 mount("-t", "tmpfs", "tmpfs", aside)
+# Not where it was begun: that is now below another mount.
+os.chdir(folder)
 os.execvp(command[0], command)
 """
 _UNSHARE = ("unshare", "--user", "--map-root-user", "--mount")
@@ -117,7 +119,7 @@ class Node:
         log = self.folder / f"{name}.log"
         with log.open("wb") as out:
             process = psutil.Popen(
-                self._command(spec), env=environment, cwd=container.get("workingDir", "/"), stdin=subprocess.DEVNULL,
+                self._command(spec), env=environment, stdin=subprocess.DEVNULL,
                 stdout=out, stderr=out, start_new_session=True,
             )  # fmt: skip
         return Container(process, log)
@@ -138,7 +140,7 @@ class Node:
             return list(container["command"])
         wanted = [(mount["subPath"], mount["mountPath"], mount.get("readOnly", False)) for mount in mounts]
         aside = tempfile.mkdtemp(dir=self.folder)
-        document = json.dumps([claim, aside, wanted, container["command"]])
+        document = json.dumps([claim, aside, wanted, container["command"], container.get("workingDir", "/")])
         return [*_UNSHARE, sys.executable, "-c", _ENTER, document]
 
 

@@ -147,7 +147,7 @@ class Cluster:
         return [each for _, each in sorted(dated, key=itemgetter(0))]
 
     def delete(self, name: str, grace_s: float) -> None:
-        """Delete a job, and wait until its pod has ended.
+        """Delete a job, and wait until it is gone, its pod before it.
 
         Raises:
             TrainingProcessError: Kubernetes refuses, or does not answer.
@@ -161,9 +161,9 @@ class Cluster:
             if error.status != _NOT_FOUND:
                 raise self._refused(f"to delete job {name}", error) from error
         give_up = time.monotonic() + grace_s + _DELETION_S
-        while self.pod(name) is not None:
+        while self.job(name) is not None or self.pod(name) is not None:
             if time.monotonic() > give_up:
-                _logger.warning("the pod of job %s in namespace %s does not end", name, self.namespace)
+                _logger.warning("job %s in namespace %s does not end", name, self.namespace)
                 return
             time.sleep(_POLL_S)
 

@@ -97,6 +97,7 @@ class _PodRun:
     name: str
     num_beats: int = 0
     told: str = ""
+    has_failed: bool = False
 
     @property
     def what(self) -> str:
@@ -109,17 +110,14 @@ class _PodRun:
 
     def see_through(self, task: PodTask, project_dir: Path, poll: Callable[[], None]) -> int:
         """Create the job, and leave nothing that still runs."""
-        manifest, is_over = render_job(self.config, task, project_dir), False
-        self.cluster.create(manifest)
+        self.cluster.create(render_job(self.config, task, project_dir))
         _logger.info("job %s in namespace %s, logs in %s", self.name, self.cluster.namespace, self.errand.logs)
         try:
-            code = self._watch(poll)
-            is_over = code != DONE
+            return self._watch(poll)
         finally:
             # What failed by itself stays to be looked at, until Kubernetes removes it.
-            if not is_over:
+            if not self.has_failed:
                 self._delete()
-        return code
 
     def _watch(self, poll: Callable[[], None]) -> int:
         pending_since = time.monotonic()
@@ -146,6 +144,7 @@ class _PodRun:
         code = exit_code(pod) if pod is not None else None
         if code == DONE:
             return DONE
+        self.has_failed = pod is None or phase(pod) == FAILED
         reports = read_reports(self.errand.output)
         words = last_words(pod) if pod is not None else ""
         (self.errand.logs / "launcher.log").write_text(words + "\n", encoding="utf-8")

@@ -47,8 +47,9 @@ _UNSHARE = ("unshare", "--user", "--map-root-user", "--mount")
 
 def has_namespaces() -> bool:
     """Whether a process can have mounts of its own here."""
-    found = shutil.which("unshare") and subprocess.run([*_UNSHARE, "true"], check=False, capture_output=True)
-    return bool(found) and found.returncode == 0
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run([*_UNSHARE, "true"], check=False, capture_output=True).returncode == 0
 
 
 @dataclass
@@ -154,7 +155,7 @@ class Container:
     @property
     def exit_code(self) -> int | None:
         """As a container runtime tells it; None while it runs."""
-        code = self.process.poll()
+        code: int | None = self.process.poll()
         return code if code is None or code >= 0 else 128 - code
 
     def end(self) -> None:

@@ -105,7 +105,7 @@ def label_value(text: str) -> str:
 
 
 def _pod(config: LauncherConfig, task: PodTask, project_dir: Path) -> dict[str, Any]:
-    user = _user(config)
+    user = pod_user(config)
     given = {
         "serviceAccountName": config.service_account_name,
         "nodeSelector": dict(config.node_selector),
@@ -214,7 +214,12 @@ def _toleration(toleration: Toleration) -> dict[str, str]:
     return {name: value for name, value in values.items() if value}
 
 
-def _user(config: LauncherConfig) -> int:
+def pod_user(config: LauncherConfig) -> int:
+    """The user of the pod.
+
+    Raises:
+        ConfigError: It would be root.
+    """
     user = config.run_as_user or os.getuid()
     if user == _ROOT:
         raise ConfigError(

@@ -88,6 +88,11 @@ def last_words(pod: Status) -> str:
     return str(_container_state(pod, "terminated").get("message", "")).strip()
 
 
+def is_complete(job: Status) -> bool:
+    """Whether a job has come to a good end."""
+    return bool(_condition(job, "Complete"))
+
+
 def has_failed(job: Status) -> bool:
     """Whether a job has come to its end, and not a good one."""
     return bool(_condition(job, "Failed"))

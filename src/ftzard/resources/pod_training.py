@@ -16,7 +16,7 @@ from ftzard.config import FtzardConfig, LauncherConfig
 from ftzard.core.checkpoints import checkpoints_dir
 from ftzard.errors import ConfigError, FtzardError, TrainingProcessError
 from ftzard.resources.kubernetes_cluster import Cluster
-from ftzard.resources.kubernetes_job import ASSET_LABEL, RUN_LABEL, Mount, PodTask, label_value, render_job
+from ftzard.resources.kubernetes_job import ASSET_LABEL, RUN_LABEL, Mount, PodTask, label_value, pod_user, render_job
 from ftzard.resources.kubernetes_state import (
     FAILED,
     PENDING,
@@ -26,6 +26,7 @@ from ftzard.resources.kubernetes_state import (
     end_reason,
     exit_code,
     has_failed,
+    is_complete,
     last_words,
     obstacle,
     phase,
@@ -51,6 +52,10 @@ class PodTrainer(ProcessTrainer):
     """
 
     project_dir: Path = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Refuse at once what would be refused after the data is ready."""
+        pod_user(self.config)
 
     def _supervise(self, errand: Errand, poll: Callable[[], None]) -> int:
         """Start the pod and see it through to its end, or through to ours; returns the exit code."""
@@ -97,7 +102,7 @@ class _PodRun:
     name: str
     num_beats: int = 0
     told: str = ""
-    has_failed: bool = False
+    is_over: bool = False
 
     @property
     def what(self) -> str:
@@ -110,14 +115,23 @@ class _PodRun:
 
     def see_through(self, task: PodTask, project_dir: Path, poll: Callable[[], None]) -> int:
         """Create the job, and leave nothing that still runs."""
-        self.cluster.create(render_job(self.config, task, project_dir))
-        _logger.info("job %s in namespace %s, logs in %s", self.name, self.cluster.namespace, self.errand.logs)
+        manifest = render_job(self.config, task, project_dir)
         try:
+            self._create(manifest)
             return self._watch(poll)
         finally:
             # What failed by itself stays to be looked at, until Kubernetes removes it.
-            if not self.has_failed:
+            if not self.is_over:
                 self._delete()
+
+    def _create(self, manifest: dict[str, Any]) -> None:
+        try:
+            self.cluster.create(manifest)
+        except FtzardError:
+            # There is none that could be deleted.
+            self.is_over = True
+            raise
+        _logger.info("job %s in namespace %s, logs in %s", self.name, self.cluster.namespace, self.errand.logs)
 
     def _watch(self, poll: Callable[[], None]) -> int:
         pending_since = time.monotonic()
@@ -130,6 +144,8 @@ class _PodRun:
                     f"{self.what} was deleted by somebody else", fix="run again: it goes on from its last checkpoint"
                 )
             now = phase(pod) if pod is not None else PENDING
+            if is_complete(job):
+                return DONE
             if now in {SUCCEEDED, FAILED} or has_failed(job):
                 return self._outcome(job, pod)
             if now == PENDING:
@@ -144,7 +160,7 @@ class _PodRun:
         code = exit_code(pod) if pod is not None else None
         if code == DONE:
             return DONE
-        self.has_failed = pod is None or phase(pod) == FAILED
+        self.is_over = pod is None or phase(pod) == FAILED
         reports = read_reports(self.errand.output)
         words = last_words(pod) if pod is not None else ""
         (self.errand.logs / "launcher.log").write_text(words + "\n", encoding="utf-8")

@@ -1,5 +1,8 @@
 """Where memory runs out under TRL, fewer rows are computed at once, and what is learnt stays what it would be."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,3 +153,38 @@ def test_one_example_that_does_not_fit_is_an_error_with_the_bytes_and_nothing_is
 def test_another_error_is_not_taken_for_a_lack_of_memory(tmp_path: Path) -> None:
     with _limited(8, "mat1 and mat2 shapes cannot be multiplied"), pytest.raises(RuntimeError, match="mat1 and mat2"):
         _train(tmp_path / "adapter", "generation", 64)
+
+
+_ROOM = 64 * 2**20
+_UNDER_A_LIMIT = """
+import json, resource, sys
+from pathlib import Path
+from tests.core.test_trainer_memory import _train, _weights
+import torch
+
+torch.set_num_threads(1)
+folder, wide = Path(sys.argv[1]), {"train_batch_size": 64, "num": 64}
+# One step first, so that everything that is loaded or made once is there before the limit.
+_train(folder / "warm", "generation", 64)
+now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+resource.setrlimit(resource.RLIMIT_AS, (now + int(sys.argv[2]), hard))
+halved = _train(folder / "halved", "generation", 2**20, **wide)
+resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+budget = halved.budget.max_tokens
+small = _train(folder / "small", "generation", budget, **wide)
+print(json.dumps([budget, _weights(halved) == _weights(small), halved.budget.budgets]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+def test_a_process_that_may_not_have_more_memory_trains_with_what_it_has(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _UNDER_A_LIMIT, str(tmp_path), str(_ROOM)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    budget, is_equal, budgets = json.loads(done.stdout.splitlines()[-1])
+    assert budget < 2**20
+    assert list(budgets) == ["1"]
+    assert is_equal

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ftzard.core.batching import Indices, micro_batches
+from ftzard.core.batching import Indices
 from ftzard.core.token_budget import TokenBudget
 
 FIX_MEMORY: Final = (
@@ -44,12 +44,14 @@ class PassesInPieces:
         parameters: What is trained.
         budget: Tokens at once, padding included; halved where memory runs out.
         longest: Tokens of the longest row, as the budget counts them.
+        rows_within: How many rows are computed at once within a budget, as the trainer was told for the first one.
     """
 
     trainer: Any
     parameters: "Sequence[Any]"
     budget: TokenBudget
     longest: int
+    rows_within: Callable[[int], int]
     # The piece's part of the pass, where the trainer averages over the rows of one.
     _share: float = 1.0
     _own: dict[str, Callable[..., Any]] = field(default_factory=dict)
@@ -83,7 +85,8 @@ class PassesInPieces:
         numbers, lengths = np.arange(len(rows)), np.full(len(rows), self.longest, dtype=np.int64)
 
         def compute(max_tokens: int) -> Any:
-            pieces = micro_batches(numbers, lengths, max_tokens)
+            size = self.rows_within(max_tokens)
+            pieces = [numbers[start : start + size] for start in range(0, len(numbers), size)]
             if len(pieces) == 1:
                 return self._own["training_step"](model, dict(inputs), num_items_in_batch)
             return sum(self._piece(model, rows, piece, num_items_in_batch) for piece in pieces)
@@ -105,7 +108,7 @@ class PassesInPieces:
         import torch
 
         gradients = [None if part.grad is None else part.grad.clone() for part in self.parameters]
-        random = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        random = torch.get_rng_state(), torch.cuda.get_rng_state_all() if self.parameters[0].is_cuda else []
         counted, metrics = self.trainer._total_train_tokens, self.trainer._metrics[_MODE]  # noqa: SLF001 - TRL has no other
         before = {name: list(values) for name, values in metrics.items()}
 

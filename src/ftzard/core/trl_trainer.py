@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,8 @@ def run_trainer(  # noqa: PLR0913 - as `ftzard.core.training_loop.run_training`
         # It prints each step; the progress is reported below.
         trainer.remove_callback(PrinterCallback)
         optimizer, num_steps = TrainerOptimizer(trainer, trained), _num_steps(trainer)
-        PassesInPieces(trainer, trained, budget, longest).install()
+        rows_within = partial(batch_size, config.training.train_batch_size, longest)
+        PassesInPieces(trainer, trained, budget, longest, rows_within).install()
         num_done = checkpoints.restore(optimizer, record)
         with ProgressReporter("step", num_steps, _logger) as reporter:
             epochs = config.training.num_train_epochs

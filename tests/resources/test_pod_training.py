@@ -184,13 +184,21 @@ class _Trouble:
     launcher: dict[str, Any]
     reason: str
     fix: str
+    is_hopeless: bool = False
 
 
 @pytest.mark.parametrize(
     "trouble",
     [
-        _Trouble({"image": "ftzard:missing"}, "ImagePullBackOff: Back-off pulling image", "launcher.image"),
-        _Trouble({"hf_token_secret": "hub"}, 'CreateContainerConfigError: secret "hub" not found', "hf_token_secret"),
+        _Trouble(
+            {"image": "ftzard:missing"}, "ImagePullBackOff: Back-off pulling image", "launcher.image", is_hopeless=True
+        ),
+        _Trouble(
+            {"hf_token_secret": "hub"},
+            'CreateContainerConfigError: secret "hub" not found',
+            "hf_token_secret",
+            is_hopeless=True,
+        ),
         _Trouble({"gpus": 1}, "Unschedulable: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu", "launcher.gpus"),
         _Trouble({"node_selector": {"gpu": "h100"}}, "didn't match Pod's node affinity", "launcher.node_selector"),
         _Trouble({"volume_claim": "other"}, 'persistentvolumeclaim "other" not found', "launcher."),
@@ -204,6 +212,7 @@ def test_a_pod_that_cannot_begin_fails_the_step_with_the_reason_and_leaves_no_jo
     with pytest.raises(TrainingProcessError) as caught:
         place.train(replace(_POD, pending_timeout_s=1.5, **trouble.launcher), _job())
     assert trouble.reason in caught.value.what
+    assert ("cannot begin" in caught.value.what) is trouble.is_hopeless
     assert trouble.fix in caught.value.fix
     assert place.cluster.jobs == {}
     assert list(place.scratch.iterdir()) == []
@@ -246,7 +255,7 @@ def test_a_pod_that_kubernetes_ends_fails_the_step_with_the_reason(
 
 def test_a_training_that_takes_too_long_is_ended_by_kubernetes_and_says_so(place: _Place) -> None:
     with pytest.raises(TrainingProcessError, match="DeadlineExceeded") as caught:
-        place.train(replace(_POD, timeout_s=0.5, gpus=8), _job())
+        place.train(replace(_POD, timeout_s=0.5, gpus=8, pending_timeout_s=20.0), _job())
     assert "launcher.timeout_s" in caught.value.fix
 
 

@@ -21,12 +21,15 @@ from tests.core.model_scenario import LABELS, config, splits
 from tests.kubelet import Node, has_namespaces
 from tests.kubernetes_server import KubernetesServer
 
+from ftzard.assets.step import Step
+from ftzard.assets.training import lora_adapter
 from ftzard.config import LauncherConfig
 from ftzard.core.adapter import read_manifest
+from ftzard.core.hyperparameters import TunedHyperparameters
 from ftzard.core.progress import Progress
 from ftzard.core.records import Splits
 from ftzard.core.training_job import Trained, TrainingJob, train_here
-from ftzard.errors import ConfigError, SingleClassError, TrainingProcessError
+from ftzard.errors import ConfigError, DoesNotFitError, SingleClassError, TrainingProcessError
 from ftzard.resources.kubernetes_job import render_job
 from ftzard.resources.launcher import Errand, trainer
 from ftzard.resources.pod_training import PodTrainer, pod_task
@@ -148,6 +151,18 @@ def test_progress_comes_while_it_trains_and_a_cancelled_step_deletes_the_job_whi
     assert len(labels["dagster/run-id"]) == 36
     # The same training in this process takes it up: where it runs does not make it another one.
     assert train_here(_job(40), place.scratch / "again", checkpoint_dir=place.checkpoints).result.resumed_from == step
+
+
+def test_this_machines_memory_does_not_decide_about_a_training_in_a_pod(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ftzard.core.estimate.free_bytes", lambda _: 0)
+    elsewhere = replace(config(num_train_epochs=1), launcher=_POD)
+    # Called directly, it trains here all the same.
+    result = lora_adapter(splits(), TunedHyperparameters({}, "macro_f1"), Step(elsewhere, tmp_path))
+    assert "estimate_memory_error" not in result.metrics
+    with pytest.raises(DoesNotFitError):
+        lora_adapter(splits(), TunedHyperparameters({}, "macro_f1"), Step(config(num_train_epochs=1), tmp_path))
 
 
 def test_what_a_pod_fails_with_is_the_same_error_as_here_and_its_job_stays_to_be_looked_at(place: _Place) -> None:

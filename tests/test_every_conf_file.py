@@ -32,6 +32,13 @@ def _overrides_in(command: str) -> list[str]:
     return [word for word in shlex.split(command) if "=" in word]
 
 
+def _choice_of(path: Path) -> list[str]:
+    """The overrides that choose a file, and those that its command gives the group besides: some are needed."""
+    group, option = path.relative_to(_CONF).with_suffix("").as_posix().rsplit("/", 1)
+    given = _overrides_in(_opening_comment(path)[0])
+    return [f"{group}={option}", *(override for override in given if override.startswith(f"{group}."))]
+
+
 def _keys(document: object) -> set[str]:
     if isinstance(document, dict):
         return {str(key) for key in document}.union(*(_keys(value) for value in document.values()))
@@ -56,8 +63,7 @@ def test_the_recipes_and_groups_that_the_documentation_names_are_there() -> None
 
 @pytest.mark.parametrize("path", _GROUPS_AND_OPTIONS, ids=_name)
 def test_a_file_composes_when_it_is_chosen(path: Path) -> None:
-    group, option = path.relative_to(_CONF).with_suffix("").as_posix().rsplit("/", 1)
-    compose([f"{group}={option}"])
+    compose(_choice_of(path))
 
 
 @pytest.mark.parametrize("path", _FILES, ids=_name)
@@ -82,8 +88,8 @@ def test_every_command_in_the_opening_comment_composes(path: Path) -> None:
 def test_each_value_a_file_sets_is_the_value_that_is_used(path: Path) -> None:
     document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     document.pop("defaults", None)
-    group, option = path.relative_to(_CONF).with_suffix("").as_posix().rsplit("/", 1)
-    values = to_dict(compose([f"{group}={option}"]))
+    group = path.parent.relative_to(_CONF).as_posix()
+    values = to_dict(compose(_choice_of(path)))
     given = document if group == "experiment" else {group: document}
     assert _merged(values, given) == values
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 _HEAVY = {
-    "accelerate", "bitsandbytes", "dataframely", "datasets", "dvc", "hydra", "matplotlib", "mlflow", "omegaconf",
-    "peft", "sklearn", "torch", "transformers", "trl",
+    "accelerate", "bitsandbytes", "dataframely", "datasets", "dvc", "hydra", "kubernetes", "matplotlib", "mlflow",
+    "omegaconf", "peft", "sklearn", "torch", "transformers", "trl",
 }  # fmt: skip
 
 

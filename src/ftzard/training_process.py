@@ -6,7 +6,7 @@ JOB is a folder that `ftzard.resources.job_folder` wrote, OUTPUT an empty one. T
     1    it failed; OUTPUT/rank-N.json says with what
     2    the arguments are wrong
     3    another rank is gone; a checkpoint of the last whole step is kept
-    130  it was asked to end (SIGTERM, SIGINT, or its standard input ended); likewise
+    130  it was asked to end (SIGTERM, SIGINT, its standard input ended, or its heartbeat); likewise
 
 RANK and WORLD_SIZE, as torchrun sets them, make it one of several. Where Dagster Pipes is set up, rank 0 tells its log
 and its progress by it. What the process writes to standard output and error goes to a file for each rank.
@@ -25,7 +25,13 @@ from typing import TYPE_CHECKING, NoReturn
 from ftzard.composition import to_dict, validate
 from ftzard.core.disk_failures import disk_failures_explained
 from ftzard.errors import ConfigError, FtzardError
-from ftzard.resources.interruption import PATIENCE_S, Interruption, ask_to_end, end_with_standard_input
+from ftzard.resources.interruption import (
+    PATIENCE_S,
+    Interruption,
+    ask_to_end,
+    end_with_standard_input,
+    end_without_heartbeat,
+)
 from ftzard.resources.rank_reports import DONE, FAILED, INTERRUPTED, RANK_LOST, RankReport, log_file
 
 if TYPE_CHECKING:
@@ -64,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     if given.tied_to_stdin:
         end_with_standard_input(ask_to_end)
+    if given.heartbeat is not None:
+        end_without_heartbeat(given.heartbeat, given.peer_timeout_s, ask_to_end)
     RankReport.of(rank).write(given.output)
     with _pipes(rank) as tell:
         code, error = _outcome(given, rank, size, interruption, tell)
@@ -226,6 +234,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--num-threads", type=int, help="CPU threads of this process")
     parser.add_argument("--peer-timeout-s", type=float, default=600.0, help="how long to wait for another rank")
     parser.add_argument("--tied-to-stdin", action="store_true", help="end when standard input does")
+    parser.add_argument(
+        "--heartbeat", type=Path, help="end when nobody writes to this file for as long as another rank is waited for"
+    )
     return parser
 
 

@@ -91,7 +91,7 @@ def test_development_tools_are_those_of_the_dependency_group() -> None:
     assert pypi(FEATURES["dev"]) == specifiers(PYPROJECT["dependency-groups"]["dev"])
 
 
-@pytest.mark.parametrize("name", ["cleanlab", "docker", "emoji", "ray", "s3"])
+@pytest.mark.parametrize("name", ["cleanlab", "docker", "emoji", "k8s", "ray", "s3"])
 def test_what_is_optional_is_so_in_both(name: str) -> None:
     assert pypi(FEATURES[name]) == specifiers(PYPROJECT["project"]["optional-dependencies"][name])
 

@@ -17,6 +17,7 @@ from ftzard.cli.history import history
 from ftzard.cli.import_data import import_data
 from ftzard.cli.init import init
 from ftzard.cli.labels import labels
+from ftzard.cli.launcher import launcher
 from ftzard.cli.options import OVERRIDES, PROJECT
 from ftzard.cli.push import push
 from ftzard.cli.reproduce import reproduce
@@ -124,6 +125,7 @@ main.add_command(diff)
 main.add_command(estimate)
 main.add_command(history)
 main.add_command(import_data)
+main.add_command(launcher)
 main.add_command(push)
 main.add_command(reproduce)
 main.add_command(show)

@@ -27,7 +27,7 @@ from ftzard.core.language_model import lora_language_model
 from ftzard.core.lora_methods import check_ranks
 from ftzard.core.row_columns import read_pair
 from ftzard.core.seeding import all_seeded
-from ftzard.core.token_budget import TokenBudget
+from ftzard.core.trainer_memory import configured_budget
 from ftzard.core.training import TrainingResult
 from ftzard.core.training_identity import training_identity
 from ftzard.core.trl_trainer import run_trainer
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ftzard.core.peft_adapter import AdaptedModel
     from ftzard.core.progress import Progress
     from ftzard.core.records import AdapterDirectory, Splits
+    from ftzard.core.token_budget import TokenBudget
 
 _logger = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ def train_answers(
     Raises:
         TooFewExamplesError: There is nothing to train on, or no prompt leaves room for an answer.
         TrainingDivergedError: The loss or a gradient is not finite; nothing is written.
-        OutOfMemoryError: There is no memory for the base model, or for an optimizer step.
+        OutOfMemoryError: There is no memory for the base model, or for one example alone.
         AdapterMismatchError: `initial` does not fit what is configured.
         FtzardError: As `load_base_model`, `AnswerEncoder`, `check_lora` and `write_adapter`.
     """
@@ -146,10 +147,11 @@ def train_answers(
             numbers = (sum(part.numel() for part in model.trainable_parameters()), model.num_parameters())
             # As they would be trained on.
             validation = encode_answers(splits.validation, encoder).cut(answers.max_length)
+            budget = configured_budget(config.training.max_tokens_per_batch)
             identity = _identity(base, answers, config, train, validation, initial)
             with (
                 kept_checkpoints(checkpoint_dir, identity, config.training.checkpoint_interval_s) as checkpoints,
-                _validation_of(model, validation, config) as validate,
+                _validation_of(model, validation, config, budget) as validate,
             ):
                 record = run_trainer(
                     model,
@@ -159,11 +161,12 @@ def train_answers(
                     on_progress=on_progress,
                     validate=validate,
                     checkpoints=checkpoints,
+                    budget=budget,
                 )
             weights = model.adapter_weights()
             peft_config = model.peft_fields(config.model.base_model, config.model.revision)
         dtype = _dtype(base)
-        compute = {"device": device, "dtype": dtype}
+        compute = {"device": device, "dtype": dtype, **budget.as_manifest()}
         # As for a classifier: what was chosen here stays chosen.
         recorded = replace(config, model=replace(config.model, quantization=base.precision.quantization))
         described = manifest_fields(
@@ -193,7 +196,7 @@ def train_answers(
         tokens_per_s=record.tokens_per_s,
         device=device,
         dtype=dtype,
-        budget=TokenBudget(config.training.max_tokens_per_batch, "optimizer step"),
+        budget=budget,
         resumed_from=checkpoints.resumed_from,
         num_checkpoints=checkpoints.num_saved,
         checkpoint_seconds=checkpoints.saving_s,
@@ -266,16 +269,15 @@ def _that_fit(examples: EncodedAnswers, max_length: int) -> EncodedAnswers:
 
 @contextmanager
 def _validation_of(
-    model: "AdaptedModel", examples: EncodedAnswers, config: "FtzardConfig"
+    model: "AdaptedModel", examples: EncodedAnswers, config: "FtzardConfig", budget: "TokenBudget"
 ) -> "Iterator[Callable[[], dict[str, float]] | None]":
     """What scores the model on the validation split; None where there is nothing to score it on."""
     if not len(examples):
         yield None
         return
-    max_tokens = config.training.max_tokens_per_batch
 
     def scored(answers: Sequence[Sequence[int]]) -> "np.ndarray[Any, Any]":
-        found = log_probabilities(model.peft_model, examples.prompts, answers, max_tokens=max_tokens)
+        found = log_probabilities(model.peft_model, examples.prompts, answers, max_tokens=budget.max_tokens)
         return np.array([values.sum() for values in found])
 
     if examples.rejected is None:

@@ -162,7 +162,7 @@ def estimate(
             of; None: a documented default.
 
     Raises:
-        ConfigError: The task is one for which there is no estimate.
+        ConfigError: The task is one for which there is no estimate, or the training runs on another machine.
         FtzardError: As `load_base_model` and `lora_classifier`.
     """
     if config.data.task != "classification":
@@ -171,6 +171,12 @@ def estimate(
             "classifier that is counted here",
             fix="train a few examples (data.sample_fraction) and look at their `peak_memory_bytes` and `seconds` in "
             "MLflow",
+        )
+    if config.launcher.runs_elsewhere:
+        raise ConfigError(
+            "launcher.kind is 'k8s', and an estimate is of this machine's memory and speed",
+            fix="run it on a machine like the pod's, with launcher=in_process; `peak_memory_bytes` in MLflow says what "
+            "a training took",
         )
     device = resolve_device(config.training.device)
     dtype = resolve_dtype(config.model.dtype, device)

@@ -40,11 +40,13 @@ class TokenBudget:
         max_tokens: The budget now.
         what: What is counted where it is halved, for messages, such as `optimizer step`.
         budgets: Number of the step -> the budget from there on; the first entry is the configured one.
+        fix: What to do where there is no memory for one example.
     """
 
     max_tokens: int
     what: str
     budgets: dict[int, int] = field(default_factory=dict)
+    fix: str = _FIX
 
     def __post_init__(self) -> None:
         """Steps are counted from 1."""
@@ -114,7 +116,7 @@ class TokenBudget:
         """Go to the largest half, quarter ... that cuts the examples into smaller pieces than now."""
         now = _largest(examples, lengths, self.max_tokens)
         if all(len(part) == 1 for part in micro_batches(examples, lengths, self.max_tokens)):
-            raise _single_example(num_bytes, int(lengths[examples].max()), f"{self.what} {step}")
+            raise _single_example(num_bytes, int(lengths[examples].max()), f"{self.what} {step}", self.fix)
         before = self.max_tokens
         while _largest(examples, lengths, self.max_tokens) == now and self.max_tokens > 1:
             self.max_tokens //= 2
@@ -186,11 +188,11 @@ def _largest(examples: Indices, lengths: Indices, max_tokens: int) -> Sequence[i
     return sorted((padded_tokens(part, lengths) for part in parts), reverse=True)
 
 
-def _single_example(num_bytes: int | None, num_tokens: int, where: str) -> OutOfMemoryError:
+def _single_example(num_bytes: int | None, num_tokens: int, where: str, fix: str) -> OutOfMemoryError:
     return OutOfMemoryError(
         f"memory ran out in {where} although each example was computed alone (the longest has {num_tokens} tokens): "
         f"{_asked(num_bytes)}",
-        fix=_FIX,
+        fix=fix,
     )
 
 

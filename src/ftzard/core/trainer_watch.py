@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ftzard.core.divergence import check_weights, diverged
 from ftzard.core.progress import Progress, ProgressReporter
 from ftzard.core.token_budget import memory_failures_explained
+from ftzard.core.trainer_memory import FIX_MEMORY
 from ftzard.core.training_record import StepRecord
 
 if TYPE_CHECKING:
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
     from ftzard.core.trainer_state import TrainerOptimizer
 
 _logger = logging.getLogger("ftzard.core.training")
-
-_FIX_MEMORY = (
-    "lower training.max_tokens_per_batch or model.max_length, compute in bfloat16 (model.dtype=bfloat16), or free "
-    "memory; nothing was written"
-)
 
 
 @dataclass
@@ -176,5 +172,5 @@ class TrainerWatch:
 
 
 def memory_failures_told(what: str | Callable[[], str]) -> AbstractContextManager[None]:
-    """As `memory_failures_explained`, where TRL's trainers decide how much is computed at once."""
-    return memory_failures_explained(what, _FIX_MEMORY)
+    """As `memory_failures_explained`, for what is computed beside the passes, or cannot be divided."""
+    return memory_failures_explained(what, FIX_MEMORY)

@@ -34,11 +34,13 @@ class StepRecord:
     """What is written down of any training, step by step.
 
     Attributes:
+        budget: Tokens at once.
         seconds: Wall-clock time in all.
         validation_seconds: The part of it that validation took.
         num_tokens: Real tokens trained on so far.
     """
 
+    budget: TokenBudget = field(kw_only=True)
     seconds: float = 0.0
     validation_seconds: float = 0.0
     num_tokens: int = 0
@@ -71,6 +73,7 @@ class StepRecord:
             "num_tokens": self.num_tokens,
             "curve": self._curve,
             "validation": self._validation,
+            "token_budgets": [list(change) for change in self.budget.budgets.items()],
         }
 
     def tensors(self) -> "dict[str, torch.Tensor]":
@@ -83,6 +86,9 @@ class StepRecord:
         self.seconds, self.validation_seconds = float(values["seconds"]), float(values["validation_seconds"])
         self.num_tokens = int(values["num_tokens"])
         self._curve, self._validation = list(values["curve"]), list(values["validation"])
+        # A checkpoint from before there were budgets had the configured one throughout.
+        budgets = values.get("token_budgets", [[1, self.budget.max_tokens]])
+        self.budget.restore({int(step): int(tokens) for step, tokens in budgets})
 
     def curve(self) -> pl.DataFrame:
         """A row for each optimizer step."""
@@ -104,23 +110,18 @@ class TrainingRecord(StepRecord):
     """What is written down during the training of a classifier.
 
     Attributes:
-        budget: Tokens at once.
         kept_step: The optimizer step after which the weights were what they are at the end.
         kept: Which weights these are and why, in words.
         best: The best validation so far, where training may stop early.
     """
 
-    budget: TokenBudget = field(kw_only=True)
     kept_step: int = 0
     kept: str = ""
     best: BestSoFar | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON types."""
-        return super().to_dict() | {
-            "token_budgets": [list(change) for change in self.budget.budgets.items()],
-            "best": self.best and self.best.to_dict(),
-        }
+        return super().to_dict() | {"best": self.best and self.best.to_dict()}
 
     def tensors(self) -> "dict[str, torch.Tensor]":
         """The weights that were best until now, where training may stop early."""
@@ -130,9 +131,6 @@ class TrainingRecord(StepRecord):
     def restore(self, values: Mapping[str, Any], tensors: "Mapping[str, torch.Tensor]") -> None:
         """Become what `to_dict` and `tensors` gave."""
         super().restore(values, tensors)
-        # A checkpoint from before there were budgets had the configured one throughout.
-        budgets = values.get("token_budgets", [[1, self.budget.max_tokens]])
-        self.budget.restore({int(step): int(tokens) for step, tokens in budgets})
         best = values.get("best")
         self.best = best and BestSoFar.from_dict(best, [tensors[name] for name in sorted(tensors)])
 

@@ -5,12 +5,15 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ftzard.core.checkpoints import Checkpoints
 from ftzard.core.progress import Progress, ProgressReporter
+from ftzard.core.token_budget import TokenBudget
+from ftzard.core.trainer_memory import PassesInPieces, configured_budget
 from ftzard.core.trainer_state import TrainerOptimizer
 from ftzard.core.trainer_watch import TrainerRecord, TrainerWatch
 
@@ -24,7 +27,7 @@ _logger = logging.getLogger("ftzard.core.training")
 _IGNORED = -100
 
 
-def run_trainer(
+def run_trainer(  # noqa: PLR0913 - as `ftzard.core.training_loop.run_training`
     model: "AdaptedModel",
     tokenizer: Any,
     train: "EncodedAnswers",
@@ -33,10 +36,12 @@ def run_trainer(
     on_progress: Callable[[Progress], None] | None,
     validate: Callable[[], dict[str, float]] | None,
     checkpoints: Checkpoints | None = None,
+    budget: TokenBudget | None = None,
 ) -> TrainerRecord:
     """Train an adapter in place: by SFTTrainer on completions, by DPOTrainer where there are rejected answers.
 
     Where there is a checkpoint of this very training it goes on from there, and ends as if it had not been stopped.
+    Where memory runs out, the pass is computed again in pieces of half of the tokens, and so is what follows.
 
     Args:
         model: With a fresh adapter, or one to go on from.
@@ -46,21 +51,25 @@ def run_trainer(
         on_progress: Called after each optimizer step.
         validate: Scores the model; called after each epoch.
         checkpoints: Where it keeps what it needs to go on; None keeps nothing.
+        budget: Tokens at once, as configured; halved where memory runs out.
 
     Raises:
         TrainingDivergedError: The loss or a gradient is not finite.
-        OutOfMemoryError: No memory was to be had; the message names the step.
+        OutOfMemoryError: There is no memory for one row alone, or for what is no pass; the message names the step.
     """
     from transformers import PrinterCallback
 
     make = _supervised if train.rejected is None else _preference
-    checkpoints, record = checkpoints or Checkpoints(None, {}, 0.0), TrainerRecord()
+    budget = budget or configured_budget(config.training.max_tokens_per_batch)
+    checkpoints, record = checkpoints or Checkpoints(None, {}, 0.0), TrainerRecord(budget=budget)
     with TemporaryDirectory(prefix="ftzard-trl-") as scratch, _quiet():
         trained = model.trainable_parameters()
-        trainer = make(model, tokenizer, train, config, scratch)
+        trainer, longest = make(model, tokenizer, train, config, scratch)
         # It prints each step; the progress is reported below.
         trainer.remove_callback(PrinterCallback)
         optimizer, num_steps = TrainerOptimizer(trainer, trained), _num_steps(trainer)
+        rows_within = partial(batch_size, config.training.train_batch_size, longest)
+        PassesInPieces(trainer, trained, budget, longest, rows_within).install()
         num_done = checkpoints.restore(optimizer, record)
         with ProgressReporter("step", num_steps, _logger) as reporter:
             epochs = config.training.num_train_epochs
@@ -85,7 +94,8 @@ def batch_size(train_batch_size: int, longest: int, max_tokens: int) -> int:
 
 def _supervised(
     model: "AdaptedModel", tokenizer: Any, train: "EncodedAnswers", config: "FtzardConfig", scratch: str
-) -> Any:
+) -> tuple[Any, int]:
+    """The trainer, and the tokens of its longest row."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer, pack_dataset
 
@@ -112,12 +122,14 @@ def _supervised(
         dataset_kwargs={"skip_prepare_dataset": True},
         **settings,
     )
-    return SFTTrainer(model=model.peft_model, args=arguments, train_dataset=dataset, processing_class=tokenizer)
+    trainer = SFTTrainer(model=model.peft_model, args=arguments, train_dataset=dataset, processing_class=tokenizer)
+    return trainer, longest
 
 
 def _preference(
     model: "AdaptedModel", tokenizer: Any, train: "EncodedAnswers", config: "FtzardConfig", scratch: str
-) -> Any:
+) -> tuple[Any, int]:
+    """The trainer, and the tokens of its longest pair."""
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
@@ -136,9 +148,10 @@ def _preference(
         max_length=config.model.max_length,
         **_settings(config, len(train), longest, model.device),
     )
-    return TokenizedDPOTrainer(
+    trainer = TokenizedDPOTrainer(
         model=model.peft_model, args=arguments, train_dataset=Dataset.from_dict(columns), processing_class=tokenizer
     )
+    return trainer, longest
 
 
 def _settings(config: "FtzardConfig", num_rows: int, longest: int, device: str) -> dict[str, Any]:

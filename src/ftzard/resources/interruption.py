@@ -3,9 +3,11 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -13,6 +15,7 @@ _REQUESTS = (signal.SIGTERM, signal.SIGINT)
 # How long a request waits for the end of an optimizer step.
 PATIENCE_S: Final = 5
 _MOMENT_S: Final = 0.05
+_LISTEN_S: Final = 5.0
 
 
 @dataclass
@@ -173,6 +176,29 @@ def end_with_standard_input(end: Callable[[], None]) -> None:
         end()
 
     threading.Thread(target=watch, name="ftzard-parent", daemon=True).start()
+
+
+def end_without_heartbeat(path: Path, silence_s: float, end: Callable[[], None]) -> None:
+    """Call a function when whoever started this process is gone: it writes something else into a file all the time.
+
+    Not the file's time is looked at: the clocks of two machines differ.
+
+    Args:
+        path: The file.
+        silence_s: For how long it may stay as it is.
+        end: The function.
+    """
+
+    def watch() -> None:
+        last, heard = b"", time.monotonic()
+        while time.monotonic() - heard <= silence_s:
+            with suppress(OSError):
+                if (content := path.read_bytes()) != last:
+                    last, heard = content, time.monotonic()
+            time.sleep(min(_LISTEN_S, silence_s / 4))
+        end()
+
+    threading.Thread(target=watch, name="ftzard-heartbeat", daemon=True).start()
 
 
 def ask_to_end() -> None:

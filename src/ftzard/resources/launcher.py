@@ -7,37 +7,39 @@ Nothing secret goes to the processes: they get no credentials of MLflow or of a 
 
 import logging
 import os
-import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import dagster as dg
+from typing import TYPE_CHECKING, Final
 
 from ftzard.config import LauncherConfig
+from ftzard.config.kubernetes import SECRET_NAME
 from ftzard.core.progress import Progress
 from ftzard.core.records import AdapterDirectory
 from ftzard.core.training_job import Trained, Trainer, TrainingJob, train_here
 from ftzard.errors import MissingPackageError, TrainingProcessError
 from ftzard.resources.interruption import deferred_requests
 from ftzard.resources.job_folder import read_trained, write_job
+from ftzard.resources.pipes_messages import told_messages
 from ftzard.resources.rank_reports import failure, read_reports
 
 if TYPE_CHECKING:
+    import dagster as dg
     import psutil  # type: ignore[import-untyped]  # psutil ships no types
 
 _logger = logging.getLogger(__name__)
 
-_MODULE = "ftzard.training_process"
+TRAINING_MODULE: Final = "ftzard.training_process"
+# The ranks of one machine need no other interface.
+OWN_INTERFACE: Final[Mapping[str, str]] = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 _RAY_MODULE = "ftzard.ray_training"
 _POLL_S = 0.2
 # How long torchrun gives the other ranks when one is gone.
@@ -45,16 +47,41 @@ _SHUTDOWN_S = 10
 # Logs of failed trainings that nobody has looked at for so long are removed.
 _LOGS_KEPT_S = 14 * 86_400.0
 _LOOPBACK = "127.0.0.1"
-# What a training has no use for. The hub's token is one that loading a gated model needs.
-_SECRET = re.compile(
-    r"^(MLFLOW|DAGSTER|AWS|AZURE|GOOGLE)_|PASSWORD|SECRET|CREDENTIAL|API_KEY|(^|_)TOKEN(_|$)", re.IGNORECASE
-)
+# The secrets that loading a gated model needs.
 _NEEDED = frozenset({"HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN"})
 
 
 def logs_dir(project_dir: Path) -> Path:
     """Where the logs of a project's training processes are."""
     return project_dir / ".ftzard" / "logs"
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What processes are sent to do.
+
+    Attributes:
+        job: The folder of the job.
+        output: The folder for what comes of it.
+        logs: The folder of the logs.
+        checkpoints: The folder in which trainings keep their checkpoints; None: nowhere.
+        base_model: As configured.
+        environment: What they need to tell of themselves.
+    """
+
+    job: Path
+    output: Path
+    logs: Path
+    checkpoints: Path | None
+    base_model: str
+    environment: Mapping[str, str]
+
+    def options(self, config: LauncherConfig) -> list[str]:
+        """The arguments of `ftzard.training_process`."""
+        own = [str(self.job.resolve()), str(self.output.resolve()), "--log-folder", str(self.logs.resolve())]
+        own += ["--checkpoints", str(self.checkpoints.resolve())] if self.checkpoints else []
+        own += ["--peer-timeout-s", str(config.peer_timeout_s)]
+        return [*own, "--num-threads", str(config.num_threads)] if config.num_threads is not None else own
 
 
 @dataclass(frozen=True)
@@ -88,14 +115,14 @@ class ProcessTrainer:
         # Beside the place of the adapter, which is moved there; what a kill leaves goes with the scratch folder.
         work = output_dir.with_name(f"{output_dir.name}.job")
         output = work / "output"
-        output.mkdir(mode=0o700, parents=True)
+        work.mkdir(mode=0o700, parents=True)
         try:
+            output.mkdir(mode=0o700)
             folder = write_job(job, work)
             logs = self._new_logs(folder.name)
-            options = ["--checkpoints", str(checkpoint_dir.resolve())] if checkpoint_dir else []
-            arguments = [str(folder.resolve()), str(output.resolve()), "--log-folder", str(logs.resolve()), *options]
-            with _messages(self.context, on_progress) as (environment, poll):
-                code = self._supervise(arguments, environment, logs, output, poll)
+            with told_messages(self.context, on_progress, work) as (environment, poll):
+                errand = Errand(folder, output, logs, checkpoint_dir, job.config.model.base_model, environment)
+                code = self._supervise(errand, poll)
             if code != 0:
                 raise failure(output, self.config.num_processes, logs)
             trained = read_trained(output)
@@ -116,21 +143,15 @@ class ProcessTrainer:
         logs.mkdir(mode=0o700, parents=True)
         return logs
 
-    def _supervise(
-        self,
-        arguments: Sequence[str],
-        environment: Mapping[str, str],
-        logs: Path,
-        output: Path,
-        poll: Callable[[], None],
-    ) -> int:
+    def _supervise(self, errand: Errand, poll: Callable[[], None]) -> int:
         """Start the processes and see them through to their end, or through to ours; returns the exit code."""
-        environment = {**_without_secrets(os.environ), **self._threads(), **environment}
+        environment = {**_without_secrets(os.environ), **self._threads(), **errand.environment}
+        logs = errand.logs
         timeout_s = self.config.timeout_s or float("inf")
         started = time.monotonic()
         with (logs / "launcher.log").open("wb") as log:
             process = subprocess.Popen(  # noqa: S603 - no shell, and each argument is ours
-                self._command(arguments),
+                self._command(errand),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -149,32 +170,23 @@ class ProcessTrainer:
                             fix="raise launcher.timeout_s and run again: it goes on from its last checkpoint",
                         )
             finally:
-                _end(process, output, self.config.grace_s)
+                _end(process, errand.output, self.config.grace_s)
 
-    def _command(self, arguments: Sequence[str]) -> list[str]:
-        own = [*arguments, "--tied-to-stdin", "--peer-timeout-s", str(self.config.peer_timeout_s)]
-        if self.config.num_threads is not None:
-            own += ["--num-threads", str(self.config.num_threads)]
+    def _command(self, errand: Errand) -> list[str]:
+        own = [*errand.options(self.config), "--tied-to-stdin"]
         if self.config.kind == "local":
-            return [sys.executable, "-m", _MODULE, *own]
+            return [sys.executable, "-m", TRAINING_MODULE, *own]
         if self.config.kind == "ray":
             return [sys.executable, "-m", _RAY_MODULE, str(self.config.num_processes), *own]
-        return [
-            *(sys.executable, "-m", "torch.distributed.run"),
-            *("--nnodes", "1", "--node-rank", "0", "--nproc-per-node", str(self.config.num_processes)),
-            # Static: torchrun's other rendezvous unpickles what it finds in its store.
-            *("--rdzv-backend", "static", "--master-addr", _LOOPBACK, "--master-port", str(_free_port())),
-            *("--max-restarts", "0", "--shutdown-timeout", str(_SHUTDOWN_S)),
-            *("-m", _MODULE, *own),
-        ]
+        size = self.config.num_processes
+        return torchrun_command(sys.executable, size, own, port=_free_port(), shutdown_s=_SHUTDOWN_S)
 
     def _threads(self) -> dict[str, str]:
         num_threads = self.config.num_threads
         if num_threads is None and self.config.num_processes > 1 and "OMP_NUM_THREADS" not in os.environ:
             num_threads = max(1, len(os.sched_getaffinity(0)) // self.config.num_processes)
         threads = {} if num_threads is None else {"OMP_NUM_THREADS": str(num_threads)}
-        # The ranks of one machine need no other interface.
-        return {**threads, "GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+        return {**threads, **OWN_INTERFACE}
 
 
 def trainer(config: LauncherConfig, project_dir: Path, context: "dg.AssetExecutionContext | None" = None) -> Trainer:
@@ -187,6 +199,13 @@ def trainer(config: LauncherConfig, project_dir: Path, context: "dg.AssetExecuti
         return _train_in_this_process
     if config.kind == "ray" and find_spec("ray") is None:
         raise MissingPackageError("launcher.kind is 'ray', and Ray is not installed", fix="pip install 'ftzard[ray]'")
+    if config.kind == "k8s":
+        from ftzard.resources.pod_training import PodTrainer
+
+        if find_spec("kubernetes") is None:
+            missing = "launcher.kind is 'k8s', and Kubernetes' client is not installed"
+            raise MissingPackageError(missing, fix="pip install 'ftzard[k8s]'")
+        return PodTrainer(config, logs_dir(project_dir), context, project_dir=project_dir)
     return ProcessTrainer(config, logs_dir(project_dir), context)
 
 
@@ -208,33 +227,24 @@ def _train_in_this_process(
         return train_here(job, output_dir, checkpoint_dir=checkpoint_dir, on_progress=report)
 
 
-@contextmanager
-def _messages(
-    context: "dg.AssetExecutionContext | None", on_progress: Callable[[Progress], None] | None
-) -> Iterator[tuple[Mapping[str, str], Callable[[], None]]]:
-    """What a process needs in its environment to tell of itself, and what hands on what it told since the last time."""
-    if context is None:
-        yield {}, lambda: None
-        return
-    num_handled = 0
+def torchrun_command(python: str, size: int, options: Sequence[str], *, port: int, shutdown_s: int) -> list[str]:
+    """What starts several processes of a training, which divide it.
 
-    def poll() -> None:
-        nonlocal num_handled
-        messages = session.get_custom_messages()[num_handled:]
-        num_handled += len(messages)
-        for message in messages:
-            if "log" in message:
-                told = message["log"]
-                # In our own log, from where it goes to Dagster's and to the terminal as any step's does.
-                logging.getLogger(told["name"]).log(told["level"], "%s", told["message"])
-            elif on_progress is not None:
-                on_progress(Progress(**message["progress"]))
-
-    reader, injector = dg.PipesTempFileMessageReader(), dg.PipesTempFileContextInjector()
-    with dg.open_pipes_session(context, context_injector=injector, message_reader=reader) as session:
-        yield session.get_bootstrap_env_vars(), poll
-    # What came last is read when the session closes.
-    poll()
+    Args:
+        python: The interpreter.
+        size: How many.
+        options: Of `ftzard.training_process`.
+        port: A port that is free, on loopback.
+        shutdown_s: How long the others have when one is gone, or all are asked to end.
+    """
+    return [
+        *(python, "-m", "torch.distributed.run"),
+        *("--nnodes", "1", "--node-rank", "0", "--nproc-per-node", str(size)),
+        # Static: torchrun's other rendezvous unpickles what it finds in its store.
+        *("--rdzv-backend", "static", "--master-addr", _LOOPBACK, "--master-port", str(port)),
+        *("--max-restarts", "0", "--shutdown-timeout", str(shutdown_s)),
+        *("-m", TRAINING_MODULE, *options),
+    ]
 
 
 def _end(process: "subprocess.Popen[bytes]", output: Path, grace_s: float) -> None:
@@ -286,7 +296,7 @@ def _ranks(output: Path) -> "list[psutil.Process]":
 
 
 def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name in _NEEDED or not _SECRET.search(name)}
+    return {name: value for name, value in environment.items() if name in _NEEDED or not SECRET_NAME.search(name)}
 
 
 def _free_port() -> int:

@@ -63,7 +63,14 @@ def push_data(repo: Any, remote: str, data_hash: str, target: str, complaints: l
         RemoteUnavailableError: The remote did not take it.
         dvc.lock.LockError: The person's own DVC command is at work.
     """
-    _push(repo, remote, data_hash, lambda: repo.push(targets=[target], remote=remote), complaints)
+
+    def push() -> None:
+        # DVC notes which files a folder holds, and takes a note for whole that a full disk cut short: it would then push
+        # the folder's listing, and after it for ever none of the files that the note lacks.
+        repo.drop_data_index()
+        repo.push(targets=[target], remote=remote)
+
+    _push(repo, remote, data_hash, push, complaints)
 
 
 def push_queued_data(repo: Any, remote: str, data_hash: str, complaints: list[str]) -> None:

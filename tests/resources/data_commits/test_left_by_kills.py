@@ -1,16 +1,17 @@
 """What a killed process left half written is put right by the next commit."""
 
+import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.resources.data_scenario import commit, dvc
+from tests.resources.data_scenario import DEFAULT, commit, dvc
 
 from ftzard.config import VersioningConfig
-from ftzard.errors import (
-    StorageError,
-)
+from ftzard.errors import StorageError
+from ftzard.resources.dvc_session import open_dvc
 from ftzard.resources.project_repository import init_project_repository
 from ftzard.resources.versioning import DvcRepository
 
@@ -63,3 +64,21 @@ def test_objects_that_a_killed_push_left_empty_in_a_folder_are_pushed_again(proj
     commit(project)
     assert {path: path.read_bytes() for path in objects} == contents
     assert not (project / ".dvc" / "tmp" / "ftzard-pushing").exists()
+
+
+def test_files_that_dvcs_note_of_a_folder_lacks_after_a_full_disk_are_pushed_all_the_same(
+    project: Path, tmp_path: Path
+) -> None:
+    init_project_repository(project, remote=tmp_path / "remote")
+    commit(project, replace(DEFAULT, push_data=False))
+    with open_dvc(project) as repo:
+        # Once it is read, DVC keeps it for the push.
+        assert [key for key, _ in repo.index.data["repo"].iteritems() if key[-1] == "batch.csv"]
+        keys = [key for key, _ in repo.data_index.iteritems() if key[-1] == "batch.csv"]
+        for key in keys:
+            repo.data_index.delete_node(key)
+        repo.data_index.commit()
+    assert keys
+    assert commit(project).pushed_data
+    name = hashlib.md5((project / "data" / "raw" / "batch.csv").read_bytes(), usedforsecurity=False).hexdigest()
+    assert (tmp_path / "remote" / "files" / "md5" / name[:2] / name[2:]).is_file()

@@ -65,8 +65,8 @@ def push_data(repo: Any, remote: str, data_hash: str, target: str, complaints: l
     """
 
     def push() -> None:
-        # DVC notes which files a folder holds, and takes a note for whole that a full disk cut short: it would then push
-        # the folder's listing, and after it for ever none of the files that the note lacks.
+        # DVC notes which files a folder holds, and takes for whole a note that a full disk cut short: it then pushes
+        # the listing of the folder, and after it for ever none of the files that the note lacks.
         repo.drop_data_index()
         repo.push(targets=[target], remote=remote)
 

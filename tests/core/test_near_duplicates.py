@@ -89,7 +89,7 @@ def test_what_is_found_is_what_comparing_each_with_each_finds(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(near_duplicates, "_NUM_REFERENCES_AT_A_TIME", at_a_time)
         patch.setattr(near_duplicates, "_NUM_PAIRS_AT_A_TIME", at_a_time)
-        patch.setattr(near_duplicates, "_NUM_TOKENS_AT_A_TIME", at_a_time)
+        patch.setattr(near_duplicates, "_NUM_ROWS_AT_A_TIME", at_a_time)
         found = find_near(_texts(references), _texts(candidates), max_edits)
     near = {
         (candidate, reference)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftzard.core import text_tokens
-from ftzard.core.text_tokens import RunHashes, read_tokens
+from ftzard.core.text_tokens import read_tokens
 from ftzard.core.tweets import sample_tweets
 
 _PIECES = st.sampled_from(
@@ -66,10 +66,3 @@ def test_some_of_the_texts_are_as_if_read_by_themselves() -> None:
     assert some.tokens.tolist() == alone.tokens.tolist()
     assert some.starts.tolist() == alone.starts.tolist()
     assert some.lengths.tolist() == alone.lengths.tolist()
-
-
-def test_equal_runs_have_equal_hashes_wherever_they_are_and_others_do_not() -> None:
-    numbers = np.tile(np.arange(1, 8, dtype=np.uint64), 1000)
-    hashes = RunHashes.of(numbers).hashes(np.arange(6990), np.arange(6990) + 9)
-    assert len(set(hashes.tolist())) == 7
-    assert hashes.tolist() == np.tile(hashes[:7], 999)[:6990].tolist()

@@ -40,7 +40,7 @@ from ftzard.core.cleaning import labels_of
 from ftzard.core.near_duplicates import is_near
 from ftzard.core.records import EXAMPLE_SCHEMA, QUARANTINED_SCHEMA, Splits
 from ftzard.core.split_draws import draw_sample, draw_splits, is_judged
-from ftzard.core.text_tokens import TokenTexts, read_tokens
+from ftzard.core.text_sketches import Sketches, sketch
 from ftzard.errors import TooFewExamplesError
 
 # Reasons of the quarantine.
@@ -71,7 +71,7 @@ def split(examples: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame | Non
     """
     labels = labels_of(examples, config)
     drawn = draw_splits(examples, config).with_columns(number=pl.int_range(pl.len()))
-    tokens = read_tokens(drawn["text"])
+    tokens = sketch(drawn["text"])
     sampled = draw_sample(drawn, config)
     if sampled.height < max(1, len(labels)):
         raise TooFewExamplesError(
@@ -118,7 +118,7 @@ def drawn_for_test(examples: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
         The examples, sorted by `text_hash`.
     """
     drawn = draw_splits(examples, config)
-    return _test_of(drawn, read_tokens(drawn["text"]), config)
+    return _test_of(drawn, sketch(drawn["text"]), config)
 
 
 def drawn_anew(examples: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame) -> pl.DataFrame:
@@ -137,7 +137,7 @@ def drawn_anew(examples: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame)
     is_present = pl.col("text_hash").is_in(frozen["text_hash"].implode()) & is_judged()
     present, others = drawn.filter(is_present), drawn.filter(~is_present)
     rest = others.filter(~is_near(present["text"], others["text"], config.near_duplicate_edits))
-    joining = _test_of(_with_groups_of(present, rest), read_tokens(rest["text"]), config)
+    joining = _test_of(_with_groups_of(present, rest), sketch(rest["text"]), config)
     return pl.concat([present.select(EXAMPLE_SCHEMA.names()), joining]).sort("text_hash")
 
 
@@ -184,7 +184,7 @@ def _with_groups_of(test: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
     return others.with_columns(place=place)
 
 
-def _test_of(drawn: pl.DataFrame, tokens: TokenTexts, config: DataConfig) -> pl.DataFrame:
+def _test_of(drawn: pl.DataFrame, tokens: Sketches, config: DataConfig) -> pl.DataFrame:
     """What of the examples, whose texts are given as tokens too, is test if groups stay together."""
     sampled_hashes = draw_sample(drawn, config)["text_hash"]
     is_sampled = (pl.col("place") == "test") | pl.col("text_hash").is_in(sampled_hashes.implode())
@@ -194,7 +194,7 @@ def _test_of(drawn: pl.DataFrame, tokens: TokenTexts, config: DataConfig) -> pl.
     return concerned.filter(is_judged() & is_test).select(EXAMPLE_SCHEMA.names())
 
 
-def _settled(examples: pl.DataFrame, tokens: TokenTexts, config: DataConfig) -> pl.Series:
+def _settled(examples: pl.DataFrame, tokens: Sketches, config: DataConfig) -> pl.Series:
     """Where each example goes, what is near it considered."""
     if config.group_column is None and config.time_column is None:
         return _kept_together(examples["place"], tokens, config)
@@ -204,7 +204,7 @@ def _settled(examples: pl.DataFrame, tokens: TokenTexts, config: DataConfig) -> 
     return examples.select(place.alias("place")).to_series()
 
 
-def _kept_together(drawn: pl.Series, tokens: TokenTexts, config: DataConfig) -> pl.Series:
+def _kept_together(drawn: pl.Series, tokens: Sketches, config: DataConfig) -> pl.Series:
     """Where each example goes if groups stay together: the first of train, validation and test that one was drawn for.
 
     A place takes in what is near to what it has, then what is near to that, until nothing more is.

@@ -1,16 +1,14 @@
 """Texts as rows of tokens, each a number: what texts are compared by, and a million of them in seconds.
 
 A token is a word without case and apostrophes, or a single character of a script that is written without spaces; web
-addresses and user names are none. Tokens, and runs of them, are told apart by polynomial hashes of 64 bits, of which
-the hash of any part follows by one subtraction (Karp and Rabin, "Efficient randomized pattern-matching algorithms",
-1987). Should two ever collide, two texts count as near that are not, never the other way round.
+addresses and user names are none. Tokens are told apart by hashes of 64 bits, those of up to eight letters without any
+collision. Should two others ever collide, two texts count as near that are not, never the other way round.
 """
 
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -28,11 +26,12 @@ _SEPARATOR, _NOTHING = 0, 1
 _NUM_ROWS_AT_ONCE: Final = 16_384
 # Numpy and polars let others work while they do.
 NUM_THREADS: Final = min(4, os.cpu_count() or 1)
-# Any odd number has an inverse; this one is the golden ratio's.
-_BASE: Final = 0x9E3779B97F4A7C15
-_NUM_BITS: Final = 64
-# Enough for nearly all that is hashed at once; they are kept.
-_NUM_POWERS: Final = 1 << 21
+# Bytes are hashed in words of so many, of which the first few or all count.
+_WORD_BYTES: Final = 8
+_MASKS: Final = np.array([(1 << (8 * number)) - 1 for number in range(_WORD_BYTES + 1)], np.uint64)
+_SIDE: Final = bytes(_WORD_BYTES)
+# The golden ratio's.
+_BASE: Final = np.uint64(0x9E3779B97F4A7C15)
 # The last steps of splitmix64 (Steele, Lea and Flood 2014).
 _MIXING: Final = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 _LAST_SHIFT: Final = 31
@@ -82,31 +81,6 @@ def read_tokens(texts: pl.Series) -> TokenTexts:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class RunHashes:
-    """The hashes of all runs of numbers; equal runs have equal hashes wherever they are.
-
-    Attributes:
-        sums: Of the numbers, each times a power of the base, before each place.
-        inverses: What takes away the power of a place.
-    """
-
-    sums: Numbers
-    inverses: Numbers
-
-    @classmethod
-    def of(cls, numbers: Numbers) -> "RunHashes":
-        """Make ready for `hashes`."""
-        powers, inverses = _powers(max(_NUM_POWERS, 1 << len(numbers).bit_length()))
-        sums = np.zeros(len(numbers) + 1, np.uint64)
-        np.cumsum(numbers * powers[: len(numbers)], out=sums[1:])
-        return cls(sums, inverses)
-
-    def hashes(self, starts: Any, ends: Any) -> Any:
-        """The hash of each run from a start up to before an end."""
-        return (self.sums[ends] - self.sums[starts]) * self.inverses[starts]
-
-
 def mixed(numbers: Any) -> Any:
     """Spread what differs over all bits."""
     for shift, factor in _MIXING:
@@ -120,26 +94,44 @@ def _pieces(texts: pl.Series) -> Iterator[pl.Series]:
 
 def _read(texts: pl.Series) -> TokenTexts:
     data, row_starts = _joined(_canonical(texts))
-    data = _CLASSES[data]
-    is_kept = data != _NOTHING
-    row_starts = np.concatenate([[0], np.cumsum(is_kept)])[row_starts]
-    data = data[is_kept]
-    is_word = data != _SEPARATOR
-    changes = np.flatnonzero(np.diff(is_word, prepend=False, append=False))
+    # With what is none on both sides, so that there is something to the left of the first and to the right of the last.
+    data = b"".join([_SIDE, data.translate(_CLASSES), _SIDE])
+    row_starts += len(_SIDE)
+    if (gone := np.flatnonzero(np.frombuffer(data, np.uint8) == _NOTHING)).size:
+        data = data.replace(bytes([_NOTHING]), b"")
+        row_starts -= np.searchsorted(gone, row_starts)
+    classes = np.frombuffer(data, np.uint8)
+    is_word = classes != _SEPARATOR
+    changes = np.flatnonzero(is_word[1:] != is_word[:-1]) + 1
+    token_starts, token_lengths = changes[::2], changes[1::2] - changes[::2]
+    starts = np.searchsorted(token_starts, row_starts)
     # From here on in the letters alone.
-    before = np.concatenate([[0], np.cumsum(is_word)])
-    letters = data[is_word].astype(np.uint64)
-    token_starts, token_ends = before[changes[::2]], before[changes[1::2]]
-    rows = before[row_starts]
-    runs = RunHashes.of(letters)
-    same = mixed(runs.hashes(rows[:-1], rows[1:]))
-    starts = np.searchsorted(token_starts, rows)
+    rows = np.concatenate([[0], np.cumsum(token_lengths)])[starts]
+    same = _hashes(classes[is_word].tobytes(), rows[:-1], np.diff(rows))
     is_empty = rows[:-1] == rows[1:]
     if is_empty.any():
         signs, sign_starts = _joined(texts.filter(pl.Series(is_empty)))
-        sign_runs = RunHashes.of(signs.astype(np.uint64))
-        same[is_empty] = mixed(sign_runs.hashes(sign_starts[:-1], sign_starts[1:] - 1))
-    return TokenTexts(same, starts[:-1], np.diff(starts), mixed(runs.hashes(token_starts, token_ends)))
+        # With the line end, which tells a text that ends with NUL characters from one that does not.
+        same[is_empty] = _hashes(signs, sign_starts[:-1], np.diff(sign_starts))
+    return TokenTexts(same, starts[:-1], np.diff(starts), _hashes(data, token_starts, token_lengths))
+
+
+def _hashes(data: bytes, starts: Positions, lengths: Positions) -> Any:
+    """The hashes of runs of bytes, of which none ends with zeros: sums over their words of eight bytes, each mixed."""
+    data = b"".join([data, _SIDE])
+    words = np.ndarray((len(data) - _WORD_BYTES + 1,), "<u8", data, 0, (1,))
+    hashes = mixed((words[starts] & _MASKS[np.minimum(lengths, _WORD_BYTES)]) + _BASE)
+    longer = np.flatnonzero(lengths > _WORD_BYTES)
+    if not longer.size:
+        return hashes
+    counts = (lengths[longer] - 1) // _WORD_BYTES
+    ends = np.cumsum(counts)
+    places = np.arange(1, ends[-1] + 1) - np.repeat(ends - counts, counts)
+    left = np.minimum(np.repeat(lengths[longer], counts) - _WORD_BYTES * places, _WORD_BYTES)
+    further = words[np.repeat(starts[longer], counts) + _WORD_BYTES * places] & _MASKS[left]
+    further = mixed(further + (places + 1).astype(np.uint64) * _BASE)
+    hashes[longer] += np.add.reduceat(further, ends - counts)
+    return hashes
 
 
 def _canonical(texts: pl.Series) -> pl.Series:
@@ -156,31 +148,20 @@ def _canonical(texts: pl.Series) -> pl.Series:
     return found.scatter(others, rows[others].select(words).to_series())
 
 
-def _joined(texts: pl.Series) -> tuple[Any, Positions]:
+def _joined(texts: pl.Series) -> tuple[bytes, Positions]:
     """The UTF-8 of all texts, a line end after each, and where each begins; after the last, where a next would."""
-    data = np.frombuffer(f"{texts.str.join(chr(10)).item()}\n".encode(), np.uint8)
+    data = texts.str.join(chr(10)).cast(pl.Binary).item() + b"\n"
     return data, np.concatenate([[0], np.cumsum(texts.str.len_bytes().to_numpy().astype(np.int64) + 1)])
 
 
-def _classes() -> Any:
+def _classes() -> bytes:
     """For each byte the lower-case letter or digit, or what it is instead; beyond ASCII only words are left."""
     classes = np.full(256, _SEPARATOR, np.uint8)
     for first, last in ((b"0", b"9"), (b"a", b"z"), (b"\x80", b"\xff")):
         classes[first[0] : last[0] + 1] = np.arange(first[0], last[0] + 1)
     classes[ord("A") : ord("Z") + 1] = classes[ord("a") : ord("z") + 1]
     classes[[ord("'"), ord("`")]] = _NOTHING
-    return classes
+    return classes.tobytes()
 
 
 _CLASSES: Final = _classes()
-
-
-@lru_cache(maxsize=1)
-def _powers(number: int) -> tuple[Any, Any]:
-    """The powers of the base, from 0 to `number` - 1, and what undoes each."""
-    both = []
-    for base in (_BASE, pow(_BASE, -1, 1 << _NUM_BITS)):
-        factors = np.full(number, base, np.uint64)
-        factors[0] = 1
-        both.append(np.multiply.accumulate(factors))
-    return both[0], both[1]

@@ -1,0 +1,116 @@
+"""What of a text says quickly that it is not near another: the rarest of its tokens, and a bit for each of them.
+
+Texts that k edits of tokens lead to have all but k of their tokens in common. So if all tokens stand in one order,
+whatever that is, the first k + 3 of the one and the first k + 3 of the other have three in common (prefix filtering:
+Chaudhuri, Ganti and Kaushik, "A primitive operator for similarity joins in data cleaning", ICDE 2006; with more than
+one token in common: Wang, Li and Feng, "Can we beat the prefix filtering?", SIGMOD 2012). With the rarest tokens first,
+far fewer texts share three by chance. And where the bits of the tokens, each turned over once for each time that it
+occurs, differ in more than 2 k places, there are more than k edits.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from ftzard.core.text_tokens import NUM_THREADS, Numbers, Positions, TokenTexts, mixed, read_tokens
+
+# Shorter texts are near to equal ones only.
+MIN_TOKENS: Final = 6
+MAX_EDITS: Final = 2
+_NUM_SHARED: Final = 3
+_NUM_RAREST: Final = MAX_EDITS + _NUM_SHARED
+_SHARED: Final = tuple(combinations(range(_NUM_RAREST), _NUM_SHARED))
+# Where a text has more tokens, those are not sorted for the sake of the first ones.
+_MAX_SORTED: Final = 64
+_NUM_TOKENS_AT_A_TIME: Final = 1 << 17
+# Tokens are counted by their first bits, of many a sample: an order that is nearly that of rarity is as right.
+_MAX_COUNTED: Final = 1 << 22
+_MAX_TABLE_BITS: Final = 21
+_NUM_SPARE_BITS: Final = 1
+_NUM_HASH_BITS: Final = 64
+_NUM_ORDER_BITS: Final = 40
+_NUM_KEY_BITS: Final = 32
+_ORDER_MASK: Final = np.uint64((1 << _NUM_ORDER_BITS) - 1)
+_BIT_MASK: Final = np.uint64(_NUM_HASH_BITS - 1)
+_ONE: Final = np.uint64(1)
+_SALTS: Final = tuple(np.array([3, 5, 7], np.uint64) * np.uint64(0x9E3779B97F4A7C15) | _ONE)
+
+
+@dataclass(frozen=True, eq=False)
+class Sketches:
+    """Texts with what of them is compared first.
+
+    Attributes:
+        texts: Themselves.
+        keys: Shape (texts, 10), 32 bits: each of three of the rarest tokens; of a text of less than `MIN_TOKENS` none.
+        bits: For each text 64 bits, each turned over as often as tokens occur that it stands for.
+        order: What begins the order of a token, by its first bits. Only sketches with one order can be compared.
+    """
+
+    texts: TokenTexts
+    keys: Any
+    bits: Numbers
+    order: Numbers
+
+    def take(self, rows: Positions) -> "Sketches":
+        """Some of the texts, in the given order."""
+        return Sketches(self.texts.take(rows), self.keys[rows], self.bits[rows], self.order)
+
+
+def sketch(texts: pl.Series | TokenTexts, order: Numbers | None = None) -> Sketches:
+    """Make sketches.
+
+    Args:
+        texts: Without null.
+        order: That of other sketches, which these shall be compared with; None: by how often tokens occur in these.
+    """
+    read = read_tokens(texts) if isinstance(texts, pl.Series) else texts
+    order = _order_of(read.tokens) if order is None else order
+    sketches = Sketches(
+        read, np.zeros((len(read.same), len(_SHARED)), np.uint32), np.zeros(len(read.same), np.uint64), order
+    )
+
+    def fill(rows: Positions) -> None:
+        tokens = read.tokens[read.starts[rows][:, None] + np.arange(read.lengths[rows[0]])]
+        sketches.bits[rows] = np.bitwise_xor.reduce(_ONE << (tokens & _BIT_MASK), axis=1)
+        sketches.keys[rows] = _keys(order[tokens >> _shift(order)] | (tokens & _ORDER_MASK))
+
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        list(pool.map(fill, _of_one_length(read.lengths)))
+    return sketches
+
+
+def _order_of(tokens: Numbers) -> Numbers:
+    num_bits = min(_MAX_TABLE_BITS, len(tokens).bit_length() + _NUM_SPARE_BITS)
+    sample = tokens[:: 1 + len(tokens) // _MAX_COUNTED] >> np.uint64(_NUM_HASH_BITS - num_bits)
+    counts = np.bincount(sample.astype(np.int64), minlength=1 << num_bits).astype(np.uint64)
+    return counts << np.uint64(_NUM_ORDER_BITS)
+
+
+def _shift(order: Numbers) -> np.uint64:
+    return np.uint64(_NUM_HASH_BITS + 1 - len(order).bit_length())
+
+
+def _of_one_length(lengths: Positions) -> Iterator[Positions]:
+    """The texts that are long enough, in pieces of one length and not too many tokens."""
+    rows = np.flatnonzero(lengths >= MIN_TOKENS)
+    rows = rows[np.argsort(lengths[rows], kind="stable")]
+    for some in np.split(rows, np.flatnonzero(np.diff(lengths[rows])) + 1):
+        if len(some):
+            at_a_time = max(1, _NUM_TOKENS_AT_A_TIME // int(lengths[some[0]]))
+            yield from np.split(some, range(at_a_time, len(some), at_a_time))
+
+
+def _keys(ordered: Any) -> Any:
+    """For each row the keys of all threes of its first tokens."""
+    if ordered.shape[1] > _MAX_SORTED:
+        ordered = np.partition(ordered, _NUM_RAREST - 1, axis=1)[:, :_NUM_RAREST]
+    first = mixed(np.sort(ordered, axis=1)[:, :_NUM_RAREST].T)
+    salted = [[one * salt for one in first] for salt in _SALTS]
+    keys = [salted[0][one] + salted[1][two] + salted[2][three] for one, two, three in _SHARED]
+    return (np.stack(keys, axis=1) >> np.uint64(_NUM_HASH_BITS - _NUM_KEY_BITS)).astype(np.uint32)

@@ -22,7 +22,7 @@ from ftzard.core.frozen_test import FrozenTest
 from ftzard.core.leakage import quarantined_examples
 from ftzard.core.reading import read_batches, sources_table
 from ftzard.core.records import Cleaned, Raw, Splits
-from ftzard.core.splitting import drawn_for_test, split, stratification_error, test_fingerprint
+from ftzard.core.splitting import split, split_first, stratification_error, test_fingerprint
 from ftzard.core.step_registry import registered_version, steps_version
 from ftzard.core.versions import batches_version
 
@@ -150,13 +150,13 @@ def splits(cleaned: Cleaned, step: Step) -> StepResult[Splits]:
     """
     examples, config = cleaned.examples, step.config.data
     frozen = step.frozen_test()
-    is_first = frozen is None and config.test_split == "frozen"
-    if is_first:
-        frozen = FrozenTest.first(drawn_for_test(examples, config))
-    value = split(examples, config, frozen.rows if frozen else None)
-    if is_first and frozen:
+    if frozen is None and config.test_split == "frozen":
+        value, test = split_first(examples, config)
+        frozen = FrozenTest.first(test)
         # Only now, because nothing is frozen that cannot be trained and scored on.
         step.freeze_test(frozen)
+    else:
+        value = split(examples, config, frozen.rows if frozen else None)
     reasons = _reasons(value.quarantined)
     num_gone = frozen.rows.join(examples, on="text_hash", how="anti").height if frozen else 0
     drifts = _drifts(examples, value, step)

@@ -40,6 +40,7 @@ from ftzard.core.reading import read_batches
 from ftzard.core.records import Cleaned, Splits
 from ftzard.core.splitting import split
 from ftzard.core.tweets import sample_tweets
+from ftzard.io_managers.parquet import write_frame
 
 _NUM_ROWS, _NUM_ROUNDS = 1_600_000, 1
 _NUM_TWEETS, _NUM_TOKENISED = 18_000, 20_000
@@ -163,7 +164,7 @@ def _write(record: Cleaned | Splits, folder: Path) -> None:
     """As the IO manager does."""
     folder.mkdir(exist_ok=True)
     for item in fields(record):
-        getattr(record, item.name).write_parquet(folder / f"{item.name}.parquet")
+        write_frame(getattr(record, item.name), folder / f"{item.name}.parquet")
 
 
 def _in_process(way: str, folder: Path) -> dict[str, float]:

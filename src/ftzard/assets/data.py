@@ -1,6 +1,7 @@
 """From labelled files to train, validation and test examples."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -9,7 +10,6 @@ from ftzard.assets.tracked import tracked_asset
 from ftzard.core.batch_order import newest_first
 from ftzard.core.cleaning import UNKNOWN_LABEL
 from ftzard.core.cleaning_answers import clean_for_task
-from ftzard.core.cleaning_questions import question_changes
 from ftzard.core.cleaning_report import (
     changes_document,
     changes_table,
@@ -25,6 +25,9 @@ from ftzard.core.records import Cleaned, Raw, Splits
 from ftzard.core.splitting import split, split_first, stratification_error, test_fingerprint
 from ftzard.core.step_registry import registered_version, steps_version
 from ftzard.core.versions import batches_version
+
+if TYPE_CHECKING:
+    from ftzard.core.text_normalisation import StepChanges
 
 _GROUP = "data"
 _NUM_EXAMPLES = 5
@@ -92,9 +95,8 @@ def cleaned(raw_data: Raw, step: Step) -> StepResult[Cleaned]:
     """
     from ftzard.core.figures import length_histogram
 
-    rows = raw_data.examples
-    value = clean_for_task(rows, step.config.data)
-    changes = question_changes(rows.sort("batch", "row", "text", "label")["text"], step.config.data)
+    changes: list[StepChanges] = []
+    value = clean_for_task(raw_data.examples, step.config.data, changes.extend)
     conflicts = find_conflicts(value, step.config.data)
     reasons = _reasons(value.rejected)
     unknown = value.rejected.filter(reason=UNKNOWN_LABEL).select("batch", "row", "label", "text").head(_NUM_EXAMPLES)

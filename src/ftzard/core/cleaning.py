@@ -89,7 +89,8 @@ def clean(raw: pl.DataFrame, config: DataConfig, told: Told | None = None) -> Cl
 
 def _with_repetitions(rows: pl.DataFrame, config: DataConfig) -> pl.Series:
     """The reasons, with those against repeated texts; most texts occur once, and are not looked at twice."""
-    is_repeated = rows["reason"].is_null() & rows["cleaned"].is_duplicated()
+    # By their hashes, which costs little; should two texts share one, both are looked at, and found to be different.
+    is_repeated = rows["reason"].is_null() & rows["cleaned"].hash().is_duplicated()
     repeated = rows.filter(is_repeated).select(reason=repetition_reason(config.conflicting_labels))
     return rows["reason"].scatter(is_repeated.arg_true(), repeated["reason"])
 

@@ -34,7 +34,8 @@ def draw_splits(examples: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
         is_test = examples["text_hash"].is_in(newest["text_hash"].implode())
         position = config.test_fraction + position * (1 - config.test_fraction)
     is_train = position >= config.test_fraction + config.validation_fraction
-    is_judged = examples["text_hash"].is_unique()
+    hashes = examples["text_hash"]
+    is_judged = hashes.ne_missing(hashes.shift(1)) & hashes.ne_missing(hashes.shift(-1))
     place = pl.when(is_judged & is_test).then(pl.lit("test", PLACES)).when(is_judged & ~is_train)
     return examples.with_columns(
         is_judged=is_judged,

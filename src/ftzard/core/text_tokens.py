@@ -142,10 +142,14 @@ def _canonical(texts: pl.Series) -> pl.Series:
     kinds = rows.select(is_ascii=is_ascii, may_be_noisy=text.str.contains(_MAYBE_NOISE))
     noisy = kinds.select(pl.col("is_ascii") & pl.col("may_be_noisy")).to_series().arg_true()
     others = (~kinds["is_ascii"]).arg_true()
-    plain = text.str.normalize("NFKC").str.replace_all(_NOISE, " ").str.replace_all(_APOSTROPHE, "")
-    words = plain.str.to_lowercase().str.extract_all(_WORD).list.join(" ")
-    found = rows["text"].scatter(noisy, rows[noisy].select(text.str.replace_all(_NOISE, " ")).to_series())
-    return found.scatter(others, rows[others].select(words).to_series())
+    found = rows["text"]
+    if noisy.len():
+        found = found.scatter(noisy, rows[noisy].select(text.str.replace_all(_NOISE, " ")).to_series())
+    if others.len():
+        plain = text.str.normalize("NFKC").str.replace_all(_NOISE, " ").str.replace_all(_APOSTROPHE, "")
+        words = plain.str.to_lowercase().str.extract_all(_WORD).list.join(" ")
+        found = found.scatter(others, rows[others].select(words).to_series())
+    return found
 
 
 def _joined(texts: pl.Series) -> tuple[bytes, Positions]:

@@ -28,25 +28,30 @@ def test_texts_that_few_edits_lead_to_share_a_key_and_nearly_all_bits(
 ) -> None:
     rows = [words, edited(words, edits), *others]
     sketches = sketch(pl.Series([" ".join(row) for row in rows]))
-    assert np.isin(sketches.keys[0], sketches.keys[1]).any()
-    assert np.bitwise_count(sketches.bits[0] ^ sketches.bits[1]) <= 2 * len(edits)
+    keys, bits = sketches.keys(np.arange(2)), sketches.bits(np.arange(2))
+    assert np.isin(keys[0], keys[1]).any()
+    assert np.bitwise_count(bits[0] ^ bits[1]) <= 2 * len(edits)
 
 
 def test_few_pairs_of_different_tweets_share_a_key() -> None:
-    sketches = sketch(sample_tweets(2_000, seed=0)["text"])
-    keys, counts = np.unique(sketches.keys[sketches.keys.any(axis=1)], return_counts=True)
+    all_keys = sketch(sample_tweets(2_000, seed=0)["text"]).keys(np.arange(2_000))
+    keys, counts = np.unique(all_keys[all_keys.any(axis=1)], return_counts=True)
     assert len(keys) > 10_000
     assert (counts * (counts - 1) // 2).sum() < 0.005 * 2_000**2 / 2
 
 
 @pytest.mark.parametrize("num_tokens", [MIN_TOKENS - 1, 0])
 def test_texts_too_short_to_be_near_anything_have_no_keys(num_tokens: int) -> None:
-    assert not sketch(pl.Series([" ".join(["word"] * num_tokens)])).keys.any()
+    assert not sketch(pl.Series([" ".join(["word"] * num_tokens)])).keys(np.arange(1)).any()
 
 
 def test_sketches_are_those_of_the_texts_alone_where_the_order_is_given() -> None:
     texts = sample_tweets(300, seed=0)["text"]
     sketches, rows = sketch(texts), np.array([17, 3, 200])
     alone, some = sketch(texts[rows.tolist()], sketches.order), sketches.take(rows)
-    assert some.keys.tolist() == alone.keys.tolist()
-    assert some.bits.tolist() == alone.bits.tolist()
+    places = np.array([2, 0])
+    assert some.keys(places).tolist() == alone.keys(places).tolist()
+    assert some.bits(places).tolist() == alone.bits(places).tolist()
+    assert some.lengths.tolist() == alone.lengths.tolist()
+    assert some.same.tolist() == alone.same.tolist()
+    assert some.text(places).to_list() == [texts[200], texts[17]]

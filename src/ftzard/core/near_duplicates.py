@@ -9,7 +9,7 @@ share three of their rarest tokens and differ in few bits (`ftzard.core.text_ske
 They are verified by their edit distance (rapidfuzz), so nothing is found that is not near, and nothing near is missed.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from ftzard.core.text_sketches import MAX_EDITS, MIN_TOKENS, Sketches, sketch
-from ftzard.core.text_tokens import NUM_THREADS, Numbers, Positions, TokenTexts
+from ftzard.core.text_tokens import NUM_THREADS, Numbers, Positions, read_tokens
 
 # The least number of tokens, of the shorter text, for as many edits as are looked for at most.
 _MIN_TOKENS_OF_MOST: Final = 8
@@ -80,7 +80,7 @@ def is_near(references: Texts, candidates: Texts, max_edits: int = MAX_EDITS) ->
     known, asked = _sketched(references, candidates)
     # Which reference it is makes no difference here, nor by how many edits, so all are looked for at once.
     found = _find(known, asked, range(max_edits, max_edits + 1) if max_edits else ())["candidate"]
-    return pl.Series("is_near", np.isin(np.arange(len(asked.bits)), found.to_numpy()), dtype=pl.Boolean)
+    return pl.Series("is_near", np.isin(np.arange(len(asked)), found.to_numpy()), dtype=pl.Boolean)
 
 
 def _sketched(references: Texts, candidates: Texts) -> tuple[Sketches, Sketches]:
@@ -90,48 +90,55 @@ def _sketched(references: Texts, candidates: Texts) -> tuple[Sketches, Sketches]
         return asked, asked
     if isinstance(references, pl.Series):
         return sketch(references, asked.order), asked
-    return references if references.order is asked.order else sketch(references.texts, asked.order), asked
+    if references.order is not asked.order:
+        return sketch(references.text(np.arange(len(references))), asked.order), asked
+    return references, asked
 
 
 def _find(known: Sketches, asked: Sketches, all_edits: Sequence[int], *, earlier_only: bool = False) -> pl.DataFrame:
-    same = _same(known.texts, asked.texts)
+    same = _same(known, asked)
     found = [same.filter(pl.col("reference") < pl.col("candidate")) if earlier_only else same]
-    is_open = np.ones(len(asked.bits), dtype=bool)
+    is_open = np.ones(len(asked), dtype=bool)
     for edits in all_edits:
         is_open[found[-1]["candidate"].to_numpy()] = False
         found.append(_within(known, asked, is_open, edits, earlier_only=earlier_only))
     return pl.concat(found).sort("candidate")
 
 
-def _same(known: TokenTexts, asked: TokenTexts) -> pl.DataFrame:
-    first = pl.DataFrame({"same": known.same}).with_columns(reference=pl.int_range(pl.len()))
-    first = first.unique("same", keep="first", maintain_order=True)
-    rows = pl.DataFrame({"same": asked.same}).with_columns(candidate=pl.int_range(pl.len()))
-    found = rows.join(first, on="same", how="inner")
-    return found.select("candidate", "reference", pl.lit(0, pl.Int64).alias("num_edits"))
+def _same(known: Sketches, asked: Sketches) -> pl.DataFrame:
+    """Those that read the same as a reference, with the first of these."""
+    if not len(known):
+        return NEAR_SCHEMA.to_frame()
+    order = np.argsort(known.same)
+    sorted_ = known.same[order]
+    starts = np.flatnonzero(np.concatenate([[True], sorted_[1:] != sorted_[:-1]]))
+    distinct, firsts = sorted_[starts], np.minimum.reduceat(order, starts)
+    places = np.minimum(np.searchsorted(distinct, asked.same), len(distinct) - 1)
+    candidates = np.flatnonzero(distinct[places] == asked.same)
+    return pl.DataFrame([candidates, firsts[places[candidates]], np.zeros_like(candidates)], schema=NEAR_SCHEMA)
 
 
 def _within(known: Sketches, asked: Sketches, is_open: Any, edits: int, *, earlier_only: bool) -> pl.DataFrame:
     """Those that `edits` edits lead to, or fewer, where the shorter text is long enough for so many."""
-    rows = np.flatnonzero(is_open & (asked.texts.lengths >= MIN_TOKENS))
+    rows = np.flatnonzero(is_open & (asked.lengths >= MIN_TOKENS))
     index = _index(known, asked, rows)
     probes = _probes(index, asked, rows)
     references, candidates = (index & _ROW_MASK).astype(np.int64), (probes & _ROW_MASK).astype(np.int64)
     first = np.searchsorted(index, probes & ~_ROW_MASK)
     last = np.searchsorted(index, probes) if earlier_only else np.searchsorted(index, probes | _ROW_MASK, side="right")
     # Side by side, because looking up the bits of each pair would be most of the work.
-    bits = known.bits[references]
+    bits = known.bits(references)
     is_open, found, at_a_time = is_open.copy(), [_NONE], _NUM_REFERENCES_AT_A_TIME
 
     def search(piece: slice) -> Found:
         counts = np.minimum(last[piece] - first[piece], at_a_time)
         ends = np.cumsum(counts)
         places = np.arange(ends[-1]) + np.repeat(first[piece] - ends + counts, counts)
-        differing = np.bitwise_count(np.repeat(asked.bits[candidates[piece]], counts) ^ bits[places])
+        differing = np.bitwise_count(np.repeat(asked.bits(candidates[piece]), counts) ^ bits[places])
         likely = np.flatnonzero(differing <= 2 * edits)
         owners = np.searchsorted(ends, likely, side="right")
         pairs = np.stack([candidates[piece][owners], references[places[likely]]])
-        return _near(_distinct(pairs, known.texts, asked.texts, edits), known.texts, asked.texts, edits)
+        return _near(_distinct(pairs, known, asked, edits), known, asked, edits)
 
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         while (left := (first < last) & is_open[candidates]).any():
@@ -145,26 +152,46 @@ def _within(known: Sketches, asked: Sketches, is_open: Any, edits: int, *, earli
 
 def _index(known: Sketches, asked: Sketches, rows: Positions) -> Numbers:
     """The keys of the references that may be asked for, sorted, each with its reference in the lower half."""
-    return np.sort(_with_rows(known, np.flatnonzero(known.texts.lengths >= MIN_TOKENS), asked.keys[rows]))
+    wanted = _Filter(asked.table.keys.shape[1] * len(rows))
+    for some in _in_turn(rows):
+        wanted.add(asked.keys(some))
+    return wanted.keys_of(known, np.flatnonzero(known.lengths >= MIN_TOKENS))
 
 
 def _probes(index: Numbers, asked: Sketches, rows: Positions) -> Numbers:
     """The keys that may be in the index, likewise."""
-    return np.sort(_with_rows(asked, rows, (index >> _HALF).astype(np.uint32)))
+    there = _Filter(len(index))
+    for some in _in_turn(index):
+        there.add((some >> _HALF).astype(np.uint32))
+    return there.keys_of(asked, rows)
 
 
-def _with_rows(sketches: Sketches, rows: Positions, others: Any) -> Numbers:
-    """The keys of some texts, each before the text's number, without most of those that are none of the others."""
-    num_bits = max(_MIN_TABLE_BITS, min(_MAX_TABLE_BITS, others.size.bit_length() + _NUM_SPARE_BITS))
-    shift = np.uint32(_NUM_KEY_BITS - num_bits)
-    is_there = np.zeros(1 << num_bits, dtype=bool)
-    is_there[others >> shift] = True
-    found = [np.zeros(0, np.uint64)]
-    for some in np.split(rows, range(_NUM_ROWS_AT_A_TIME, len(rows), _NUM_ROWS_AT_A_TIME)):
-        keys = sketches.keys[some]
-        places, columns = np.nonzero(is_there[keys >> shift])
-        found.append((keys[places, columns].astype(np.uint64) << _HALF) | some[places].astype(np.uint64))
-    return np.concatenate(found)
+class _Filter:
+    """Says of most keys that are not among others that they are not."""
+
+    def __init__(self, num_keys: int) -> None:
+        num_bits = max(_MIN_TABLE_BITS, min(_MAX_TABLE_BITS, num_keys.bit_length() + _NUM_SPARE_BITS))
+        self._shift = np.uint32(_NUM_KEY_BITS - num_bits)
+        self._is_there = np.zeros(1 << num_bits, dtype=bool)
+
+    def add(self, keys: Any) -> None:
+        self._is_there[keys >> self._shift] = True
+
+    def keys_of(self, sketches: Sketches, rows: Positions) -> Numbers:
+        """Those keys of some texts that may be there, sorted, each before the text's number."""
+        found = [np.zeros(0, np.uint64)]
+        for some in _in_turn(rows):
+            keys = sketches.keys(some)
+            places, columns = np.nonzero(self._is_there[keys >> self._shift])
+            found.append((keys[places, columns].astype(np.uint64) << _HALF) | some[places].astype(np.uint64))
+        keys = np.concatenate(found)
+        keys.sort()
+        return keys
+
+
+def _in_turn(rows: Any) -> Iterator[Any]:
+    """Some after the other, so that what is looked up takes little memory."""
+    return (rows[start : start + _NUM_ROWS_AT_A_TIME] for start in range(0, len(rows), _NUM_ROWS_AT_A_TIME))
 
 
 def _pieces(counts: Positions) -> Iterator[slice]:
@@ -174,36 +201,37 @@ def _pieces(counts: Positions) -> Iterator[slice]:
     return (slice(start, end) for start, end in zip([0, *ends], ends, strict=False))
 
 
-def _distinct(pairs: Any, known: TokenTexts, texts: TokenTexts, edits: int) -> Any:
+def _distinct(pairs: Any, known: Sketches, asked: Sketches, edits: int) -> Any:
     """The pairs, each once, but those of too different lengths."""
-    longer = texts.lengths[pairs[0]] - known.lengths[pairs[1]]
+    longer = asked.lengths[pairs[0]] - known.lengths[pairs[1]]
     pairs = pairs[:, np.abs(longer) <= edits].astype(np.uint64)
     pairs = np.unique((pairs[0] << _HALF) | pairs[1])
     return np.stack([pairs >> _HALF, pairs & _ROW_MASK]).astype(np.int64)
 
 
-def _near(pairs: Any, known: TokenTexts, texts: TokenTexts, edits: int) -> Found:
+def _near(pairs: Any, known: Sketches, asked: Sketches, edits: int) -> Found:
     """The pairs that are near, and the edits between them."""
-    # First without telling all tokens apart, which makes two texts nearer at most, and rules most pairs out quickly.
-    near = _at_most(edits, pairs, known, texts, lambda tokens: tokens)
-    near = _at_most(edits, near[:2], known, texts, lambda tokens: np.unique(tokens, return_inverse=True)[1])
-    shorter = np.minimum(texts.lengths[near[0]], known.lengths[near[1]])
-    return near[:, (near[2] < MAX_EDITS) | (shorter >= _MIN_TOKENS_OF_MOST)]
-
-
-def _at_most(edits: int, pairs: Any, known: TokenTexts, texts: TokenTexts, numbered: Callable[[Any], Any]) -> Found:
-    from rapidfuzz.distance import Levenshtein
-    from rapidfuzz.process import cpdist
-
     if not pairs.size:
         return _NONE
     rows, row_places = np.unique(pairs[0], return_inverse=True)
     others, other_places = np.unique(pairs[1], return_inverse=True)
-    some = [texts.take(rows).packed(), known.take(others).packed()]
-    codes = np.array(_codes(numbered(np.concatenate([part.tokens for part in some])), some), dtype=object)
-    one, other = codes[row_places].tolist(), codes[len(rows) + other_places].tolist()
-    distances = cpdist(one, other, scorer=Levenshtein.distance, score_cutoff=edits, dtype=np.int64)
-    return np.concatenate([pairs, distances[None]])[:, distances <= edits]
+    read = read_tokens(pl.concat([asked.text(rows), known.text(others)], rechunk=True))
+    places, distances = np.stack([row_places, other_places + len(rows)]), np.zeros(0, np.int64)
+    # First without telling all tokens apart, which makes two texts nearer at most, and rules most pairs out quickly.
+    for numbers in (lambda: read.tokens, lambda: np.unique(read.tokens, return_inverse=True)[1]):
+        distances = _distances(_codes(numbers(), read.lengths), places, edits)
+        is_near = distances <= edits
+        pairs, places, distances = pairs[:, is_near], places[:, is_near], distances[is_near]
+    shorter = read.lengths[places].min(axis=0)
+    return np.concatenate([pairs, distances[None]])[:, (distances < MAX_EDITS) | (shorter >= _MIN_TOKENS_OF_MOST)]
+
+
+def _distances(codes: Sequence[str], places: Any, edits: int) -> Any:
+    from rapidfuzz.distance import Levenshtein
+    from rapidfuzz.process import cpdist
+
+    one, other = np.array(codes, dtype=object)[places].tolist()
+    return cpdist(one, other, scorer=Levenshtein.distance, score_cutoff=edits, dtype=np.int64)
 
 
 def _first_of_each(near: Found) -> Found:
@@ -212,10 +240,10 @@ def _first_of_each(near: Found) -> Found:
     return near[:, np.unique(near[0], return_index=True)[1]]
 
 
-def _codes(numbers: Any, several: Sequence[TokenTexts]) -> list[str]:
+def _codes(numbers: Any, lengths: Positions) -> list[str]:
     """A string for each text with a character for each token; beyond Unicode's million numbers, some share one."""
     points = (numbers % _NUM_CHARACTERS).astype(np.int64) + _FIRST_CHARACTER
     points = np.where(points < _SURROGATES.start, points, points + len(_SURROGATES))
     everything = points.astype("<u4").tobytes().decode("utf-32-le")
-    ends = np.cumsum(np.concatenate([texts.lengths for texts in several])).tolist()
+    ends = np.cumsum(lengths).tolist()
     return [everything[start:end] for start, end in zip([0, *ends], ends, strict=False)]

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from ftzard.core.text_tokens import NUM_THREADS, Numbers, Positions, TokenTexts, mixed, read_tokens
+from ftzard.core.text_tokens import NUM_THREADS, Numbers, Positions, mixed, read_short_tokens
 
 # Shorter texts are near to equal ones only.
 MIN_TOKENS: Final = 6
@@ -33,67 +33,105 @@ _MAX_COUNTED: Final = 1 << 22
 _MAX_TABLE_BITS: Final = 21
 _NUM_SPARE_BITS: Final = 1
 _NUM_HASH_BITS: Final = 64
-_NUM_ORDER_BITS: Final = 40
+# Of a token and of a key: should two share them, they are taken for one until the texts are compared.
 _NUM_KEY_BITS: Final = 32
-_ORDER_MASK: Final = np.uint64((1 << _NUM_ORDER_BITS) - 1)
-_BIT_MASK: Final = np.uint64(_NUM_HASH_BITS - 1)
+_BIT_MASK: Final = np.uint32(_NUM_HASH_BITS - 1)
 _ONE: Final = np.uint64(1)
 _SALTS: Final = tuple(np.array([3, 5, 7], np.uint64) * np.uint64(0x9E3779B97F4A7C15) | _ONE)
 
 
 @dataclass(frozen=True, eq=False)
-class Sketches:
-    """Texts with what of them is compared first.
+class _Table:
+    """The sketches of all texts that were read together: what `Sketches` says of some of them."""
 
-    Attributes:
-        texts: Themselves.
-        keys: Shape (texts, 10), 32 bits: each of three of the rarest tokens; of a text of less than `MIN_TOKENS` none.
-        bits: For each text 64 bits, each turned over as often as tokens occur that it stands for.
-        order: What begins the order of a token, by its first bits. Only sketches with one order can be compared.
-    """
-
-    texts: TokenTexts
+    texts: pl.Series
+    same: Numbers
+    lengths: Any
     keys: Any
     bits: Numbers
     order: Numbers
 
-    def take(self, rows: Positions) -> "Sketches":
-        """Some of the texts, in the given order."""
-        return Sketches(self.texts.take(rows), self.keys[rows], self.bits[rows], self.order)
+
+@dataclass(frozen=True, eq=False)
+class Sketches:
+    """What of texts is compared first.
+
+    Attributes:
+        table: These texts and, where they are some of others, those.
+        rows: Which of those these are.
+    """
+
+    table: _Table
+    rows: Positions
+
+    def __len__(self) -> int:
+        """How many texts these are."""
+        return len(self.rows)
+
+    @property
+    def same(self) -> Numbers:
+        """As of `TokenTexts`."""
+        return self.table.same[self.rows]
+
+    @property
+    def lengths(self) -> Any:
+        """As of `TokenTexts`."""
+        return self.table.lengths[self.rows]
+
+    @property
+    def order(self) -> Numbers:
+        """What begins the order of a token, by its first bits; only sketches with one order can be compared."""
+        return self.table.order
+
+    def keys(self, places: Positions) -> Any:
+        """Of some of the texts, shape (texts, 10), 32 bits: each three of the rarest tokens, if there are enough."""
+        return self.table.keys[self.rows[places]]
+
+    def bits(self, places: Positions) -> Numbers:
+        """Of some of the texts, 64 bits, each turned over as often as tokens occur that it stands for."""
+        return self.table.bits[self.rows[places]]
+
+    def take(self, places: Positions) -> "Sketches":
+        """Some of the texts, in the given order; nothing but their places is copied."""
+        return Sketches(self.table, self.rows[places])
+
+    def text(self, places: Positions) -> pl.Series:
+        """Some of the texts themselves; their tokens are read again where they matter."""
+        return self.table.texts[self.rows[places]]
 
 
-def sketch(texts: pl.Series | TokenTexts, order: Numbers | None = None) -> Sketches:
+def sketch(texts: pl.Series, order: Numbers | None = None) -> Sketches:
     """Make sketches.
 
     Args:
         texts: Without null.
         order: That of other sketches, which these shall be compared with; None: by how often tokens occur in these.
     """
-    read = read_tokens(texts) if isinstance(texts, pl.Series) else texts
+    read = read_short_tokens(texts)
     order = _order_of(read.tokens) if order is None else order
-    sketches = Sketches(
-        read, np.zeros((len(read.same), len(_SHARED)), np.uint32), np.zeros(len(read.same), np.uint64), order
-    )
+    starts = np.cumsum(read.lengths) - read.lengths
+    keys, bits = np.zeros((texts.len(), len(_SHARED)), np.uint32), np.zeros(texts.len(), np.uint64)
 
     def fill(rows: Positions) -> None:
-        tokens = read.tokens[read.starts[rows][:, None] + np.arange(read.lengths[rows[0]])]
-        sketches.bits[rows] = np.bitwise_xor.reduce(_ONE << (tokens & _BIT_MASK), axis=1)
-        sketches.keys[rows] = _keys(order[tokens >> _shift(order)] | (tokens & _ORDER_MASK))
+        tokens = read.tokens[starts[rows][:, None] + np.arange(read.lengths[rows[0]])]
+        bits[rows] = np.bitwise_xor.reduce(_ONE << (tokens & _BIT_MASK).astype(np.uint64), axis=1)
+        keys[rows] = _keys(order[tokens >> _shift(order)] | tokens)
 
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         list(pool.map(fill, _of_one_length(read.lengths)))
-    return sketches
+    table = _Table(texts, read.same, read.lengths.astype(np.int32), keys, bits, order)
+    return Sketches(table, np.arange(texts.len()))
 
 
-def _order_of(tokens: Numbers) -> Numbers:
+def _order_of(tokens: Any) -> Numbers:
     num_bits = min(_MAX_TABLE_BITS, len(tokens).bit_length() + _NUM_SPARE_BITS)
-    sample = tokens[:: 1 + len(tokens) // _MAX_COUNTED] >> np.uint64(_NUM_HASH_BITS - num_bits)
+    sample = tokens[:: 1 + len(tokens) // _MAX_COUNTED] >> np.uint32(_NUM_KEY_BITS - num_bits)
     counts = np.bincount(sample.astype(np.int64), minlength=1 << num_bits).astype(np.uint64)
-    return counts << np.uint64(_NUM_ORDER_BITS)
+    return counts << np.uint64(_NUM_KEY_BITS)
 
 
-def _shift(order: Numbers) -> np.uint64:
-    return np.uint64(_NUM_HASH_BITS + 1 - len(order).bit_length())
+def _shift(order: Numbers) -> np.uint32:
+    return np.uint32(_NUM_KEY_BITS + 1 - len(order).bit_length())
 
 
 def _of_one_length(lengths: Positions) -> Iterator[Positions]:

@@ -6,9 +6,9 @@ collision. Should two others ever collide, two texts count as near that are not,
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -28,6 +28,7 @@ _NUM_ROWS_AT_ONCE: Final = 16_384
 NUM_THREADS: Final = min(4, os.cpu_count() or 1)
 # Bytes are hashed in words of so many, of which the first few or all count.
 _WORD_BYTES: Final = 8
+_NUM_SHORT_BITS: Final = 32
 _MASKS: Final = np.array([(1 << (8 * number)) - 1 for number in range(_WORD_BYTES + 1)], np.uint64)
 _SIDE: Final = bytes(_WORD_BYTES)
 # The golden ratio's.
@@ -46,39 +47,38 @@ class TokenTexts:
 
     Attributes:
         same: For each text the hash of its letters and digits in a row; of a text of signs alone, that of the text.
-        starts: Where the tokens of each text begin in `tokens`.
         lengths: The number of tokens of each text.
-        tokens: The hashes of the tokens of these texts and, where they are some of others, of those.
+        tokens: The hashes of the tokens, one text after the other.
     """
 
     same: Numbers
-    starts: Positions
     lengths: Positions
-    tokens: Numbers
+    tokens: Any
 
-    def take(self, rows: Positions) -> "TokenTexts":
-        """Some of the texts, in the given order, without a copy of the tokens."""
-        return TokenTexts(self.same[rows], self.starts[rows], self.lengths[rows], self.tokens)
-
-    def packed(self) -> "TokenTexts":
-        """The same texts with their own tokens alone, one text after the other."""
-        ends = np.cumsum(self.lengths)
-        starts = ends - self.lengths
-        places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(self.starts - starts, self.lengths)
-        return TokenTexts(self.same, starts, self.lengths, self.tokens[places])
+    @classmethod
+    def joined(cls, parts: Sequence["TokenTexts"], dtype: type[np.unsignedinteger[Any]]) -> "TokenTexts":
+        """All texts of several; the dtype is that of the tokens."""
+        return cls(
+            np.concatenate([np.zeros(0, np.uint64), *(part.same for part in parts)]),
+            np.concatenate([np.zeros(0, np.int64), *(part.lengths for part in parts)]),
+            np.concatenate([np.zeros(0, dtype), *(part.tokens for part in parts)]),
+        )
 
 
 def read_tokens(texts: pl.Series) -> TokenTexts:
     """Read texts without null."""
+    return TokenTexts.joined([_read(piece) for piece in _pieces(texts)], np.uint64)
+
+
+def read_short_tokens(texts: pl.Series) -> TokenTexts:
+    """Read many texts without null, of whose tokens half of the hash is enough."""
+
+    def read(piece: pl.Series) -> TokenTexts:
+        found = _read(piece)
+        return replace(found, tokens=(found.tokens >> np.uint64(_NUM_SHORT_BITS)).astype(np.uint32))
+
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        parts = list(pool.map(_read, _pieces(texts)))
-    lengths = np.concatenate([np.zeros(0, np.int64), *(part.lengths for part in parts)])
-    return TokenTexts(
-        np.concatenate([np.zeros(0, np.uint64), *(part.same for part in parts)]),
-        np.cumsum(lengths) - lengths,
-        lengths,
-        np.concatenate([np.zeros(0, np.uint64), *(part.tokens for part in parts)]),
-    )
+        return TokenTexts.joined(list(pool.map(read, _pieces(texts))), np.uint32)
 
 
 def mixed(numbers: Any) -> Any:
@@ -113,7 +113,7 @@ def _read(texts: pl.Series) -> TokenTexts:
         signs, sign_starts = _joined(texts.filter(pl.Series(is_empty)))
         # With the line end, which tells a text that ends with NUL characters from one that does not.
         same[is_empty] = _hashes(signs, sign_starts[:-1], np.diff(sign_starts))
-    return TokenTexts(same, starts[:-1], np.diff(starts), _hashes(data, token_starts, token_lengths))
+    return TokenTexts(same, np.diff(starts), _hashes(data, token_starts, token_lengths))
 
 
 def _hashes(data: bytes, starts: Positions, lengths: Positions) -> Any:

@@ -16,7 +16,10 @@ import polars as pl
 
 # What makes no difference. `http` is what the cleaning step `replace_urls` leaves of an address.
 _NOISE: Final = r"(?i)(?:https?://|\bwww\.)\S+|\bhttp\b|@+\w+"
-_MAYBE_NOISE: Final = r"(?i)http|www|@"
+# What begins it, as numbers of so many bytes.
+_HTTP, _WWW, _WW = (int.from_bytes(start, "little") for start in (b"http", b"www", b"ww"))
+_THREE_BYTES: Final = 0xFFFFFF
+_AT, _FIRST_BEYOND_ASCII = ord("@"), 0x80
 _APOSTROPHE: Final = r"['\x{2019}`]"
 _WORD: Final = (
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
@@ -93,7 +96,11 @@ def _pieces(texts: pl.Series) -> Iterator[pl.Series]:
 
 
 def _read(texts: pl.Series) -> TokenTexts:
-    data, row_starts = _joined(_canonical(texts))
+    texts = texts.cast(pl.String)
+    data, row_starts = _joined(texts)
+    if (odd := _odd(data, row_starts)).size:
+        data, row_starts = _joined(texts.clone().scatter(odd, _canonical(texts[odd])))
+    letters = data.translate(_CLASSES, _NO_LETTERS)
     # With what is none on both sides, so that there is something to the left of the first and to the right of the last.
     data = b"".join([_SIDE, data.translate(_CLASSES), _SIDE])
     row_starts += len(_SIDE)
@@ -107,7 +114,7 @@ def _read(texts: pl.Series) -> TokenTexts:
     starts = np.searchsorted(token_starts, row_starts)
     # From here on in the letters alone.
     rows = np.concatenate([[0], np.cumsum(token_lengths)])[starts]
-    same = _hashes(classes[is_word].tobytes(), rows[:-1], np.diff(rows))
+    same = _hashes(letters, rows[:-1], np.diff(rows))
     is_empty = rows[:-1] == rows[1:]
     if is_empty.any():
         signs, sign_starts = _joined(texts.filter(pl.Series(is_empty)))
@@ -134,22 +141,28 @@ def _hashes(data: bytes, starts: Positions, lengths: Positions) -> Any:
     return hashes
 
 
+def _odd(data: bytes, row_starts: Positions) -> Positions:
+    """The texts in which more than ASCII's letters, digits and signs may matter: noise, and all other characters."""
+    lower = b"".join([data.translate(_CLASSES), _SIDE])
+    pairs = np.ndarray((len(data),), "<u2", lower, 0, (1,))
+    fours = np.ndarray((len(data),), "<u4", lower, 0, (1,))
+    found = [np.flatnonzero(fours == _HTTP), np.flatnonzero(pairs == _WW)]
+    found[1] = found[1][fours[found[1]] & _THREE_BYTES == _WWW]
+    if not data.isascii() or b"@" in data:
+        characters = np.frombuffer(data, np.uint8)
+        found += [np.flatnonzero(characters == _AT), np.flatnonzero(characters >= _FIRST_BEYOND_ASCII)]
+    return np.unique(np.searchsorted(row_starts, np.concatenate(found), side="right") - 1)
+
+
 def _canonical(texts: pl.Series) -> pl.Series:
-    """Texts of which what follows makes the tokens; most are it already, those in ASCII without any noise."""
-    text = pl.col("text")
-    is_ascii = text.str.len_bytes() == text.str.len_chars()
-    rows = texts.cast(pl.String).to_frame("text")
-    kinds = rows.select(is_ascii=is_ascii, may_be_noisy=text.str.contains(_MAYBE_NOISE))
-    noisy = kinds.select(pl.col("is_ascii") & pl.col("may_be_noisy")).to_series().arg_true()
-    others = (~kinds["is_ascii"]).arg_true()
-    found = rows["text"]
-    if noisy.len():
-        found = found.scatter(noisy, rows[noisy].select(text.str.replace_all(_NOISE, " ")).to_series())
-    if others.len():
-        plain = text.str.normalize("NFKC").str.replace_all(_NOISE, " ").str.replace_all(_APOSTROPHE, "")
-        words = plain.str.to_lowercase().str.extract_all(_WORD).list.join(" ")
-        found = found.scatter(others, rows[others].select(words).to_series())
-    return found
+    """Texts of which what follows makes the tokens."""
+    text, rows = pl.col("text"), texts.to_frame("text")
+    is_ascii = rows.select(text.str.len_bytes() == text.str.len_chars()).to_series()
+    plain = text.str.normalize("NFKC").str.replace_all(_NOISE, " ").str.replace_all(_APOSTROPHE, "")
+    words = plain.str.to_lowercase().str.extract_all(_WORD).list.join(" ")
+    found = rows.filter(is_ascii).select(text.str.replace_all(_NOISE, " ")), rows.filter(~is_ascii).select(words)
+    places = pl.concat([is_ascii.arg_true(), (~is_ascii).arg_true()])
+    return pl.concat(found).to_series()[places.arg_sort()]
 
 
 def _joined(texts: pl.Series) -> tuple[bytes, Positions]:
@@ -169,3 +182,4 @@ def _classes() -> bytes:
 
 
 _CLASSES: Final = _classes()
+_NO_LETTERS: Final = bytes(code for code, kind in enumerate(_CLASSES) if kind in {_SEPARATOR, _NOTHING})

@@ -27,11 +27,13 @@ _NUM_RAREST: Final = MAX_EDITS + _NUM_SHARED
 _SHARED: Final = tuple(combinations(range(_NUM_RAREST), _NUM_SHARED))
 # Where a text has more tokens, those are not sorted for the sake of the first ones.
 _MAX_SORTED: Final = 64
-_NUM_TOKENS_AT_A_TIME: Final = 1 << 17
+_NUM_ROWS_AT_A_TIME, _NUM_TOKENS_AT_A_TIME = 1 << 15, 1 << 17
 # Tokens are counted by their first bits, of many a sample: an order that is nearly that of rarity is as right.
 _MAX_COUNTED: Final = 1 << 22
 _MAX_TABLE_BITS: Final = 21
 _NUM_SPARE_BITS: Final = 1
+# How often, in levels that take a byte, so that all of them stay at hand: 8 from a number to twice as much.
+_NUM_LEVELS_OF_TWICE: Final = 8
 _NUM_HASH_BITS: Final = 64
 # Of a token and of a key: should two share them, they are taken for one until the texts are compared.
 _NUM_KEY_BITS: Final = 32
@@ -49,7 +51,7 @@ class _Table:
     lengths: Any
     keys: Any
     bits: Numbers
-    order: Numbers
+    order: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +81,7 @@ class Sketches:
         return self.table.lengths[self.rows]
 
     @property
-    def order(self) -> Numbers:
+    def order(self) -> Any:
         """What begins the order of a token, by its first bits; only sketches with one order can be compared."""
         return self.table.order
 
@@ -100,7 +102,7 @@ class Sketches:
         return self.table.texts[self.rows[places]]
 
 
-def sketch(texts: pl.Series, order: Numbers | None = None) -> Sketches:
+def sketch(texts: pl.Series, order: Any = None) -> Sketches:
     """Make sketches.
 
     Args:
@@ -115,7 +117,8 @@ def sketch(texts: pl.Series, order: Numbers | None = None) -> Sketches:
     def fill(rows: Positions) -> None:
         tokens = read.tokens[starts[rows][:, None] + np.arange(read.lengths[rows[0]])]
         bits[rows] = np.bitwise_xor.reduce(_ONE << (tokens & _BIT_MASK).astype(np.uint64), axis=1)
-        keys[rows] = _keys(order[tokens >> _shift(order)] | tokens)
+        levels = order[tokens >> _shift(order)].astype(np.uint64)
+        keys[rows] = _keys((levels << np.uint64(_NUM_KEY_BITS)) | tokens)
 
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         list(pool.map(fill, _of_one_length(read.lengths)))
@@ -123,25 +126,26 @@ def sketch(texts: pl.Series, order: Numbers | None = None) -> Sketches:
     return Sketches(table, np.arange(texts.len()))
 
 
-def _order_of(tokens: Any) -> Numbers:
+def _order_of(tokens: Any) -> Any:
     num_bits = min(_MAX_TABLE_BITS, len(tokens).bit_length() + _NUM_SPARE_BITS)
     sample = tokens[:: 1 + len(tokens) // _MAX_COUNTED] >> np.uint32(_NUM_KEY_BITS - num_bits)
-    counts = np.bincount(sample.astype(np.int64), minlength=1 << num_bits).astype(np.uint64)
-    return counts << np.uint64(_NUM_KEY_BITS)
+    counts = np.bincount(sample.astype(np.int64), minlength=1 << num_bits)
+    return np.round(_NUM_LEVELS_OF_TWICE * np.log2(counts + 1)).astype(np.uint8)
 
 
-def _shift(order: Numbers) -> np.uint32:
+def _shift(order: Any) -> np.uint32:
     return np.uint32(_NUM_KEY_BITS + 1 - len(order).bit_length())
 
 
 def _of_one_length(lengths: Positions) -> Iterator[Positions]:
-    """The texts that are long enough, in pieces of one length and not too many tokens."""
-    rows = np.flatnonzero(lengths >= MIN_TOKENS)
-    rows = rows[np.argsort(lengths[rows], kind="stable")]
-    for some in np.split(rows, np.flatnonzero(np.diff(lengths[rows])) + 1):
-        if len(some):
-            at_a_time = max(1, _NUM_TOKENS_AT_A_TIME // int(lengths[some[0]]))
-            yield from np.split(some, range(at_a_time, len(some), at_a_time))
+    """The texts that are long enough, in pieces of one length, neighbours together, and not too many tokens."""
+    all_rows = np.flatnonzero(lengths >= MIN_TOKENS)
+    for neighbours in np.split(all_rows, range(_NUM_ROWS_AT_A_TIME, len(all_rows), _NUM_ROWS_AT_A_TIME)):
+        rows = neighbours[np.argsort(lengths[neighbours], kind="stable")]
+        for some in np.split(rows, np.flatnonzero(np.diff(lengths[rows])) + 1):
+            if len(some):
+                at_a_time = max(1, _NUM_TOKENS_AT_A_TIME // int(lengths[some[0]]))
+                yield from np.split(some, range(at_a_time, len(some), at_a_time))
 
 
 def _keys(ordered: Any) -> Any:

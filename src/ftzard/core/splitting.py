@@ -32,20 +32,21 @@ import itertools
 import json
 from typing import Final
 
-import numpy as np
 import polars as pl
 
 from ftzard.config import DataConfig
 from ftzard.core.cleaning import labels_of
 from ftzard.core.near_duplicates import is_near
 from ftzard.core.records import EXAMPLE_SCHEMA, QUARANTINED_SCHEMA, Splits
-from ftzard.core.split_draws import IN_VALIDATION, PLACES, draw_splits
+from ftzard.core.split_draws import IN_VALIDATION, draw_splits
+from ftzard.core.split_places import keeps_together, settle, settle_first, test_of, with_groups_of
 from ftzard.core.text_sketches import Sketches, sketch
 from ftzard.errors import TooFewExamplesError
 
 # Reasons of the quarantine.
 IN_TEST_SPLIT: Final = "in_test_split"
 HELD_FOR_TEST: Final = "held_for_test"
+_REASONS: Final = (IN_TEST_SPLIT, HELD_FOR_TEST, IN_VALIDATION)
 
 
 def split(examples: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame | None = None) -> Splits:
@@ -105,8 +106,10 @@ def drawn_anew(examples: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame)
     is_present = pl.col("text_hash").is_in(frozen["text_hash"].implode()) & pl.col("is_judged")
     present, others = drawn.filter(is_present), drawn.filter(~is_present)
     rest = others.filter(~is_near(present["text"], others["text"], config.near_duplicate_edits))
-    joining = rest[_test_of(_with_groups_of(present, rest), sketch(rest["text"]), config)]
-    return pl.concat([present, joining]).select(EXAMPLE_SCHEMA.names()).sort("text_hash")
+    rest = with_groups_of(present, rest)
+    rest = rest.with_columns(settled=settle_first(rest, sketch(rest["text"]), config))
+    joining = rest[test_of(rest)]
+    return pl.concat([frame.select(EXAMPLE_SCHEMA.names()) for frame in (present, joining)]).sort("text_hash")
 
 
 def stratification_error(splits: Splits) -> float:
@@ -149,86 +152,45 @@ def _split(drawn: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame | None)
     _check_sample(int(drawn["is_sampled"].sum()), drawn.height, labels, config)
     named, rows = drawn.select(EXAMPLE_SCHEMA.names()), _numbered(drawn)
     if frozen is None:
-        numbers = _test_of(rows, tokens, config)
+        rows = rows.with_columns(settled=settle_first(rows, tokens, config))
+        numbers = test_of(rows)
         known, known_texts = named[numbers], tokens.take(numbers.to_numpy())
     else:
         known, known_texts = frozen, sketch(frozen["text"], tokens.order)
     _check_frozen(known, drawn)
     # What has several labels is not judged, and a copy of itself.
     is_known = drawn["text_hash"].is_in(known["text_hash"].implode())
-    rows = rows.with_columns(is_test=is_known & drawn["is_judged"])
-    others = rows.filter(pl.col("is_sampled") & ~pl.col("is_test"))
-    is_copy = is_near(known_texts, tokens.take(others["number"].to_numpy()), config.near_duplicate_edits)
-    rest = _with_groups_of(rows.filter("is_test"), others.filter(~is_copy))
-    rest = rest.with_columns(place=_settled(rest, tokens.take(rest["number"].to_numpy()), config))
-    parts = {name: named[rest.filter(place=name)["number"]] for name in PLACES.categories}
-    aside = {
-        IN_TEST_SPLIT: named[others.filter(is_copy)["number"]],
-        HELD_FOR_TEST: parts["test"],
-        IN_VALIDATION: parts[IN_VALIDATION],
-    }
-    quarantined = [frame.with_columns(reason=pl.lit(reason)) for reason, frame in aside.items()]
+    rows = _placed(rows.with_columns(is_test=is_known & drawn["is_judged"]), known_texts, tokens, config)
+    parts = {part: named[numbers["number"]] for (part,), numbers in rows.group_by("part", maintain_order=True)}
+    empty = named.clear()
+    quarantined = [parts.get(reason, empty).with_columns(reason=pl.lit(reason)) for reason in _REASONS]
     splits = Splits(
-        train=parts["train"],
-        validation=parts["validation"],
-        test=named.filter(rows["is_test"] & rows["is_sampled"]),
+        **{name: parts.get(name, empty) for name in ("train", "validation", "test")},
         quarantined=pl.concat([QUARANTINED_SCHEMA.to_frame(), *quarantined]).sort("text_hash", "batch", "row", "label"),
     )
     _check(splits, labels, config)
     return splits, known
 
 
+def _placed(rows: pl.DataFrame, known: Sketches, tokens: Sketches, config: DataConfig) -> pl.DataFrame:
+    """The sampled rows with the `part` that each belongs to: a split, or a reason why it is in none."""
+    others = rows.filter(pl.col("is_sampled") & ~pl.col("is_test"))
+    test = rows.filter(pl.col("is_sampled") & pl.col("is_test")).select("number", part=pl.lit("test"))
+    if "settled" in rows.columns and keeps_together(config) and rows["is_sampled"].all():
+        # The test split has just been made of what is near to none of these, and what they settled on stays.
+        return pl.concat([test, others.select("number", part=pl.col("settled").cast(pl.String))])
+    is_copy = is_near(known, tokens.take(others["number"].to_numpy()), config.near_duplicate_edits)
+    rest = with_groups_of(rows.filter("is_test"), others.filter(~is_copy))
+    places = settle(rest, tokens.take(rest["number"].to_numpy()), config).cast(pl.String)
+    copies = others.filter(is_copy).select("number", part=pl.lit(IN_TEST_SPLIT))
+    held = pl.when(places == "test").then(pl.lit(HELD_FOR_TEST)).otherwise(places)
+    return pl.concat([test, copies, rest.select("number", part=held)])
+
+
 def _numbered(drawn: pl.DataFrame) -> pl.DataFrame:
     """What places are made by, without the texts, which are only looked up in the end."""
     names = [name for name in ("place", "is_judged", "is_sampled", "group") if name in drawn.columns]
     return drawn.select(pl.int_range(pl.len()).alias("number"), *names)
-
-
-def _with_groups_of(test: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
-    """What belongs to a group of the test split is for test, whatever it was drawn for."""
-    if "group" not in others.columns:
-        return others
-    groups = test["group"].drop_nulls().implode()
-    place = pl.when(pl.col("group").is_in(groups)).then(pl.lit("test", PLACES)).otherwise("place")
-    return others.with_columns(place=place)
-
-
-def _test_of(drawn: pl.DataFrame, tokens: Sketches, config: DataConfig) -> pl.Series:
-    """The positions of what is test, of drawn examples whose texts are given as tokens, if groups stay together."""
-    positions = drawn.select((pl.col("place") == "test") | pl.col("is_sampled")).to_series().arg_true()
-    concerned = drawn.select("place", "is_judged")[positions]
-    is_test = _settled(concerned, tokens.take(positions.to_numpy()), config) == "test"
-    return positions.filter(is_test & concerned["is_judged"])
-
-
-def _settled(examples: pl.DataFrame, tokens: Sketches, config: DataConfig) -> pl.Series:
-    """Where each example goes, what is near it considered."""
-    if config.group_column is None and config.time_column is None:
-        return _kept_together(examples["place"], tokens, config)
-    is_train, validation = pl.col("place") == "train", (examples["place"] == "validation").arg_true()
-    is_copy = is_near(tokens.take(validation.to_numpy()), tokens, config.near_duplicate_edits)
-    place = pl.when(is_train & is_copy).then(pl.lit(IN_VALIDATION, PLACES)).otherwise("place")
-    return examples.select(place.alias("place")).to_series()
-
-
-def _kept_together(drawn: pl.Series, tokens: Sketches, config: DataConfig) -> pl.Series:
-    """Where each example goes if groups stay together: the first of train, validation and test that one was drawn for.
-
-    A place takes in what is near to what it has, then what is near to that, until nothing more is.
-    """
-    places = drawn.to_physical().to_numpy(writable=True)
-    taken = np.zeros(len(places), dtype=bool)
-    for place in (PLACES.categories.index_of(name) for name in ("train", "validation")):
-        newest = ~taken & (places == place)
-        while newest.any():
-            taken |= newest
-            open_ = np.flatnonzero(~taken & (places != place))
-            some = tokens.take(np.flatnonzero(newest))
-            near = is_near(some, tokens.take(open_), config.near_duplicate_edits).to_numpy()
-            newest = np.zeros_like(taken)
-            newest[open_[near]] = True
-            places[newest] = place
-    return pl.Series("place", places).cat.to(PLACES)
 
 
 def _named(splits: Splits) -> tuple[tuple[str, pl.DataFrame], ...]:

@@ -116,8 +116,15 @@ def map_labels(rows: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
         rows: Columns of `RAW_SCHEMA`.
         config: Maps and restricts the labels.
     """
+    # There are few labels, and many rows of each.
+    distinct = _mapped(rows.select("label").unique(), config).drop("stripped")
+    return rows.join(distinct, on="label", how="left", nulls_equal=True, maintain_order="left")
+
+
+def _mapped(labels: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
+    """The same for labels alone."""
     stripped = pl.col("label").str.strip_chars()
-    rows = rows.with_columns(stripped=pl.when(stripped != "").then(stripped))
+    rows = labels.with_columns(stripped=pl.when(stripped != "").then(stripped))
     allowed, mapping = _allowed(config), dict(config.label_mapping)
     mapped = pl.col("stripped").replace(mapping)
     if not allowed:

@@ -324,3 +324,18 @@ def test_the_benchmark_of_data_size_takes_the_same_tweets_three_ways_to_the_same
         assert figures[f"{way}_peak_gib"] > 0
         assert figures[f"notebooks_over_{way}"] == pytest.approx(figures["notebooks_s"] / figures[f"{way}_s"])
     assert figures["map_over_ftzard"] > 0
+    assert figures["appending_over_splits"] == pytest.approx(figures["appending_1_percent_s"] / figures["splits_s"])
+
+
+def test_the_tweets_of_the_benchmark_of_data_size_come_in_files_of_distinct_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_size, "_NUM_ROWS_PER_FILE", 9_000)
+    num_bytes = data_size.write_tweets(tmp_path, range(20_000))
+    num_bytes += data_size.write_tweets(tmp_path, range(20_000, 20_200))
+    files = sorted(tmp_path.iterdir())
+    lines = [line for file in files for line in file.read_text("latin-1").splitlines()]
+    assert [len(file.read_text("latin-1").splitlines()) for file in files] == [9_000, 9_000, 2_000, 200]
+    assert (len(lines), num_bytes) == (20_200, sum(file.stat().st_size for file in files))
+    texts = [line.rsplit('","', 1)[1] for line in lines]
+    assert len(set(texts)) > 20_000

@@ -50,6 +50,15 @@ def test_a_row_that_a_step_changes_in_two_passes_is_counted_once() -> None:
     assert urls.examples == (("http://a ww(w.b", "http ww(w.b"), ("http www.b", "http http"), ("www.c", "http"))
 
 
+def test_cleaning_tells_what_its_steps_change_in_the_order_of_batch_and_row() -> None:
+    rows = _raw(("@ann so", "x"), (None, "x"), (" B", "y"), ("@bob", "y"))
+    config, told = DataConfig(cleaning_steps=("user_names", "collapse_whitespace")), list[StepChanges]()
+    clean(rows.sort("row", descending=True), config, told.extend)
+    users, whitespace = told
+    assert users == StepChanges("user_names", 2, (("@ann so", "user ann so"), ("@bob", "user bob")))
+    assert whitespace == StepChanges("collapse_whitespace", 1, ((" B", "B"),))
+
+
 @settings(deadline=None, max_examples=50)
 @given(TEXTS, st.permutations(["user_names", "collapse_whitespace", "html_entities", "html_tags", "lowercase"]))
 def test_a_step_that_changed_no_row_can_be_left_out_and_one_that_did_has_examples(

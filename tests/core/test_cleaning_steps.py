@@ -97,3 +97,14 @@ def test_emoji_words_without_the_package_are_an_error_that_names_it(monkeypatch:
     with pytest.raises(MissingPackageError, match=r"(?s)emoji_words.*ftzard\[emoji\]"):
         normalise_text(pl.Series(["a"]), ["emoji_words"])
     assert normalise_text(pl.Series(["😍"]), DataConfig().cleaning_steps).to_list() == ["😍"]
+
+
+@given(st.lists(st.text(st.sampled_from("aB @_.\u0301\n\t\u2003w<&;!") | st.characters(codec="utf-8")), max_size=9))
+def test_a_step_changes_no_text_that_it_says_not_to_be_concerned_with(texts: list[str]) -> None:
+    told = [step for step in CLEANING_STEPS.values() if step.concerns is not None]
+    assert {"unicode_nfc", "collapse_whitespace"} <= {step.name for step in told}
+    rows = pl.DataFrame({"text": [*texts, *(f"{text} http://x" for text in texts)]}, schema={"text": pl.String})
+    for step in told:
+        assert step.concerns is not None
+        left = rows.filter(~step.concerns(pl.col("text")))
+        assert left.select(step.apply(pl.col("text"))).equals(left)

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 import pytest
 from benchmarks.near_duplicates import EDITS
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from ftzard.core import near_duplicates
 from ftzard.core.near_duplicates import NEAR_SCHEMA, find_near, find_repeated, is_near
+from ftzard.core.text_sketches import sketch
 from ftzard.core.tweets import sample_tweets
 
 _TEXT = "My flight was late again and nobody at the gate knew why"
@@ -78,6 +80,15 @@ def test_nothing_is_near_nothing() -> None:
     assert find_near(pl.Series([_TEXT]), none).is_empty()
 
 
+def test_sketches_of_different_orders_are_compared_as_the_texts_are() -> None:
+    tweets = sample_tweets(400, seed=2)["text"]
+    known, asked = tweets.head(250), tweets.slice(150)
+    rows = np.arange(0, 250, 2)
+    found = find_near(sketch(known).take(rows), sketch(asked))
+    assert found.height >= 50
+    assert found.equals(find_near(known[rows.tolist()], asked))
+
+
 _WORDS = st.lists(st.sampled_from("abc"), max_size=11).map(lambda words: [f"w{word}" for word in words])
 
 
@@ -89,7 +100,7 @@ def test_what_is_found_is_what_comparing_each_with_each_finds(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(near_duplicates, "_NUM_REFERENCES_AT_A_TIME", at_a_time)
         patch.setattr(near_duplicates, "_NUM_PAIRS_AT_A_TIME", at_a_time)
-        patch.setattr(near_duplicates, "_NUM_TOKENS_AT_A_TIME", at_a_time)
+        patch.setattr(near_duplicates, "_NUM_ROWS_AT_A_TIME", at_a_time)
         found = find_near(_texts(references), _texts(candidates), max_edits)
     near = {
         (candidate, reference)

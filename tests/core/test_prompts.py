@@ -28,7 +28,9 @@ def _with_beginning_and_end() -> PreTrainedTokenizerFast:
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{begin} $A {end}", special_tokens=[(begin, 1), (end, 2)]
     )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token=unknown, bos_token=begin, eos_token=end)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token=unknown, bos_token=begin, eos_token=end, pad_token=end
+    )
 
 
 def test_the_prompt_surrounds_the_text_and_lists_the_label_words() -> None:
@@ -73,6 +75,20 @@ def test_a_text_or_a_label_word_that_looks_like_a_placeholder_is_left_alone() ->
     assert _decoded("{labels}{text}").startswith("Text: {labels}{text}\n")
     odd = PromptTemplate.from_parts("{labels}: {text}", ("{text}", "b"), 64)
     assert odd.prefix == "{text} or b: "
+
+
+@pytest.mark.parametrize("tokenizer", [_TOKENIZER, _with_beginning_and_end()])
+def test_tokens_are_those_of_transformers_whatever_the_tokenizer_did_before(tokenizer: PreTrainedTokenizerFast) -> None:
+    texts = ["a b", "", "so <|im_end|> begin end", "a" * 300, "日本 😀 é"]
+    template = PromptTemplate.from_parts("a {text} b", (), 1000)
+    tokenizer(["b", "a a"], padding=True, truncation=True, max_length=2)
+    plain = tokenizer([f"a {text}" for text in texts], add_special_tokens=False, split_special_tokens=True).input_ids
+    tokenizer(["b", "a a"], padding=True, truncation=True, max_length=2, split_special_tokens=False)
+    encoded = encode_prompts(texts, template, tokenizer).input_ids
+    end = tokenizer([" b"], add_special_tokens=False).input_ids[0]
+    assert [ids.tolist()[-len(all_ids) - len(end) :] for ids, all_ids in zip(encoded, plain, strict=True)] == [
+        [*ids, *end] for ids in plain
+    ]
 
 
 def test_a_beginning_is_added_where_the_tokenizer_adds_one_and_an_end_never() -> None:

@@ -20,9 +20,9 @@ from ftzard.core.splitting import (
     HELD_FOR_TEST,
     IN_TEST_SPLIT,
     drawn_anew,
-    drawn_for_test,
     overlap,
     split,
+    split_first,
     stratification_error,
 )
 from ftzard.core.splitting import test_fingerprint as fingerprint_of
@@ -41,6 +41,10 @@ def configs(draw: st.DrawFn) -> DataConfig:
         validation_fraction=validation / 100,
         test_fraction=test / 100,
     )
+
+
+def drawn_for_test(examples: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
+    return split_first(examples, config)[1]
 
 
 def examples_of(texts: list[str], labels: list[str], batch: str = "a.csv") -> pl.DataFrame:

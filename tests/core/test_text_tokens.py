@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftzard.core import text_tokens
-from ftzard.core.text_tokens import RunHashes, read_tokens
+from ftzard.core.text_tokens import read_short_tokens, read_tokens
 from ftzard.core.tweets import sample_tweets
 
 _PIECES = st.sampled_from(
@@ -58,18 +58,11 @@ def test_real_tweets_are_read_as_defined() -> None:
     assert_as_defined(sample_tweets(18_000, seed=0)["text"])
 
 
-def test_some_of_the_texts_are_as_if_read_by_themselves() -> None:
+def test_halves_of_the_hashes_are_read_alike() -> None:
     texts = sample_tweets(500, seed=0)["text"]
-    rows = np.array([7, 3, 3, 499])
-    some, alone = read_tokens(texts).take(rows).packed(), read_tokens(texts[rows.tolist()])
-    assert some.same.tolist() == alone.same.tolist()
-    assert some.tokens.tolist() == alone.tokens.tolist()
-    assert some.starts.tolist() == alone.starts.tolist()
-    assert some.lengths.tolist() == alone.lengths.tolist()
-
-
-def test_equal_runs_have_equal_hashes_wherever_they_are_and_others_do_not() -> None:
-    numbers = np.tile(np.arange(1, 8, dtype=np.uint64), 1000)
-    hashes = RunHashes.of(numbers).hashes(np.arange(6990), np.arange(6990) + 9)
-    assert len(set(hashes.tolist())) == 7
-    assert hashes.tolist() == np.tile(hashes[:7], 999)[:6990].tolist()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_tokens, "_NUM_ROWS_AT_ONCE", 70)
+        short, whole = read_short_tokens(texts), read_tokens(texts)
+    assert short.same.tolist() == whole.same.tolist()
+    assert short.lengths.tolist() == whole.lengths.tolist()
+    assert short.tokens.tolist() == (whole.tokens >> np.uint64(32)).tolist()

@@ -1,6 +1,7 @@
 """From labelled files to train, validation and test examples."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -9,7 +10,6 @@ from ftzard.assets.tracked import tracked_asset
 from ftzard.core.batch_order import newest_first
 from ftzard.core.cleaning import UNKNOWN_LABEL
 from ftzard.core.cleaning_answers import clean_for_task
-from ftzard.core.cleaning_questions import question_changes
 from ftzard.core.cleaning_report import (
     changes_document,
     changes_table,
@@ -22,9 +22,12 @@ from ftzard.core.frozen_test import FrozenTest
 from ftzard.core.leakage import quarantined_examples
 from ftzard.core.reading import read_batches, sources_table
 from ftzard.core.records import Cleaned, Raw, Splits
-from ftzard.core.splitting import drawn_for_test, split, stratification_error, test_fingerprint
+from ftzard.core.splitting import split, split_first, stratification_error, test_fingerprint
 from ftzard.core.step_registry import registered_version, steps_version
 from ftzard.core.versions import batches_version
+
+if TYPE_CHECKING:
+    from ftzard.core.text_normalisation import StepChanges
 
 _GROUP = "data"
 _NUM_EXAMPLES = 5
@@ -92,9 +95,8 @@ def cleaned(raw_data: Raw, step: Step) -> StepResult[Cleaned]:
     """
     from ftzard.core.figures import length_histogram
 
-    rows = raw_data.examples
-    value = clean_for_task(rows, step.config.data)
-    changes = question_changes(rows.sort("batch", "row", "text", "label")["text"], step.config.data)
+    changes: list[StepChanges] = []
+    value = clean_for_task(raw_data.examples, step.config.data, changes.extend)
     conflicts = find_conflicts(value, step.config.data)
     reasons = _reasons(value.rejected)
     unknown = value.rejected.filter(reason=UNKNOWN_LABEL).select("batch", "row", "label", "text").head(_NUM_EXAMPLES)
@@ -150,13 +152,13 @@ def splits(cleaned: Cleaned, step: Step) -> StepResult[Splits]:
     """
     examples, config = cleaned.examples, step.config.data
     frozen = step.frozen_test()
-    is_first = frozen is None and config.test_split == "frozen"
-    if is_first:
-        frozen = FrozenTest.first(drawn_for_test(examples, config))
-    value = split(examples, config, frozen.rows if frozen else None)
-    if is_first and frozen:
+    if frozen is None and config.test_split == "frozen":
+        value, test = split_first(examples, config)
+        frozen = FrozenTest.first(test)
         # Only now, because nothing is frozen that cannot be trained and scored on.
         step.freeze_test(frozen)
+    else:
+        value = split(examples, config, frozen.rows if frozen else None)
     reasons = _reasons(value.quarantined)
     num_gone = frozen.rows.join(examples, on="text_hash", how="anti").height if frozen else 0
     drifts = _drifts(examples, value, step)

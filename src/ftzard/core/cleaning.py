@@ -14,7 +14,7 @@ from ftzard.core.conflicting_labels import log_conflicts, repetition_reason
 from ftzard.core.language_filter import with_language_reason
 from ftzard.core.quarantine import culprits, max_quarantined, too_many
 from ftzard.core.records import EXAMPLE_SCHEMA, PLACEMENT_SCHEMA, REJECTED_SCHEMA, Cleaned
-from ftzard.core.text_normalisation import normalise_text
+from ftzard.core.text_normalisation import StepTally, Told, normalise_text
 from ftzard.errors import NoExamplesError, SingleClassError, TooFewExamplesError, UnknownLabelError
 
 _logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def hash_texts(texts: pl.Series) -> pl.Series:
     )
 
 
-def clean(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
+def clean(raw: pl.DataFrame, config: DataConfig, told: Told | None = None) -> Cleaned:
     """Turn rows as read into examples.
 
     A row is rejected, with the first reason that holds, for `unknown_label` (neither mapped nor allowed),
@@ -54,6 +54,7 @@ def clean(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     Args:
         raw: `RAW_SCHEMA`.
         config: Names the cleaning steps, limits the length, maps and restricts the labels, decides on conflicts.
+        told: Is told what each cleaning step changed.
 
     Returns:
         Examples and rejected rows, each sorted by batch and row; together as many rows as `raw`.
@@ -67,7 +68,10 @@ def clean(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     """
     # Ties in batch and row are broken by content, so that the result never depends on the order of the input.
     rows = raw.sort("batch", "row", "text", "label")
-    rows = rows.with_columns(cleaned=normalise_text(rows["text"], config.cleaning_steps))
+    tally = StepTally(rows.height) if told else None
+    rows = rows.with_columns(cleaned=normalise_text(rows["text"], config.cleaning_steps, tally))
+    if told and tally:
+        told(tally.changes(config.cleaning_steps))
     rows = map_labels(rows, config)
     _require_few_unknown(rows, config)
     rows = with_reason(rows, pl.col("cleaned").str.len_chars(), config, (pl.col("mapped").is_null(), "missing_label"))
@@ -85,7 +89,8 @@ def clean(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
 
 def _with_repetitions(rows: pl.DataFrame, config: DataConfig) -> pl.Series:
     """The reasons, with those against repeated texts; most texts occur once, and are not looked at twice."""
-    is_repeated = rows["reason"].is_null() & rows["cleaned"].is_duplicated()
+    # By their hashes, which costs little; should two texts share one, both are looked at, and found to be different.
+    is_repeated = rows["reason"].is_null() & rows["cleaned"].hash().is_duplicated()
     repeated = rows.filter(is_repeated).select(reason=repetition_reason(config.conflicting_labels))
     return rows["reason"].scatter(is_repeated.arg_true(), repeated["reason"])
 
@@ -111,8 +116,15 @@ def map_labels(rows: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
         rows: Columns of `RAW_SCHEMA`.
         config: Maps and restricts the labels.
     """
+    # There are few labels, and many rows of each.
+    distinct = _mapped(rows.select("label").unique(), config).drop("stripped")
+    return rows.join(distinct, on="label", how="left", nulls_equal=True, maintain_order="left")
+
+
+def _mapped(labels: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
+    """The same for labels alone."""
     stripped = pl.col("label").str.strip_chars()
-    rows = rows.with_columns(stripped=pl.when(stripped != "").then(stripped))
+    rows = labels.with_columns(stripped=pl.when(stripped != "").then(stripped))
     allowed, mapping = _allowed(config), dict(config.label_mapping)
     mapped = pl.col("stripped").replace(mapping)
     if not allowed:

@@ -11,18 +11,24 @@ from ftzard.core.cleaning import clean, hash_texts, nothing_left, with_reason
 from ftzard.core.cleaning_questions import normalise_questions, question_lengths
 from ftzard.core.records import EXAMPLE_SCHEMA, PLACEMENT_SCHEMA, REJECTED_SCHEMA, Cleaned
 from ftzard.core.row_columns import read_pair, write_pair
+from ftzard.core.text_normalisation import Told
 
 
-def clean_for_task(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
+def clean_for_task(raw: pl.DataFrame, config: DataConfig, told: Told | None = None) -> Cleaned:
     """Turn rows as read into examples of the configured task.
+
+    Args:
+        raw: `RAW_SCHEMA`.
+        config: Names the task.
+        told: Is told what each cleaning step changed.
 
     Raises:
         FtzardError: As `clean` and `clean_answers`.
     """
-    return clean(raw, config) if config.task == "classification" else clean_answers(raw, config)
+    return (clean if config.task == "classification" else clean_answers)(raw, config, told)
 
 
-def clean_answers(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
+def clean_answers(raw: pl.DataFrame, config: DataConfig, told: Told | None = None) -> Cleaned:
     """Turn prompts with answers into examples, one for each distinct prompt.
 
     A row is rejected, with the first reason that holds, for `missing_text` (the prompt is null or empty),
@@ -34,6 +40,7 @@ def clean_answers(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     Args:
         raw: `RAW_SCHEMA`, text and label as `row_columns` makes them.
         config: Names the task and the cleaning steps.
+        told: Is told what each of those changed.
 
     Returns:
         Examples and rejected rows, each sorted by batch and row; together as many rows as `raw`.
@@ -45,7 +52,7 @@ def clean_answers(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     rows = raw.sort("batch", "row", "text", "label")
     answers = [_stripped(label, config) for label in rows["label"]]
     rows = rows.with_columns(
-        cleaned=normalise_questions(rows["text"], config),
+        cleaned=normalise_questions(rows["text"], config, told),
         answer=pl.Series([answer for answer, _ in answers], dtype=pl.String),
         equal=pl.Series([is_equal for _, is_equal in answers], dtype=pl.Boolean),
     )

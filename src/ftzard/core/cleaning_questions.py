@@ -8,15 +8,16 @@ from ftzard.config import DataConfig
 from ftzard.core.cleaning import hash_texts, nothing_left, with_reason
 from ftzard.core.records import EXAMPLE_SCHEMA, REJECTED_SCHEMA, Cleaned
 from ftzard.core.row_columns import read_messages, write_messages
-from ftzard.core.text_normalisation import StepChanges, normalise_text, step_changes
+from ftzard.core.text_normalisation import StepChanges, StepTally, Told, normalise_text
 
 
-def normalise_questions(texts: pl.Series, config: DataConfig) -> pl.Series:
+def normalise_questions(texts: pl.Series, config: DataConfig, told: Told | None = None) -> pl.Series:
     """Apply the configured cleaning steps to what a model is asked.
 
     Args:
         texts: `text` of `RAW_SCHEMA`; null stays null.
         config: Names the steps. Of messages, the content of each that is not an assistant's is normalised.
+        told: Is told what each step changes. Rows are counted; the examples are of single messages.
 
     Returns:
         A series of the same length and name. Messages whose last content is then blank become empty as a whole.
@@ -25,12 +26,25 @@ def normalise_questions(texts: pl.Series, config: DataConfig) -> pl.Series:
         ConfigError: As `normalise_text`.
     """
     if config.messages_column is None:
-        return normalise_text(texts, config.cleaning_steps)
-    all_messages = _all_messages(texts)
-    flat = [message["content"] for messages in all_messages for message in messages or ()]
-    contents = iter(normalise_text(pl.Series("content", flat, dtype=pl.String), config.cleaning_steps))
-    normalised = [None if messages is None else _with_contents(messages, contents) for messages in all_messages]
-    return pl.Series(texts.name, normalised, dtype=pl.String)
+        tally = StepTally(texts.len()) if told else None
+        normalised = normalise_text(texts, config.cleaning_steps, tally)
+    else:
+        all_messages = _all_messages(texts)
+        asked = [
+            (row, message["content"])
+            for row, messages in enumerate(all_messages)
+            for message in messages or ()
+            if message["role"] != "assistant"
+        ]
+        rows = pl.Series("row", [row for row, _ in asked], dtype=pl.Int64)
+        tally = StepTally(texts.len(), rows) if told else None
+        flat = pl.Series("content", [content for _, content in asked], dtype=pl.String)
+        contents = iter(normalise_text(flat, config.cleaning_steps, tally))
+        changed = [None if messages is None else _with_contents(messages, contents) for messages in all_messages]
+        normalised = pl.Series(texts.name, changed, dtype=pl.String)
+    if told and tally:
+        told(tally.changes(config.cleaning_steps))
+    return normalised
 
 
 def question_changes(texts: pl.Series, config: DataConfig) -> tuple[StepChanges, ...]:
@@ -38,22 +52,14 @@ def question_changes(texts: pl.Series, config: DataConfig) -> tuple[StepChanges,
 
     Args:
         texts: As for `normalise_questions`.
-        config: Likewise. Rows are counted; the examples are of single messages.
+        config: Likewise.
 
     Raises:
         ConfigError: As `normalise_text`.
     """
-    if config.messages_column is None:
-        return step_changes(texts, config.cleaning_steps)
-    asked = [
-        (row, message["content"])
-        for row, messages in enumerate(_all_messages(texts))
-        for message in messages or ()
-        if message["role"] != "assistant"
-    ]
-    contents = pl.Series("text", [content for _, content in asked], dtype=pl.String)
-    rows = pl.Series("row", [row for row, _ in asked], dtype=pl.Int64)
-    return step_changes(contents, config.cleaning_steps, rows)
+    changes: list[StepChanges] = []
+    normalise_questions(texts, config, changes.extend)
+    return tuple(changes)
 
 
 def question_lengths(texts: pl.Series, config: DataConfig) -> pl.Series:
@@ -109,7 +115,7 @@ def _all_messages(texts: pl.Series) -> list[list[dict[str, str]] | None]:
 
 def _with_contents(messages: Sequence[Mapping[str, str]], contents: Iterator[str]) -> str:
     changed = [
-        {**message, "content": message["content"] if message["role"] == "assistant" else content}
-        for message, content in zip(messages, contents, strict=False)
+        {**message, "content": message["content"] if message["role"] == "assistant" else next(contents)}
+        for message in messages
     ]
     return write_messages(changed) if changed[-1]["content"].strip() else ""

@@ -27,6 +27,8 @@ _LATIN_JOINER: Final = r"(\p{Latin})[\u{200c}\u{200d}]+"
 _ODD_WHITESPACE: Final = r"\s{2,}|[^\S ]"
 # What Python's `\w` is; Rust's takes in marks without a letter and leaves out `²`.
 _AT_WORD: Final = r"@+([\p{L}\p{N}_])"
+_NOT_BASIC: Final = r"[^a-zA-Z0-9. ]"
+_ADDRESS: Final = r"(?i)(?:https?://|\bwww\.)\S+"
 _REPEATABLE: Final = tuple(
     chr(code)
     for first, last in ((0x21, 0x17F), (0x391, 0x3C9), (0x410, 0x45F))
@@ -46,12 +48,14 @@ class CleaningStep:
         description: What it does, in one sentence.
         apply: From an expression of text to one of text, each text by itself.
         version: Of what somebody else registered; empty for FTzard's own.
+        concerns: Whether a text may be changed, which is quicker to tell than to try; no only where it surely is not.
     """
 
     name: str
     description: str
     apply: Callable[[pl.Expr], pl.Expr]
     version: str = ""
+    concerns: Callable[[pl.Expr], pl.Expr] | None = None
 
 
 def _without_tags(text: pl.Expr) -> pl.Expr:
@@ -73,27 +77,32 @@ _STEPS: Final = (
         "unicode_nfc",
         "Write each character in its composed form (Unicode NFC), so that equal-looking texts are equal.",
         lambda text: text.str.normalize("NFC"),
+        concerns=lambda text: text.str.len_bytes() != text.str.len_chars(),
     ),
     CleaningStep(
         "collapse_whitespace",
         "Make each run of whitespace, line breaks included, one space, and remove it at both ends.",
         lambda text: text.str.replace_all(_ODD_WHITESPACE, " ").str.strip_chars(),
+        concerns=lambda text: text.str.contains(rf"{_ODD_WHITESPACE}|^\s|\s$"),
     ),
     CleaningStep("lowercase", "Make all letters lower case.", lambda text: text.str.to_lowercase()),
     CleaningStep(
         "user_names",
         "Write `@name` as `user name`: an `@` in front of a word becomes the word `user`.",
         lambda text: text.str.replace_all(_AT_WORD, "user ${1}"),
+        concerns=lambda text: text.str.contains("@", literal=True),
     ),
     CleaningStep(
         "basic_characters",
         "Remove all characters but ASCII letters, digits, full stop and space.",
-        lambda text: text.str.replace_all(r"[^a-zA-Z0-9. ]", ""),
+        lambda text: text.str.replace_all(rf"{_NOT_BASIC}+", ""),
+        concerns=lambda text: text.str.contains(_NOT_BASIC),
     ),
     CleaningStep(
         "replace_urls",
         "Write each web address (from `http://`, `https://` or `www.` to the next whitespace) as `http`.",
-        lambda text: text.str.replace_all(r"(?i)(?:https?://|\bwww\.)\S+", "http"),
+        lambda text: text.str.replace_all(_ADDRESS, "http"),
+        concerns=lambda text: text.str.contains(_ADDRESS),
     ),
     CleaningStep(
         "html_entities",

@@ -11,7 +11,8 @@ from ftzard.config import DataConfig
 from ftzard.core.cleaning_questions import question_lengths
 from ftzard.core.frozen_test import FrozenTest
 from ftzard.core.records import Cleaned, Splits
-from ftzard.core.splitting import HELD_FOR_TEST, IN_TEST_SPLIT, IN_VALIDATION
+from ftzard.core.split_draws import IN_VALIDATION
+from ftzard.core.splitting import HELD_FOR_TEST, IN_TEST_SPLIT
 
 # What a reason code means to somebody who has not read the code.
 MEANINGS: Final[Mapping[str, str]] = {

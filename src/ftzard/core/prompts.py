@@ -128,7 +128,7 @@ def encode_prompts(texts: Sequence[str], template: PromptTemplate, tokenizer: An
     num_truncated = 0
     for first in range(0, len(texts), _TEXTS_PER_CALL):
         openings = [opening + text for text in texts[first : first + _TEXTS_PER_CALL]]
-        for middle in _encode(tokenizer, openings, split_special_tokens=True):
+        for middle in _encode_plain(tokenizer, openings):
             num_truncated += len(middle) > room
             input_ids.append(np.array([*start, *middle[:room], *end], dtype=np.int32))
     return EncodedPrompts(input_ids, num_truncated)
@@ -140,6 +140,16 @@ def _encode(tokenizer: Any, texts: list[str], *, split_special_tokens: bool = Fa
         texts, add_special_tokens=False, split_special_tokens=split_special_tokens, verbose=False
     ).input_ids
     return [list(map(int, ids)) for ids in encoded]
+
+
+def _encode_plain(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """Ids of texts in which nothing is special, without offsets and masks, which cost a fast tokenizer much."""
+    if not getattr(tokenizer, "is_fast", False):
+        return _encode(tokenizer, texts, split_special_tokens=True)
+    # A call leaves the tokenizer behind transformers' in the state that such calls need.
+    _encode(tokenizer, texts[:1], split_special_tokens=True)
+    found = tokenizer.backend_tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    return [encoding.ids for encoding in found]
 
 
 def _beginning(tokenizer: Any) -> list[int]:

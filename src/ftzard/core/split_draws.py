@@ -2,7 +2,6 @@
 
 from typing import Final, Literal
 
-import numpy as np
 import polars as pl
 
 from ftzard.config import DataConfig
@@ -11,36 +10,45 @@ from ftzard.config import DataConfig
 _NUM_UNIFORM_BITS: Final = 53
 # Hexadecimal ones that hold so many bits.
 _NUM_DIGITS: Final = 14
+# Train texts that are near one of validation have no place in either.
+IN_VALIDATION: Final = "in_validation_split"
+PLACES: Final = pl.Enum(["train", "validation", "test", IN_VALIDATION])
 
 
 def draw_splits(examples: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
-    """The examples by hash, and in `place` what each was drawn for."""
+    """The examples by hash, with what splits are made by.
+
+    Returns:
+        The examples with `is_judged` (whether there is one label, so that an answer can be right or wrong), `place`
+        (what each was drawn for) and `is_sampled` (whether it is of the share `sample_fraction`).
+    """
     examples = examples.sort("text_hash", "batch", "row", "label")
     keys = examples["text_hash"]
     if config.group_column is not None and "group" in examples.columns:
         keys = examples.select(pl.coalesce(pl.format("group:{}", "group"), "text_hash")).to_series()
-    position = _uniform(keys, config.seed, "split").to_numpy()
+    position = _uniform(keys, config.seed, "split")
     is_test = position < config.test_fraction
     if config.time_column is not None and "time" in examples.columns:
         num_test = round(config.test_fraction * examples.height)
         newest = examples.filter(pl.col("time").is_not_null()).sort("time", "text_hash", descending=True).head(num_test)
-        is_test = examples["text_hash"].is_in(newest["text_hash"].implode()).to_numpy()
+        is_test = examples["text_hash"].is_in(newest["text_hash"].implode())
         position = config.test_fraction + position * (1 - config.test_fraction)
     is_train = position >= config.test_fraction + config.validation_fraction
-    place = pl.Series("place", np.select([is_test, is_train], ["test", "train"], "validation"))
-    return examples.with_columns(place=pl.when(is_judged()).then(place).otherwise(pl.lit("train")))
+    hashes = examples["text_hash"]
+    is_judged = hashes.ne_missing(hashes.shift(1)) & hashes.ne_missing(hashes.shift(-1))
+    place = pl.when(is_judged & is_test).then(pl.lit("test", PLACES)).when(is_judged & ~is_train)
+    return examples.with_columns(
+        is_judged=is_judged,
+        place=place.then(pl.lit("validation", PLACES)).otherwise(pl.lit("train", PLACES)),
+        is_sampled=_is_sampled(examples["text_hash"], config),
+    )
 
 
-def draw_sample(examples: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
-    """The share `sample_fraction` of the examples, each drawn by its own hash."""
+def _is_sampled(text_hashes: pl.Series, config: DataConfig) -> pl.Series | pl.Expr:
+    """Each text is drawn by its own hash."""
     if config.sample_fraction == 1:
-        return examples
-    return examples.filter(_uniform(examples["text_hash"], config.seed, "sample") < config.sample_fraction)
-
-
-def is_judged() -> pl.Expr:
-    """Whether there is one label, so that an answer can be right or wrong."""
-    return pl.col("text_hash").is_unique()
+        return pl.lit(value=True)
+    return _uniform(text_hashes, config.seed, "sample") < config.sample_fraction
 
 
 def _uniform(text_hashes: pl.Series, seed: int, draw: Literal["sample", "split"]) -> pl.Series:

@@ -32,21 +32,21 @@ import itertools
 import json
 from typing import Final
 
-import numpy as np
 import polars as pl
 
 from ftzard.config import DataConfig
 from ftzard.core.cleaning import labels_of
 from ftzard.core.near_duplicates import is_near
 from ftzard.core.records import EXAMPLE_SCHEMA, QUARANTINED_SCHEMA, Splits
-from ftzard.core.split_draws import draw_sample, draw_splits, is_judged
-from ftzard.core.text_tokens import TokenTexts, read_tokens
+from ftzard.core.split_draws import IN_VALIDATION, draw_splits
+from ftzard.core.split_places import keeps_together, settle, settle_first, test_of, with_groups_of
+from ftzard.core.text_sketches import Sketches, sketch
 from ftzard.errors import TooFewExamplesError
 
 # Reasons of the quarantine.
 IN_TEST_SPLIT: Final = "in_test_split"
 HELD_FOR_TEST: Final = "held_for_test"
-IN_VALIDATION: Final = "in_validation_split"
+_REASONS: Final = (IN_TEST_SPLIT, HELD_FOR_TEST, IN_VALIDATION)
 
 
 def split(examples: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame | None = None) -> Splits:
@@ -59,7 +59,7 @@ def split(examples: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame | Non
     Args:
         examples: `EXAMPLE_SCHEMA`, in any order.
         config: Gives seed and fractions, and the labels that must occur.
-        frozen: The frozen test split, with `text_hash` and `text`; None: as `drawn_for_test` says.
+        frozen: The frozen test split, with `text_hash` and `text`; None: what `split_first` returns.
 
     Returns:
         Disjoint frames; with `sample_fraction` 1 every example is in one of them. `validation` is empty only where
@@ -69,56 +69,25 @@ def split(examples: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame | Non
         TooFewExamplesError: There are fewer examples than labels, `train` or `test` lacks a label, `validation` is
             empty although it should not be, or nothing of the frozen test split is there.
     """
-    labels = labels_of(examples, config)
-    drawn = draw_splits(examples, config).with_columns(number=pl.int_range(pl.len()))
-    tokens = read_tokens(drawn["text"])
-    sampled = draw_sample(drawn, config)
-    if sampled.height < max(1, len(labels)):
-        raise TooFewExamplesError(
-            f"{sampled.height} example(s) for {len(labels)} label(s), of {examples.height} before "
-            f"data.sample_fraction={config.sample_fraction:g}",
-            fix="add labelled examples, or raise data.sample_fraction",
-        )
-    known = _test_of(drawn, tokens, config) if frozen is None else frozen
-    _check_frozen(known, examples)
-    # What has several labels is not judged, and a copy of itself.
-    is_test = pl.col("text_hash").is_in(known["text_hash"].implode()) & is_judged()
-    test, others = sampled.filter(is_test), sampled.filter(~is_test)
-    is_copy = is_near(known["text"], tokens.take(others["number"].to_numpy()), config.near_duplicate_edits)
-    rest = _with_groups_of(drawn.filter(is_test), others.filter(~is_copy))
-    rest = rest.with_columns(place=_settled(rest, tokens.take(rest["number"].to_numpy()), config))
-    names = EXAMPLE_SCHEMA.names()
-    parts = {name: rest.filter(place=name).select(names) for name in ("train", "validation", "test", IN_VALIDATION)}
-    aside = {
-        IN_TEST_SPLIT: others.filter(is_copy).select(names),
-        HELD_FOR_TEST: parts["test"],
-        IN_VALIDATION: parts[IN_VALIDATION],
-    }
-    quarantined = [frame.with_columns(reason=pl.lit(reason)) for reason, frame in aside.items()]
-    splits = Splits(
-        train=parts["train"],
-        validation=parts["validation"],
-        test=test.select(names),
-        quarantined=pl.concat([QUARANTINED_SCHEMA.to_frame(), *quarantined]).sort("text_hash", "batch", "row", "label"),
-    )
-    _check(splits, labels, config)
-    return splits
+    return _split(draw_splits(examples, config), config, frozen)[0]
 
 
-def drawn_for_test(examples: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
-    """The test split of a project that has none yet.
+def split_first(examples: pl.DataFrame, config: DataConfig) -> tuple[Splits, pl.DataFrame]:
+    """Split the examples of a project that has no test split yet.
 
     It is drawn from all examples, so that a larger `sample_fraction` finds its share of it frozen already.
 
     Args:
-        examples: `EXAMPLE_SCHEMA`.
-        config: Gives seed and fractions.
+        examples: `EXAMPLE_SCHEMA`, in any order.
+        config: As for `split`.
 
     Returns:
-        The examples, sorted by `text_hash`.
+        The splits, and what is to be frozen: examples, sorted by `text_hash`.
+
+    Raises:
+        TooFewExamplesError: As `split`.
     """
-    drawn = draw_splits(examples, config)
-    return _test_of(drawn, read_tokens(drawn["text"]), config)
+    return _split(draw_splits(examples, config), config, None)
 
 
 def drawn_anew(examples: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame) -> pl.DataFrame:
@@ -131,14 +100,16 @@ def drawn_anew(examples: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame)
 
     Returns:
         The examples that are frozen and still there, and those that were drawn for test since and are near none of
-        them; sorted by `text_hash`. Where none is there, as `drawn_for_test`.
+        them; sorted by `text_hash`. Where none is there, as `split_first`.
     """
     drawn = draw_splits(examples, config)
-    is_present = pl.col("text_hash").is_in(frozen["text_hash"].implode()) & is_judged()
+    is_present = pl.col("text_hash").is_in(frozen["text_hash"].implode()) & pl.col("is_judged")
     present, others = drawn.filter(is_present), drawn.filter(~is_present)
     rest = others.filter(~is_near(present["text"], others["text"], config.near_duplicate_edits))
-    joining = _test_of(_with_groups_of(present, rest), read_tokens(rest["text"]), config)
-    return pl.concat([present.select(EXAMPLE_SCHEMA.names()), joining]).sort("text_hash")
+    rest = with_groups_of(present, rest)
+    rest = rest.with_columns(settled=settle_first(rest, sketch(rest["text"]), config))
+    joining = rest[test_of(rest)]
+    return pl.concat([frame.select(EXAMPLE_SCHEMA.names()) for frame in (present, joining)]).sort("text_hash")
 
 
 def stratification_error(splits: Splits) -> float:
@@ -175,53 +146,51 @@ def test_fingerprint(test: pl.DataFrame) -> str:
     return hashlib.sha256(json.dumps(pairs).encode("utf-8")).hexdigest()
 
 
-def _with_groups_of(test: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
-    """What belongs to a group of the test split is for test, whatever it was drawn for."""
-    if "group" not in others.columns:
-        return others
-    groups = test["group"].drop_nulls().implode()
-    place = pl.when(pl.col("group").is_in(groups)).then(pl.lit("test")).otherwise("place")
-    return others.with_columns(place=place)
+def _split(drawn: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame | None) -> tuple[Splits, pl.DataFrame]:
+    """Splits of drawn examples, and the test split before any sample is taken of it."""
+    labels, tokens = labels_of(drawn, config), sketch(drawn["text"])
+    _check_sample(int(drawn["is_sampled"].sum()), drawn.height, labels, config)
+    named, rows = drawn.select(EXAMPLE_SCHEMA.names()), _numbered(drawn)
+    if frozen is None:
+        rows = rows.with_columns(settled=settle_first(rows, tokens, config))
+        numbers = test_of(rows)
+        known, known_texts = named[numbers], tokens.take(numbers.to_numpy())
+    else:
+        known, known_texts = frozen, sketch(frozen["text"], tokens.order)
+    _check_frozen(known, drawn)
+    # What has several labels is not judged, and a copy of itself.
+    is_known = drawn["text_hash"].is_in(known["text_hash"].implode())
+    rows = _placed(rows.with_columns(is_test=is_known & drawn["is_judged"]), known_texts, tokens, config)
+    parts = {part: named[numbers["number"]] for (part,), numbers in rows.group_by("part", maintain_order=True)}
+    empty = named.clear()
+    quarantined = [parts.get(reason, empty).with_columns(reason=pl.lit(reason)) for reason in _REASONS]
+    splits = Splits(
+        **{name: parts.get(name, empty) for name in ("train", "validation", "test")},
+        quarantined=pl.concat([QUARANTINED_SCHEMA.to_frame(), *quarantined]).sort("text_hash", "batch", "row", "label"),
+    )
+    _check(splits, labels, config)
+    return splits, known
 
 
-def _test_of(drawn: pl.DataFrame, tokens: TokenTexts, config: DataConfig) -> pl.DataFrame:
-    """What of the examples, whose texts are given as tokens too, is test if groups stay together."""
-    sampled_hashes = draw_sample(drawn, config)["text_hash"]
-    is_sampled = (pl.col("place") == "test") | pl.col("text_hash").is_in(sampled_hashes.implode())
-    places = drawn.select(is_sampled).to_series().arg_true()
-    concerned = drawn[places]
-    is_test = _settled(concerned, tokens.take(places.to_numpy()), config) == "test"
-    return concerned.filter(is_judged() & is_test).select(EXAMPLE_SCHEMA.names())
+def _placed(rows: pl.DataFrame, known: Sketches, tokens: Sketches, config: DataConfig) -> pl.DataFrame:
+    """The sampled rows with the `part` that each belongs to: a split, or a reason why it is in none."""
+    others = rows.filter(pl.col("is_sampled") & ~pl.col("is_test"))
+    test = rows.filter(pl.col("is_sampled") & pl.col("is_test")).select("number", part=pl.lit("test"))
+    if "settled" in rows.columns and keeps_together(config) and rows["is_sampled"].all():
+        # The test split has just been made of what is near to none of these, and what they settled on stays.
+        return pl.concat([test, others.select("number", part=pl.col("settled").cast(pl.String))])
+    is_copy = is_near(known, tokens.take(others["number"].to_numpy()), config.near_duplicate_edits)
+    rest = with_groups_of(rows.filter("is_test"), others.filter(~is_copy))
+    places = settle(rest, tokens.take(rest["number"].to_numpy()), config).cast(pl.String)
+    copies = others.filter(is_copy).select("number", part=pl.lit(IN_TEST_SPLIT))
+    held = pl.when(places == "test").then(pl.lit(HELD_FOR_TEST)).otherwise(places)
+    return pl.concat([test, copies, rest.select("number", part=held)])
 
 
-def _settled(examples: pl.DataFrame, tokens: TokenTexts, config: DataConfig) -> pl.Series:
-    """Where each example goes, what is near it considered."""
-    if config.group_column is None and config.time_column is None:
-        return _kept_together(examples["place"], tokens, config)
-    is_train, validation = pl.col("place") == "train", (examples["place"] == "validation").arg_true()
-    is_copy = is_near(tokens.take(validation.to_numpy()), tokens, config.near_duplicate_edits)
-    place = pl.when(is_train & is_copy).then(pl.lit(IN_VALIDATION)).otherwise("place")
-    return examples.select(place.alias("place")).to_series()
-
-
-def _kept_together(drawn: pl.Series, tokens: TokenTexts, config: DataConfig) -> pl.Series:
-    """Where each example goes if groups stay together: the first of train, validation and test that one was drawn for.
-
-    A place takes in what is near to what it has, then what is near to that, until nothing more is.
-    """
-    places = drawn.to_numpy(writable=True)
-    taken = np.zeros(len(places), dtype=bool)
-    for name in ("train", "validation"):
-        newest = ~taken & (places == name)
-        while newest.any():
-            taken |= newest
-            open_ = np.flatnonzero(~taken & (places != name))
-            some = tokens.take(np.flatnonzero(newest))
-            near = is_near(some, tokens.take(open_), config.near_duplicate_edits).to_numpy()
-            newest = np.zeros_like(taken)
-            newest[open_[near]] = True
-            places[newest] = name
-    return pl.Series("place", places, dtype=pl.String)
+def _numbered(drawn: pl.DataFrame) -> pl.DataFrame:
+    """What places are made by, without the texts, which are only looked up in the end."""
+    names = [name for name in ("place", "is_judged", "is_sampled", "group") if name in drawn.columns]
+    return drawn.select(pl.int_range(pl.len()).alias("number"), *names)
 
 
 def _named(splits: Splits) -> tuple[tuple[str, pl.DataFrame], ...]:
@@ -234,6 +203,15 @@ def _counts(frame: pl.DataFrame) -> dict[str, int]:
 
 def _shares(frame: pl.DataFrame) -> dict[str, float]:
     return {label: count / frame.height for label, count in _counts(frame).items()}
+
+
+def _check_sample(num_sampled: int, num_examples: int, labels: tuple[str, ...], config: DataConfig) -> None:
+    if num_sampled < max(1, len(labels)):
+        raise TooFewExamplesError(
+            f"{num_sampled} example(s) for {len(labels)} label(s), of {num_examples} before "
+            f"data.sample_fraction={config.sample_fraction:g}",
+            fix="add labelled examples, or raise data.sample_fraction",
+        )
 
 
 def _check_frozen(frozen: pl.DataFrame, examples: pl.DataFrame) -> None:

@@ -1,9 +1,10 @@
 """Cleaning steps applied to texts until nothing changes, and what each of them changed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import polars as pl
 
 from ftzard.core.cleaning_steps import CleaningStep
@@ -36,7 +37,46 @@ class StepChanges:
     examples: tuple[tuple[str, str], ...]
 
 
-def normalise_text(texts: pl.Series, steps: Sequence[str]) -> pl.Series:
+# Takes what each step changed.
+Told = Callable[[tuple[StepChanges, ...]], object]
+
+
+class StepTally:
+    """What each step changes, kept count of while `normalise_text` applies them."""
+
+    def __init__(self, num_rows: int, rows: pl.Series | None = None) -> None:
+        """Begin to count.
+
+        Args:
+            num_rows: How many rows there are.
+            rows: For each text the position of the row that it belongs to, where a row can have several; None: each
+                text is a row.
+        """
+        self._rows = pl.arange(0, num_rows, eager=True) if rows is None else rows
+        self._num_rows = num_rows
+        self._is_changed: dict[str, Any] = {}
+        self._examples: dict[str, list[tuple[str, str]]] = {}
+
+    def add(self, step: str, positions: pl.Series, before: pl.Series, after: pl.Series) -> None:
+        """Count what a step made of the texts at some positions."""
+        is_changed = self._is_changed.setdefault(step, np.zeros(self._num_rows, dtype=bool))
+        examples = self._examples.setdefault(step, [])
+        differing = before.ne_missing(after).arg_true()
+        is_changed[self._rows[positions[differing]].to_numpy()] = True
+        shown = differing.head(_NUM_LOOKED_AT)
+        pairs = pl.DataFrame({"before": before[shown], "after": after[shown]}).unique(maintain_order=True)
+        examples += pairs.head(_NUM_EXAMPLES - len(examples)).rows()
+
+    def changes(self, steps: Sequence[str]) -> tuple[StepChanges, ...]:
+        """What there was of some steps, in their order; one that is named twice occurs once."""
+        none = np.zeros(0, dtype=bool)
+        return tuple(
+            StepChanges(step, int(self._is_changed.get(step, none).sum()), tuple(self._examples.get(step, ())))
+            for step in dict.fromkeys(steps)
+        )
+
+
+def normalise_text(texts: pl.Series, steps: Sequence[str], tally: StepTally | None = None) -> pl.Series:
     """Apply cleaning steps, in order and then again until nothing changes.
 
     The repetition makes cleaning idempotent whatever the steps and their order: removing a character can join others
@@ -46,6 +86,7 @@ def normalise_text(texts: pl.Series, steps: Sequence[str]) -> pl.Series:
     Args:
         texts: Text, labelled or not; null stays null.
         steps: Names of FTzard's steps or of registered ones.
+        tally: Keeps count of what each changes.
 
     Returns:
         A series of the same length and name.
@@ -54,26 +95,26 @@ def normalise_text(texts: pl.Series, steps: Sequence[str]) -> pl.Series:
         ConfigError: A step does not exist, fails, makes something else than one text of each text, or never ends.
         MissingPackageError: A step needs a package that is not installed.
     """
-    found = [find_step(name) for name in steps]
-    rows = _numbered(texts)
-    limit = _Limit(rows)
-    settled: list[pl.DataFrame] = []
-    while not rows.is_empty():
-        after = _in_one_pass(rows["text"], found)
-        is_settled = rows["text"].eq_missing(after)
-        settled.append(rows.filter(is_settled))
-        rows = rows.with_columns(text=after).filter(~is_settled)
-        limit.check(rows, found)
-    return pl.concat([rows, *settled]).sort("index")["text"].rename(texts.name)
+    found, after = [find_step(name) for name in steps], texts.cast(pl.String)
+    limit, open_ = _Limit(after), pl.arange(0, texts.len(), eager=True)
+    while not open_.is_empty():
+        before = after if open_.len() == after.len() else after[open_]
+        made = _in_one_pass(before, found, tally, open_)
+        is_changed = before.ne_missing(made)
+        open_, made = open_.filter(is_changed), made.filter(is_changed)
+        after = made if made.len() == after.len() else after.scatter(open_, made)
+        limit.check(made, found)
+        is_concerned = _concerned(made, found)
+        open_ = open_ if is_concerned is None else open_.filter(is_concerned)
+    return after.rename(texts.name)
 
 
-def step_changes(texts: pl.Series, steps: Sequence[str], rows: pl.Series | None = None) -> tuple[StepChanges, ...]:
-    """Say what each step does when `normalise_text` applies them, by doing it once more step by step.
+def step_changes(texts: pl.Series, steps: Sequence[str]) -> tuple[StepChanges, ...]:
+    """Say what each step does when `normalise_text` applies them, by doing so.
 
     Args:
         texts: As for `normalise_text`.
         steps: As for `normalise_text`.
-        rows: Numbers of the rows that the texts belong to, where a row can have several; None: each is a row.
 
     Returns:
         In the order of `steps`; a step that is named twice occurs once.
@@ -81,61 +122,52 @@ def step_changes(texts: pl.Series, steps: Sequence[str], rows: pl.Series | None 
     Raises:
         FtzardError: As `normalise_text`.
     """
-    found = [find_step(name) for name in steps]
-    numbered = _numbered(texts).with_columns(row=pl.int_range(pl.len()) if rows is None else rows).drop_nulls("text")
-    limit = _Limit(numbered)
-    changed = {step.name: numbered["row"].clear() for step in found}
-    examples: dict[str, list[tuple[str, str]]] = {step.name: [] for step in found}
-    while not numbered.is_empty():
-        before = numbered["text"]
-        for step in found:
-            after = numbered.with_columns(after=_applied(step, numbered["text"]))
-            differing = after.filter(pl.col("text") != pl.col("after"))
-            changed[step.name] = pl.concat([changed[step.name], differing["row"]]).unique()
-            examples[step.name] += _distinct(differing, _NUM_EXAMPLES - len(examples[step.name]))
-            numbered = after.drop("text").rename({"after": "text"})
-        numbered = numbered.filter(numbered["text"] != before)
-        limit.check(numbered, found)
-    return tuple(StepChanges(name, changed[name].len(), tuple(pairs)) for name, pairs in examples.items())
+    tally = StepTally(texts.len())
+    normalise_text(texts, steps, tally)
+    return tally.changes(steps)
 
 
 class _Limit:
     """How often and how far texts may change; what exceeds it would never end, or only when memory does."""
 
-    def __init__(self, rows: pl.DataFrame) -> None:
-        self._max_bytes = _MAX_GROWTH * _num_bytes(rows) + _ALWAYS_ALLOWED_BYTES
+    def __init__(self, texts: pl.Series) -> None:
+        self._max_bytes = _MAX_GROWTH * _num_bytes(texts) + _ALWAYS_ALLOWED_BYTES
         self._num_passes = 0
 
-    def check(self, rows: pl.DataFrame, steps: Sequence[CleaningStep]) -> None:
-        """Count a pass that left these rows unsettled."""
+    def check(self, texts: pl.Series, steps: Sequence[CleaningStep]) -> None:
+        """Count a pass that changed texts into these."""
         self._num_passes += 1
-        if self._num_passes < _MAX_PASSES and _num_bytes(rows) <= self._max_bytes:
+        if self._num_passes < _MAX_PASSES and _num_bytes(texts) <= self._max_bytes:
             return
         raise ConfigError(
-            f"data.cleaning_steps ({', '.join(step.name for step in steps)}) still change {rows.height} text(s) after "
-            f"{self._num_passes} passes, such as {rows['text'][0][:80]!r}",
+            f"data.cleaning_steps ({', '.join(step.name for step in steps)}) still change {texts.len()} text(s) after "
+            f"{self._num_passes} passes, such as {texts[0][:80]!r}",
             fix="steps are applied until nothing changes: let each leave what it has made as it is",
         )
 
 
-def _numbered(texts: pl.Series) -> pl.DataFrame:
-    return pl.DataFrame({"index": pl.int_range(texts.len(), eager=True), "text": texts.cast(pl.String)})
+def _num_bytes(texts: pl.Series) -> int:
+    return int(texts.str.len_bytes().sum())
 
 
-def _num_bytes(rows: pl.DataFrame) -> int:
-    return int(rows["text"].str.len_bytes().sum())
+def _concerned(texts: pl.Series, steps: Sequence[CleaningStep]) -> pl.Series | None:
+    """Which texts the steps may change; None where one of them does not say so."""
+    tests = [step.concerns for step in steps if step.concerns is not None]
+    if not tests or len(tests) < len(steps):
+        return None
+    return _evaluated(pl.any_horizontal(concerns(pl.col("text")) for concerns in tests), texts)
 
 
-def _distinct(differing: pl.DataFrame, num_wanted: int) -> list[tuple[str, str]]:
-    pairs = differing.head(_NUM_LOOKED_AT).select("text", "after").unique(maintain_order=True)
-    return [(before, after) for before, after in pairs.head(num_wanted).iter_rows()]
-
-
-def _in_one_pass(texts: pl.Series, steps: Sequence[CleaningStep]) -> pl.Series:
-    """All steps as one expression; one by one where somebody else's code could be at fault, so as to name it."""
-    if any(step.version for step in steps):
+def _in_one_pass(
+    texts: pl.Series, steps: Sequence[CleaningStep], tally: StepTally | None, positions: pl.Series
+) -> pl.Series:
+    """All steps as one expression; one by one where that is counted, or somebody else's code could be at fault."""
+    if tally or any(step.version for step in steps):
         for step in steps:
-            texts = _applied(step, texts)
+            after = _applied(step, texts)
+            if tally:
+                tally.add(step.name, positions, texts, after)
+            texts = after
         return texts
     expression = pl.col("text")
     for step in steps:

@@ -34,7 +34,7 @@ class FrameIOManager(FramesIOManager):
 
     def write(self, value: pl.DataFrame, path: Path) -> None:
         """Write one file."""
-        _write_frame(value, path)
+        write_frame(value, path)
 
     def read(self, path: Path) -> pl.DataFrame:
         """Read one file."""
@@ -55,7 +55,7 @@ class RecordIOManager(FramesIOManager):
         """Write one file per field."""
         path.mkdir()
         for item in fields(value):
-            _write_frame(getattr(value, item.name), path / f"{item.name}{_SUFFIX}")
+            write_frame(getattr(value, item.name), path / f"{item.name}{_SUFFIX}")
 
     def read(self, path: Path) -> Raw | Cleaned | Splits:
         """Read the record whose fields the folder holds."""
@@ -99,9 +99,11 @@ def _read_record(path: Path) -> Raw | Cleaned | Splits:
     return record(**{name: _read_frame(file) for name, file in files.items()})
 
 
-def _write_frame(frame: pl.DataFrame, path: Path) -> None:
+def write_frame(frame: pl.DataFrame, path: Path) -> None:
+    """Write one Parquet file."""
     with path.open("wb") as file:
-        frame.write_parquet(file)
+        # At the level that is usual, texts take twice the time for 8 % fewer bytes.
+        frame.write_parquet(file, compression="zstd", compression_level=1)
 
 
 def _read_frame(path: Path) -> pl.DataFrame:

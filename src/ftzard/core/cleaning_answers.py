@@ -19,7 +19,7 @@ def clean_for_task(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     Raises:
         FtzardError: As `clean` and `clean_answers`.
     """
-    return clean(raw, config) if config.task == "classification" else clean_answers(raw, config)
+    return clean(raw, config) if config.has_labels else clean_answers(raw, config)
 
 
 def clean_answers(raw: pl.DataFrame, config: DataConfig) -> Cleaned:

@@ -3,6 +3,7 @@
 Whatever the task, a row as read has a text (what the model is asked) and a label (what it should answer):
 
     classification   the text, and the name of its class
+    multi_label      the text, and the names of its classes in one cell
     generation       the prompt, and its completion
     with messages    the messages up to the last answer as JSON, and that answer
     preference       the prompt, and the chosen and the rejected answer as JSON
@@ -15,13 +16,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import polars as pl
+
 from ftzard.config import DataConfig
+from ftzard.core.label_sets import cell_of_list, refuse_written_list
 
 _ROLES: Final = ("system", "user", "assistant", "tool")
 _MESSAGE_KEYS: Final = ("role", "content")
 _MAX_SHOWN: Final = 60
 _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "classification": ("text_column", "label_column"),
+    "multi_label": ("text_column", "label_column"),
     "generation": ("prompt_column", "completion_column"),
     "preference": ("prompt_column", "chosen_column", "rejected_column"),
 }
@@ -55,11 +60,12 @@ def row_columns(config: DataConfig, *, answered: bool = True) -> RowColumns:
         answered: Whether messages must end with an answer; without, one at their end is passed over.
     """
     if config.messages_column is not None:
-        messages, combine = {"messages_column": config.messages_column}, _split_messages if answered else _ask
-        return RowColumns(messages, combine, needs_structure=True, placement=_placement(config))
+        messages, split = {"messages_column": config.messages_column}, _split_messages if answered else _ask
+        return RowColumns(messages, split, needs_structure=True, placement=_placement(config))
     keys = _COLUMNS[config.task]
     names = {key: str(getattr(config, key)) for key in keys}
-    return RowColumns(names, _join_pair if config.task == "preference" else _pass_on, placement=_placement(config))
+    combine = {"preference": _join_pair, "multi_label": _join_labels(config)}.get(config.task, _pass_on)
+    return RowColumns(names, combine, placement=_placement(config))
 
 
 def _placement(config: DataConfig) -> dict[str, str]:
@@ -92,6 +98,18 @@ def write_pair(chosen: str, rejected: str) -> str:
 def _pass_on(values: Sequence[object]) -> tuple[object, object]:
     text, label = values
     return text, label
+
+
+def _join_labels(config: DataConfig) -> Combine:
+    def combine(values: Sequence[object]) -> tuple[object, object]:
+        text, label = values
+        # A Parquet column of lists arrives as polars series.
+        found: Any = label.to_list() if isinstance(label, pl.Series) else label
+        if isinstance(found, list):
+            return text, cell_of_list(found, config)
+        return text, refuse_written_list(found) if isinstance(found, str) else found
+
+    return combine
 
 
 def _join_pair(values: Sequence[object]) -> tuple[object, object]:

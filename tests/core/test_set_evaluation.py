@@ -16,6 +16,7 @@ from ftzard.core.predictions import predictions_frame
 from ftzard.core.records import Splits
 from ftzard.core.set_baseline import frequent_set_predictions, tfidf_set_predictions
 from ftzard.core.set_evaluation import METRIC_NAMES, compare_sets, evaluate_sets, is_tuned, set_scores
+from ftzard.core.set_figures import label_scores
 from ftzard.core.set_predictions import set_predictions_frame, thresholds_of
 from ftzard.core.set_report import LabelSetReport
 from ftzard.core.task_judging import compare_any, judging_of
@@ -180,3 +181,14 @@ def test_an_adapter_of_single_labels_is_not_compared_with_one_of_sets() -> None:
     single = predictions_frame(test["text_hash"].to_list(), test["label"].to_list(), np.zeros((test.height, 3)), LABELS)
     with pytest.raises(LabelSetChangedError, match=r"data\.task=multi_label, the champion for classification"):
         compare_any(_answers(test, 0), single, "champion", _CONFIG)
+
+
+def test_the_picture_of_each_labels_f1_is_a_picture_also_of_many_labels() -> None:
+    report = evaluate_sets(_answers(splits().test, 6), splits(), _CONFIG)
+    drawn = label_scores(report)
+    assert drawn.startswith(b"\x89PNG")
+    (scores, *_) = report.adapter.per_class
+    many = tuple(dataclasses.replace(scores, label=f"label {number}", f1=number / 30) for number in range(30))
+    systems = (dataclasses.replace(system, per_class=many) for system in (report.adapter, report.baseline))
+    adapter, baseline = systems
+    assert label_scores(dataclasses.replace(report, adapter=adapter, baseline=baseline)) != drawn

@@ -106,6 +106,9 @@ def test_thresholds_of_tfidf_are_tuned_where_those_of_the_adapter_are() -> None:
     beside = [judging_of(mine).baseline(mine, noisy, _CONFIG)[1] for mine in (plain, tuned)]
     assert thresholds_of(beside[0]).tolist() == [0.5] * 3
     assert (thresholds_of(beside[1]) != 0.5).any()
+    reports = [evaluate_sets(mine, noisy, _CONFIG).baseline.metrics["macro_f1"].value for mine in (plain, tuned)]
+    assert reports == [set_scores(answers)["macro_f1"] for answers in beside]
+    assert reports[0] != reports[1]
 
 
 def test_test_rows_that_are_others_and_probabilities_that_are_none_are_refused() -> None:

@@ -59,9 +59,9 @@ def test_gradients_are_finite_where_the_model_is_certain() -> None:
 
 def test_the_loss_of_examples_is_summed_and_that_of_labels_averaged() -> None:
     logits, targets = torch.zeros(2, 3), torch.ones(2, 3)
-    weights = torch.tensor([[3.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+    weights = torch.tensor([[6.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
     loss = weighted_set_loss(logits, targets, weights, TrainingConfig())
-    assert float(loss) == pytest.approx(2 * np.log(2))
+    assert float(loss) == pytest.approx(3 * np.log(2))
 
 
 def test_balanced_weights_are_those_of_scikit_learn_label_by_label() -> None:

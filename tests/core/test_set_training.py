@@ -16,6 +16,7 @@ from ftzard.core.adapter import AdapterLabelSets, read_labels, read_manifest
 from ftzard.core.inference import predict
 from ftzard.core.label_sets import EMPTY, indicators
 from ftzard.core.predictions import probability_matrix
+from ftzard.core.progress import Progress
 from ftzard.core.set_evaluation import set_scores
 from ftzard.core.set_predictions import thresholds_of
 from ftzard.core.set_thresholds import tuned_thresholds
@@ -121,3 +122,19 @@ def test_what_cannot_be_learned_is_refused(tmp_path: Path) -> None:
     without = dataclasses.replace(parts, validation=parts.validation.clear())
     with pytest.raises(TooFewExamplesError, match=r"label_thresholds is `tuned`"):
         train_adapter(without, config(label_thresholds="tuned"), LABELS, tmp_path / "without")
+
+
+def test_a_training_that_is_interrupted_goes_on_and_ends_with_the_same_bytes(
+    trained: TrainingResult, tmp_path: Path
+) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.done == 7:
+            raise KeyboardInterrupt
+
+    settings = config(label_thresholds="tuned", checkpoint_interval_s=0.0)
+    checkpoints: dict[str, Any] = {"checkpoint_dir": tmp_path / "checkpoints"}
+    with pytest.raises(KeyboardInterrupt):
+        train_adapter(splits(), settings, LABELS, tmp_path / "stopped", on_progress=stop, **checkpoints)
+    resumed = train_adapter(splits(), settings, LABELS, tmp_path / "resumed", **checkpoints)
+    assert resumed.resumed_from > 0
+    assert resumed.adapter.checksum == trained.adapter.checksum

@@ -94,6 +94,9 @@ class FtzardConfig:
         if self.training.early_stopping_patience is not None and self.data.validation_fraction == 0:
             message = "training.early_stopping_patience needs validation examples: data.validation_fraction above 0"
             raise ValueError(message)
+        if self.training.label_thresholds == "tuned" and self.data.validation_fraction == 0:
+            message = "training.label_thresholds=tuned needs validation examples: data.validation_fraction above 0"
+            raise ValueError(message)
         weighed = self.training.class_weight_values
         if self.data.labels and weighed and set(weighed) != set(self.data.labels):
             message = (

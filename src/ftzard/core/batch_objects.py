@@ -97,7 +97,7 @@ def _dataset_pieces(dataset: Any) -> Iterator[pl.DataFrame]:
 
 def _named(column: str, feature: Any) -> pl.Expr | None:
     """The names of a column's classes, or of the classes in its lists; None where there are none."""
-    inner = getattr(feature, "feature", None)
+    inner: Any = getattr(feature, "feature", None)
     is_list = type(inner).__name__ == "ClassLabel"
     if not is_list and type(feature).__name__ != "ClassLabel":
         return None

@@ -93,19 +93,29 @@ def map_label_sets(rows: pl.DataFrame, config: DataConfig, allowed: Sequence[str
         config: Separates, maps and restricts the labels.
         allowed: Which labels there may be, where that is known better; none: any.
     """
+    known = list((config.labels or dict.fromkeys(config.label_mapping.values())) if allowed is None else allowed)
+    # Of many rows most say what others have said.
+    cells = rows.select("label").unique(maintain_order=True)
+    read = cells.with_columns(_read_cells(cells, config, known))
+    return rows.join(read, on="label", how="left", nulls_equal=True, maintain_order="left")
+
+
+def _read_cells(cells: pl.DataFrame, config: DataConfig, known: list[str]) -> list[pl.Series]:
+    """`mapped` and `is_unknown`, as `map_label_sets` adds them."""
     words, mapping = [EMPTY, config.no_label], dict(config.label_mapping)
-    known = list((config.labels or dict.fromkeys(mapping.values())) if allowed is None else allowed)
     names = pl.element().str.strip_chars()
     cell = pl.col("label").str.replace_all(config.label_separator, SEPARATOR, literal=True)
-    found = cell.str.split(SEPARATOR).list.eval(names.filter(names != ""))
-    rows = rows.with_columns(given=found.list.unique().list.sort())
+    found = cell.str.split(SEPARATOR).list.eval(names.filter(names != "")).list.unique().list.sort()
+    given = cells.select(given=found)
     says_none = pl.col("given").list.eval(pl.element().is_in(words)).list.any()
     is_empty = says_none & (pl.col("given").list.len() == 1)
-    members = pl.col("given").list.eval(pl.element().replace(mapping)).list.unique().list.sort()
+    members = pl.col("given")
+    if mapping:
+        members = members.list.eval(pl.element().replace(mapping)).list.unique().list.sort()
     others = members.list.eval(~pl.element().is_in(known)).list.any() if known else pl.lit(value=False)
     mapped = pl.when(is_empty).then(pl.lit(EMPTY)).when(members.list.len() > 0).then(members.list.join(SEPARATOR))
     is_unknown = mapped.is_not_null() & ~is_empty & (says_none | others)
-    return rows.with_columns(mapped=mapped, is_unknown=is_unknown.fill_null(value=False)).drop("given")
+    return given.select(mapped=mapped, is_unknown=is_unknown.fill_null(value=False)).get_columns()
 
 
 def _parts(column: str) -> Any:

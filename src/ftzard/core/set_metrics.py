@@ -135,20 +135,27 @@ def average_precision(probabilities: FloatArray, true: BoolArray, samples: IntAr
     Returns:
         Shape (b,), range 0 to 1, higher is better.
     """
-    times = multiplicities(samples, len(true))
+    # Rows first, so that what is taken of them lies together.
+    times = np.ascontiguousarray(multiplicities(samples, len(true)).T)
     columns = zip(probabilities.T, true.T, strict=True)
     return np.asarray(np.mean([_average_precision(scores, truth, times) for scores, truth in columns], axis=0))
 
 
 def _average_precision(scores: FloatArray, truth: BoolArray, times: FloatArray) -> FloatArray:
+    """Of one label; `times` has shape (n, b). Only where recall rises, precision counts."""
+    if not truth.any():
+        return np.zeros(times.shape[1])
     order = np.argsort(-scores, kind="stable")
-    # Where a group of equal scores ends.
+    # The groups of equal scores that have the label, by the places of their last row.
     ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    ordered = times[:, order]
-    given = ordered.cumsum(axis=1)[:, ends]
-    hits = (ordered * truth[order]).cumsum(axis=1)[:, ends]
-    gained = np.diff(hits, axis=1, prepend=0.0)
-    return _ratio((gained * _ratio(hits, given)).sum(axis=1), hits[:, -1])
+    places = np.flatnonzero(truth[order])
+    group = np.searchsorted(ends, places)
+    rising, starts = np.unique(group, return_index=True)
+    gained = np.add.reduceat(times[order[places]], starts, axis=0)
+    parts = np.concatenate([[0], ends[rising[:-1]] + 1])
+    given = np.add.reduceat(times[order[: ends[rising[-1]] + 1]], parts, axis=0).cumsum(axis=0)
+    hits = gained.cumsum(axis=0)
+    return _ratio((gained * _ratio(hits, given)).sum(axis=0), hits[-1])
 
 
 def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:

@@ -15,15 +15,17 @@ from tests.core.set_scenario import LABELS, examples
 
 from ftzard.config import DataConfig, LabellingConfig
 from ftzard.core.annotations import resolve
+from ftzard.core.cleaning import clean, hash_texts
 from ftzard.core.confidences import confidences
 from ftzard.core.frame_schemas import check_value
 from ftzard.core.label_answers import answers, read_answers
-from ftzard.core.label_files import label_studio_interface, read_label_queue, write_label_queue
+from ftzard.core.label_files import label_csv, label_studio_interface, read_label_queue, write_label_queue
 from ftzard.core.label_pools import LabelSetPool
 from ftzard.core.label_queue import make_label_queue
 from ftzard.core.label_sets import EMPTY, indicators
 from ftzard.core.metrics import FloatArray
 from ftzard.core.query_strategies import QUERY_STRATEGIES
+from ftzard.core.reading import read_batches
 from ftzard.core.returned_labels import RETURNED_SCHEMA, read_label_studio
 from ftzard.core.set_predictions import set_predictions_frame
 from ftzard.errors import ConflictingLabelsError, MalformedBatchError, SchemaViolationError, UnknownLabelError
@@ -150,3 +152,17 @@ def test_the_majority_is_counted_by_whole_sets() -> None:
         }
     )
     assert resolve(said).labels["label"].to_list() == ["food|travel"]
+
+
+def test_a_queue_that_is_filled_in_and_put_into_the_folder_is_read_as_sets(tmp_path: Path) -> None:
+    rows = (
+        examples(3, 1)
+        .select("text_hash", "text")
+        .with_columns(text_hash=hash_texts(examples(3, 1)["text"]), label=pl.Series(["travel|food", "none", ""]))
+    )
+    path = tmp_path / "data" / "labelled" / "queue.csv"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(label_csv(rows))
+    raw = read_batches(tmp_path, _DATA).examples
+    assert raw["label"].to_list() == ["travel|food", "none", None]
+    assert clean(raw, _DATA).examples["label"].to_list() == ["food|travel", EMPTY]

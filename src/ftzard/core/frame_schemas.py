@@ -41,7 +41,7 @@ _INDEPENDENT: Final = {"description": "the score of each label, before the sigmo
 # Column -> what it means, and the values that it may have, by dataframely's names. `of` is for the values within.
 _MEANINGS: Final[Mapping[str, Rules]] = {
     "text": {"description": "the text; for generation and preference the prompt, or messages as JSON"},
-    "label": {"description": "the label; for generation the answer, for preference the pair of answers as JSON"},
+    "label": {"description": "the label, or all joined; for generation the answer, for preference both as JSON"},
     "batch": {"description": "the file that the row is from, relative to the project", "min_length": 1},
     "row": {"description": "the line on which it starts, or the number of the record in Parquet, from 1", "min": 1},
     "group": {"description": "what the row belongs to; rows of one group are in one split"},

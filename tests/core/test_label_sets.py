@@ -167,6 +167,7 @@ def test_a_cell_that_is_no_set_is_set_aside_with_the_reason(tmp_path: Path, labe
     (bad,) = source.bad
     assert bad.row == 1
     assert problem in bad.problem
+    assert (bad.column, bad.value) == ("label", str(label))
 
 
 def test_a_list_written_as_text_is_refused_in_large_delimited_files_too(tmp_path: Path) -> None:

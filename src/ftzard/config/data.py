@@ -164,13 +164,14 @@ class DataConfig:
                 message = f"{given[0]} must not be given where task is {self.task!r}: only 'multi_label' reads it"
                 raise ValueError(message)
             return self
-        separators, words = (self.label_separator, _RESERVED[0]), (self.no_label, _RESERVED[1])
+        separators = dict.fromkeys((self.label_separator, _RESERVED[0]))
+        words = dict.fromkeys((self.no_label, _RESERVED[1]))
         names = (*self.labels, *self.label_mapping, *self.label_mapping.values())
         broken = [name for name in names if name in words or any(one in name for one in separators)]
         if broken:
             message = (
-                f"labels and label_mapping must not hold {broken[0]!r}: {' and '.join(map(repr, separators))} separate "
-                f"labels, and {' and '.join(map(repr, words))} say that a text has none"
+                f"labels and label_mapping must not hold {broken[0]!r}: {' and '.join(map(repr, separators))} stand "
+                f"between labels, and {' and '.join(map(repr, words))} say that a text has none"
             )
             raise ValueError(message)
         return self

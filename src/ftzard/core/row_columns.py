@@ -19,6 +19,7 @@ from typing import Any, Final
 import polars as pl
 
 from ftzard.config import DataConfig
+from ftzard.core.cell_values import canonical_label
 from ftzard.core.label_sets import cell_of_list, refuse_written_list
 
 _ROLES: Final = ("system", "user", "assistant", "tool")
@@ -42,12 +43,14 @@ class RowColumns:
         names: Keys of `data` -> the column that each names, in the order in which `combine` takes the values.
         combine: From the values of the columns to text and label. Raises TypeError or ValueError, with what is wrong,
             where they are none.
+        read_label: From a label to text; raises as `combine`.
         needs_structure: Whether a value is more than text, so that delimited files cannot hold it.
         placement: Names of `PLACEMENT_SCHEMA` -> the column, for those that are configured; a file may lack it.
     """
 
     names: Mapping[str, str]
     combine: Combine
+    read_label: Callable[[object], str | None] = canonical_label
     needs_structure: bool = False
     placement: Mapping[str, str] = field(default_factory=dict)
 
@@ -64,8 +67,9 @@ def row_columns(config: DataConfig, *, answered: bool = True) -> RowColumns:
         return RowColumns(messages, split, needs_structure=True, placement=_placement(config))
     keys = _COLUMNS[config.task]
     names = {key: str(getattr(config, key)) for key in keys}
-    combine = {"preference": _join_pair, "multi_label": _join_labels(config)}.get(config.task, _pass_on)
-    return RowColumns(names, combine, placement=_placement(config))
+    combine = _join_pair if config.task == "preference" else _pass_on
+    read_label = _labels_of(config) if config.task == "multi_label" else canonical_label
+    return RowColumns(names, combine, read_label=read_label, placement=_placement(config))
 
 
 def _placement(config: DataConfig) -> dict[str, str]:
@@ -100,16 +104,15 @@ def _pass_on(values: Sequence[object]) -> tuple[object, object]:
     return text, label
 
 
-def _join_labels(config: DataConfig) -> Combine:
-    def combine(values: Sequence[object]) -> tuple[object, object]:
-        text, label = values
+def _labels_of(config: DataConfig) -> Callable[[object], str | None]:
+    def read(label: object) -> str | None:
         # A Parquet column of lists arrives as polars series.
         found: Any = label.to_list() if isinstance(label, pl.Series) else label
         if isinstance(found, list):
-            return text, cell_of_list(found, config)
-        return text, refuse_written_list(found) if isinstance(found, str) else found
+            return cell_of_list(found, config)
+        return refuse_written_list(found) if isinstance(found, str) else canonical_label(found)
 
-    return combine
+    return read
 
 
 def _join_pair(values: Sequence[object]) -> tuple[object, object]:

@@ -70,6 +70,15 @@ def test_an_impossible_value_is_refused_when_the_dataclass_is_made(
     [
         ({"training": {"packing": True}}, "training.packing has no effect where data.task is 'classification'"),
         ({"training": {"beta": 0.2}}, "training.beta has no effect"),
+        ({"training": {"label_thresholds": "tuned"}}, "training.label_thresholds has no effect"),
+        ({"data": {"task": "multi_label"}, "training": {"beta": 0.2}}, "training.beta has no effect"),
+        (
+            {
+                "data": {"task": "multi_label", "train_fraction": 0.9, "validation_fraction": 0.0},
+                "training": {"label_thresholds": "tuned"},
+            },
+            "label_thresholds=tuned needs validation examples",
+        ),
         ({"model": {"generation": {"max_new_tokens": 5}}}, "set data.task to 'generation' or 'preference'"),
         ({"evaluation": {"generation_metric": "chrf"}}, "evaluation.generation_metric has no effect"),
         ({"data": {"task": "preference"}, "training": {"packing": True}}, "training.packing has no effect"),

@@ -246,3 +246,26 @@ def test_a_failure_at_the_last_step_leaves_nothing(
     assert result.exit_code == 1
     assert "the disk is gone" in result.stderr
     assert list(tmp_path.rglob("*")) == ([tmp_path / "new"] if exists else [])
+
+
+def _tags(path: Path, separator: str = "|") -> Path:
+    sets = [["food", "travel"], ["music"], [], ["travel", "food"]]
+    rows = [(f"Tea {number}, said again", separator.join(sets[number % 4]) or "none") for number in range(200)]
+    pl.DataFrame(rows, schema=["text", "label"], orient="row").write_csv(path)
+    return path
+
+
+@pytest.mark.parametrize(("separator", "options"), [("|", ["--multi-label"]), (";", ["--label-separator", ";"])])
+def test_a_project_can_be_made_of_texts_with_several_labels(tmp_path: Path, separator: str, options: list[str]) -> None:
+    result = _init(tmp_path / "tags", "--data", _tags(tmp_path / "tags.csv", separator), *options)
+    assert result.exit_code == 0, result.output
+    assert "200 examples: 'food' 100, 'music' 50, 'travel' 100." in result.output
+    data = compose(project_dir=tmp_path / "tags").data
+    assert (data.task, data.label_separator) == ("multi_label", separator)
+    assert data.labels == ("food", "music", "travel")
+
+
+def test_labels_that_look_like_several_are_pointed_out(tmp_path: Path) -> None:
+    result = _init(tmp_path / "tags", "--data", _tags(tmp_path / "tags.csv"))
+    assert "Labels such as 'food|travel' look like several: `--multi-label`" in result.output
+    assert compose(project_dir=tmp_path / "tags").data.task == "classification"

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from tests.core.model_scenario import examples
 from tests.project_scenario import stored_value
 
-from ftzard.config import DataConfig
+from ftzard.assets.evaluation import predictions
+from ftzard.assets.step import Step
+from ftzard.composition import compose, to_dict
+from ftzard.config import DataConfig, decisive
 from ftzard.core.quarantine import BadRow, unreadable_frame
 from ftzard.core.records import RAW_SCHEMA, REJECTED_SCHEMA, AdapterDirectory, Cleaned, Raw, Splits
 from ftzard.core.versions import batches_version, content_version, fingerprint
@@ -137,3 +140,15 @@ def test_batches_are_known_by_their_names_and_bytes(tmp_path: Path) -> None:
 def test_a_project_without_batches_has_no_version(tmp_path: Path) -> None:
     with pytest.raises(NoBatchesError, match="data/raw"):
         batches_version(tmp_path, _CONFIG)
+
+
+@pytest.mark.parametrize("task", ["classification", "multi_label"])
+def test_keys_of_a_younger_task_are_in_the_fingerprints_of_no_other(task: str) -> None:
+    config = compose([f"data.task={task}"])
+    values = to_dict(config)
+    for section, younger in (("data", {"label_separator", "no_label"}), ("training", {"label_thresholds"})):
+        kept = decisive(section, values[section], task)
+        assert values[section].keys() - kept.keys() == (set() if task == "multi_label" else younger)
+    of_before = {name: decisive(name, values[name], task) for name in ("data", "model", "training")}
+    document = {"code_version": predictions.code_version, "config": of_before, "inputs": {}, "outside": ""}
+    assert predictions.fingerprint(Step(config, Path()), {}) == fingerprint(document)

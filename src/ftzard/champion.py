@@ -11,6 +11,7 @@ from ftzard.core.champion_records import AliasMove, RegisteredAdapter
 from ftzard.core.generation_evaluation import mean_scores
 from ftzard.core.metrics import accuracy, confusion_matrices, macro_f1
 from ftzard.core.predictions import labels_of_predictions
+from ftzard.core.set_evaluation import set_scores
 from ftzard.errors import ConfigError
 from ftzard.resources.git import person, redact
 from ftzard.resources.registry import AdapterRegistry
@@ -96,8 +97,10 @@ def _scores(registry: AdapterRegistry, champion: RegisteredAdapter) -> str:
     predictions = registry.evidence(champion).predictions
     if predictions.is_empty():
         return "none, it was judged on no rows"
-    if task_of_predictions(predictions) != "classification":
-        told = ", ".join(f"{name.replace('_', ' ')} {score:.3f}" for name, score in mean_scores(predictions).items())
+    task = task_of_predictions(predictions)
+    if task != "classification":
+        scores_of = set_scores if task == "multi_label" else mean_scores
+        told = ", ".join(f"{name.replace('_', ' ')} {score:.3f}" for name, score in scores_of(predictions).items())
         return f"{told} on {predictions.height} test rows of its time"
     labels = labels_of_predictions(predictions)
     position = {label: index for index, label in enumerate(labels)}

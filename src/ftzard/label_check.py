@@ -14,6 +14,8 @@ from ftzard.label_store import doubtful_name, labels_locked
 from ftzard.resources.file_changes import FileChanges, commit_file_changes
 from ftzard.resources.versioning import DvcRepository
 
+_WHY_NOT = {"multi_label": "confident learning is for texts that have exactly one label"}
+
 
 @dataclass(frozen=True)
 class LabelCheck:
@@ -49,7 +51,7 @@ def check_labels(project_dir: Path, config: FtzardConfig, *, max_rows: int) -> L
     """
     if config.data.task != "classification":
         raise ConfigError(
-            f"data.task is {config.data.task!r}, and its answers are no labels",
+            f"data.task is {config.data.task!r}, and {_WHY_NOT.get(config.data.task, 'its answers are no labels')}",
             fix="look for wrong labels where data.task is 'classification'",
         )
     repository = DvcRepository(project_dir, config.versioning)

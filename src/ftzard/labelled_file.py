@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
 from ftzard.composition import validate
 from ftzard.config import DataConfig
 from ftzard.core.batch_names import KNOWN_SUFFIXES, is_passed_over, kind_of, printable
-from ftzard.core.cleaning import clean
+from ftzard.core.cleaning import clean, labels_of
+from ftzard.core.label_names import label_counts
 from ftzard.core.reading import read_batch
 from ftzard.errors import FtzardError, MalformedBatchError, MissingColumnError, NoExamplesError, StorageError
 
@@ -24,23 +26,34 @@ class LabelledFile:
         num_rows: Its rows, before cleaning.
         examples: `EXAMPLE_SCHEMA`, of what is left after cleaning.
         labels: Those of the examples, sorted.
+        task: `data.task` as it was read: a text with one label, or with any number.
     """
 
     path: Path
     num_rows: int
     examples: pl.DataFrame
     labels: tuple[str, ...]
+    task: Literal["classification", "multi_label"] = "classification"
 
     def label_counts(self) -> dict[str, int]:
         """The number of examples of each label, in the order of `labels`."""
-        counts = dict(self.examples["label"].value_counts().iter_rows())
+        counts = label_counts(self.examples["label"], self.task)
         return {label: counts[label] for label in self.labels}
 
 
-def read_labelled_file(path: Path, text_column: str, label_column: str) -> LabelledFile:
+def read_labelled_file(
+    path: Path, text_column: str, label_column: str, label_separator: str | None = None
+) -> LabelledFile:
     """Read a file of labelled texts, and see that there is something to learn from it.
 
+    Args:
+        path: The file.
+        text_column: Its column with the texts.
+        label_column: Its column with the labels.
+        label_separator: What separates the labels of a text; None: each has one.
+
     Raises:
+        ConfigError: The separator can be none.
         StorageError: There is no such file, or it cannot be read.
         MalformedBatchError: It is of a kind that is not read, or not what its name says.
         MissingColumnError: It lacks a column; the message names those it has.
@@ -50,7 +63,8 @@ def read_labelled_file(path: Path, text_column: str, label_column: str) -> Label
     """
     path = path.expanduser().resolve()
     _check_file(path)
-    config = validate({"data": {"text_column": text_column, "label_column": label_column}}).data
+    several = {} if label_separator is None else {"task": "multi_label", "label_separator": label_separator}
+    config = validate({"data": {"text_column": text_column, "label_column": label_column, **several}}).data
     rows = _read(path, config)
     if rows["label"].fill_null("").str.strip_chars().eq("").all():
         raise NoExamplesError(
@@ -58,7 +72,9 @@ def read_labelled_file(path: Path, text_column: str, label_column: str) -> Label
             fix="name the column that holds the labels with --label",
         )
     examples = clean(rows, config).examples
-    return LabelledFile(path, rows.height, examples, tuple(sorted(examples["label"].unique().to_list())))
+    return LabelledFile(
+        path, rows.height, examples, labels_of(examples, config), "multi_label" if several else "classification"
+    )
 
 
 def _check_file(path: Path) -> None:

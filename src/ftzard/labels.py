@@ -26,7 +26,7 @@ from ftzard.core.annotations import (
 from ftzard.core.batch_folder import files_below
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.forgetting import Forgetting, forgotten_folder, read_forgettings
-from ftzard.core.label_answers import answers
+from ftzard.core.label_answers import answers, read_answers
 from ftzard.core.label_errors import STRATEGY, read_queue
 from ftzard.core.label_files import (
     label_csv,
@@ -168,7 +168,8 @@ def export_open_rows(
     rows = queued_rows(queues).join(labels, on="text_hash", how="anti", maintain_order="left")
     files = {output: label_csv(rows.drop("strategy"))}
     if export_format == "label-studio":
-        interface = label_studio_interface(_label_set(queues.values(), config))
+        takes_sets = config.data.task == "multi_label"
+        interface = label_studio_interface(_label_set(queues.values(), config), takes_sets=takes_sets)
         files = {output: label_studio_tasks(rows), output.with_suffix(".xml"): interface}
     if rows.is_empty():
         return 0, ()
@@ -209,7 +210,7 @@ def import_labels(
     queues = _queues(project_dir, config)
     queued = queued_rows(queues)
     returned = _read_file(path, config, dict(queued.select("text_hash", "text").iter_rows()))
-    said = answers(returned, path.name, _label_set(queues.values(), config), config.data.label_mapping)
+    said = answers(returned, path.name, _label_set(queues.values(), config), config.data)
     with labels_locked(project_dir, config):
         folder = annotations_folder(project_dir, config)
         before = read_annotations(folder)
@@ -231,9 +232,10 @@ def import_labels(
 
 
 def _check_task(config: FtzardConfig) -> None:
-    if config.data.task != "classification":
+    if not config.data.has_labels:
         raise ConfigError(
-            f"data.task is {config.data.task!r}: people are asked for labels only where it is 'classification'",
+            f"data.task is {config.data.task!r}: people are asked for labels only where it is 'classification' or "
+            "'multi_label'",
             fix="put files with prompts and answers into data.labelled_dir; `ftzard labels forget --batch` takes one "
             "out again",
         )
@@ -291,7 +293,7 @@ def _known_labels(project_dir: Path, config: FtzardConfig) -> tuple[pl.DataFrame
         returned = read_returned_labels(path.read_bytes(), path.relative_to(project_dir).as_posix(), config.data)
         if returned is not None:
             found.append(returned.rows.drop_nulls("label").select("text_hash", "label"))
-    labels = pl.concat(found).with_columns(pl.col("label").replace(dict(config.data.label_mapping))).unique()
+    labels = read_answers(pl.concat(found), config.data.labels, config.data)[0].unique()
     is_contradicted = pl.len().over("text_hash") > 1
     contradicted = labels.filter(is_contradicted)["text_hash"].unique().sort()
     return labels.filter(~is_contradicted).sort("text_hash"), tuple(contradicted)

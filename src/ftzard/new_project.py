@@ -14,6 +14,7 @@ from pathlib import Path
 from ftzard.composition import compose
 from ftzard.config import DataConfig, FtzardConfig
 from ftzard.core.base_source import find_base_model
+from ftzard.core.label_sets import SEPARATOR
 from ftzard.core.splitting import split
 from ftzard.errors import ConfigError, FtzardError, OutputExistsError, SecretExposedError
 from ftzard.labelled_file import LabelledFile, read_labelled_file
@@ -48,6 +49,7 @@ def make_project(
     data: Path | None = None,
     text_column: str | None = None,
     label_column: str | None = None,
+    label_separator: str | None = None,
     remote: str | None = None,
 ) -> NewProject:
     """Make a project: git, DVC, configuration, folders, and what Dagster needs to open it.
@@ -57,6 +59,7 @@ def make_project(
         data: A file with labelled texts of a kind that FTzard reads; it is copied, and stays where it is.
         text_column: Its column with the texts; None for the default of `data.text_column`.
         label_column: Its column with the labels, likewise.
+        label_separator: What separates the labels of a text, which can then have any number; None: each has one.
         remote: A folder or a URL to which DVC pushes the data; None for no remote.
 
     Raises:
@@ -78,15 +81,15 @@ def make_project(
         )
     _check_place(folder)
     place = _remote_place(remote, folder)
-    labelled = read_labelled_file(data, *columns) if data else None
+    labelled = read_labelled_file(data, *columns, label_separator) if data else None
     with _made_beside(folder) as unfinished:
         files = {
-            **conf_files(folder.name, columns, labelled),
+            **conf_files(folder.name, columns, labelled, label_separator),
             "README.md": readme(folder.name, has_data=data is not None),
         }
         write_project(unfinished, files, "Configure the project", remote=place)
         config = compose(project_dir=unfinished)
-        _check_composed(config, columns, labelled)
+        _check_composed(config, columns, labelled, label_separator)
         for name in (config.data.raw_dir, config.data.labelled_dir, config.data.incoming_dir):
             (unfinished / name).mkdir(parents=True, exist_ok=True)
         if labelled:
@@ -170,10 +173,13 @@ def _move_content(source: Path, folder: Path) -> None:
         raise
 
 
-def _check_composed(config: FtzardConfig, columns: tuple[str, str], labelled: LabelledFile | None) -> None:
+def _check_composed(
+    config: FtzardConfig, columns: tuple[str, str], labelled: LabelledFile | None, label_separator: str | None
+) -> None:
     """Names from a file go through YAML and Hydra, which give some characters a meaning of their own."""
-    wanted = (*columns, configured_labels(labelled))
-    if (config.data.text_column, config.data.label_column, config.data.labels) != wanted:
+    data = config.data
+    wanted = (*columns, configured_labels(labelled), label_separator or DataConfig().label_separator)
+    if (data.text_column, data.label_column, data.labels, data.label_separator) != wanted:
         raise ConfigError(
             f"A name cannot be written into a configuration: of the columns {columns[0]!r} and {columns[1]!r}, or of a "
             "label",
@@ -191,6 +197,12 @@ def _notes(folder: Path, config: FtzardConfig, labelled: LabelledFile | None) ->
     if missing := missing_remote_package(folder):
         notes.append(f"DVC cannot push yet: {missing}.")
     if labelled:
+        several = [label for label in labelled.labels if SEPARATOR in label]
+        if several:
+            notes.append(
+                f"Labels such as {several[0]!r} look like several: `--multi-label` makes a project in which a text can "
+                "have any number of them."
+            )
         if config.data.sample_fraction < 1:
             notes.append(
                 f"The first experiment uses about {config.data.sample_fraction:.2%} of the {labelled.examples.height} "

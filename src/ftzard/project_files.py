@@ -5,6 +5,7 @@ import re
 
 import yaml
 
+from ftzard.core.label_sets import SEPARATOR
 from ftzard.labelled_file import LabelledFile
 from ftzard.project_template import CONFIG, primary_config
 
@@ -19,13 +20,21 @@ _DATA = """\
 # How the files in data/raw/ and data/labelled/ are read: CSV, TSV, JSONL or Parquet, with these two columns in each.
 text_column: {text_column}
 label_column: {label_column}
-{labels}
+{task}{labels}
 # More that can be said, here with its defaults; `ftzard config` prints everything.
 # encoding: auto
 # delimiter: auto
 # label_mapping: {{}}   # what a file says -> the label, for example {{"0": negative, "4": positive}}
 # cleaning_steps: [unicode_nfc, collapse_whitespace]
 # max_quarantined_fraction: 0.05   # of the rows of a file, which may be set aside because they cannot be used
+"""
+_SEVERAL_LABELS = """\
+# A text can have any number of labels, `|` between them in its cell; `none` says that it has none of them.
+task: multi_label
+"""
+_SEPARATED_BY = """\
+# What separates labels beside `|`.
+label_separator: {label_separator}
 """
 _ANY_LABEL = """\
 # The labels that may occur; without this list any label is taken.
@@ -111,14 +120,20 @@ Put a file with labelled texts (CSV, TSV, JSONL, Parquet) into `data/raw/`, and 
 """
 
 
-def conf_files(name: str, columns: tuple[str, str], labelled: LabelledFile | None) -> dict[str, str]:
+def conf_files(
+    name: str, columns: tuple[str, str], labelled: LabelledFile | None, label_separator: str | None = None
+) -> dict[str, str]:
     """The project's `conf/`, by path.
 
     Args:
         name: The project's, under which its runs stand in MLflow.
         columns: Those of texts and of labels.
         labelled: The labelled texts that it begins with, if there are any.
+        label_separator: What separates the labels of a text; None: each has one.
     """
+    task = "" if label_separator is None else _SEVERAL_LABELS
+    if label_separator not in {None, SEPARATOR}:
+        task += _SEPARATED_BY.format(label_separator=_scalar(str(label_separator)))
     text_column, label_column = map(_scalar, columns)
     labels = _ANY_LABEL
     if these := configured_labels(labelled):
@@ -126,7 +141,9 @@ def conf_files(name: str, columns: tuple[str, str], labelled: LabelledFile | Non
     sample_fraction, sampling = _sampling(labelled.examples.height if labelled else 0)
     return {
         CONFIG: primary_config({"data": "own_files", "experiment": "first"}),
-        "conf/data/own_files.yaml": _DATA.format(text_column=text_column, label_column=label_column, labels=labels),
+        "conf/data/own_files.yaml": _DATA.format(
+            text_column=text_column, label_column=label_column, task=task, labels=labels
+        ),
         "conf/experiment/first.yaml": _EXPERIMENT.format(
             sampling=sampling, sample_fraction=sample_fraction, name=_scalar(name)
         ),

@@ -135,7 +135,7 @@ def _train(
 ) -> AdapterDirectory:
     plan, initial = _start(registry, manifest, splits, config)
     planned = Splits(plan.examples, splits.validation, splits.test)
-    labels = read_labels(original.path).labels if config.data.task == "classification" else ()
+    labels = read_labels(original.path).labels if config.data.has_labels else ()
     job = TrainingJob(planned, config, labels, manifest.provenance, initial)
     num_threads, num_processes = manifest.compute.get("num_threads"), int(manifest.compute.get("num_processes", "1"))
     if num_processes == 1:

@@ -97,7 +97,7 @@ def incoming_files_sensor(pipeline: Pipeline, status: dg.DefaultSensorStatus) ->
         known = context.instance.get_dynamic_partitions(pipeline.incoming_partitions)
         arrived = dict.fromkeys(arrival.key for arrival in intake.arrivals if arrival.key not in known)
         # Queues ask people to choose a label, which other tasks do not have.
-        serving = SERVING if config.data.task == "classification" else SERVING[:-1]
+        serving = SERVING if config.data.has_labels else SERVING[:-1]
         made = {name: context.instance.get_materialized_partitions(pipeline.asset_key(name)) for name in serving}
         for key in known:
             if all(key in made[name] for name in serving):

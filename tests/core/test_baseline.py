@@ -90,7 +90,7 @@ def test_the_same_seed_gives_the_same_answers() -> None:
 def test_the_penalty_is_chosen_where_every_label_has_rows_enough_and_fixed_where_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(baseline, "_CANDIDATES_FOR_C", (1e-6,))
+    monkeypatch.setattr(baseline, "CANDIDATES_FOR_C", (1e-6,))
     test = reviews(30, seed=2)
     chosen = probability_matrix(tfidf_predictions(reviews(120, seed=1, positive_share=0.5), test, LABELS, seed=0))
     fixed = probability_matrix(tfidf_predictions(reviews(30, seed=1), test, LABELS, seed=0))

@@ -7,7 +7,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Sequence, Value
 
 from ftzard.config import DataConfig
 from ftzard.core.batch_objects import write_batch
@@ -96,3 +96,12 @@ def test_a_name_that_would_not_be_read_is_refused(tmp_path: Path, name: str) -> 
     with pytest.raises(MalformedBatchError, match="name"):
         write_batch(pl.DataFrame(ROWS), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_the_classes_in_lists_are_written_by_their_names_too(tmp_path: Path, *, is_streamed: bool) -> None:
+    features = Features({"text": Value("string"), "label": Sequence(ClassLabel(names=["n", "p"]))})
+    dataset = Dataset.from_dict({"text": ["a", "b", "c"], "label": [[1, 0], [], None]}, features=features)
+    write_batch(dataset.to_iterable_dataset() if is_streamed else dataset, tmp_path / "data/raw/rows.parquet")
+    found = read_batches(tmp_path, DataConfig(task="multi_label")).examples["label"]
+    assert found.to_list() == ["p|n", "[]", None]

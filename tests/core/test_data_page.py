@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from tests.core import answer_scenario, model_scenario
+from tests.core import answer_scenario, model_scenario, set_scenario
 
 from ftzard.config import DataConfig, GenerationConfig
 from ftzard.core.cleaning import clean
@@ -265,3 +265,17 @@ def test_an_auc_is_read_by_its_size_and_only_if_it_is_no_accident(value: float, 
 )
 def test_a_psi_is_read_by_its_size_and_only_if_it_is_no_accident(value: float, chance: float, reading: str) -> None:
     assert psi_reading(Stability(value, chance)) == reading
+
+
+def test_labels_that_a_text_has_several_of_are_counted_one_by_one() -> None:
+    config = set_scenario.config().data
+    rows = set_scenario.examples(80, 4).select(RAW_SCHEMA.names())
+    other = rows.head(1).with_columns(label=pl.lit("music"), row=pl.lit(81, pl.Int64))
+    cleaned = clean(pl.concat([rows, other]), config)
+    stored = StoredData(rows, cleaned, split(cleaned.examples, config))
+    report = data_report(stored, set_scenario.config(), with_tokens=False)
+    assert set(report.labels["train"]) == {*set_scenario.LABELS}
+    page = _Page(render_page(report, _HEAD)).text
+    assert "labels given shares" in page
+    assert "Texts with different sets of labels: 1" in page
+    assert "1 text(s) occur with different sets of labels" in page

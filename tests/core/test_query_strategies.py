@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftzard.config import LabellingConfig
+from ftzard.core.label_pools import Pool
 from ftzard.core.query_strategies import (
     QUERY_STRATEGIES,
     Diverse,
     Entropy,
     LeastConfidence,
     Margin,
-    Pool,
     QueryStrategy,
     Random,
     make_query_strategy,

@@ -4,16 +4,13 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from ftzard.assets.evaluation import Report
 from ftzard.assets.gpu import GPU_POOL, GPU_TAGS
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
-from ftzard.core.evaluation_report import EvaluationReport
 from ftzard.core.gate import AnyComparison, PromotionVerdict
-from ftzard.core.generation_report import GenerationReport
 from ftzard.core.records import AdapterDirectory, Splits
 from ftzard.errors import ConfigError
-
-Report = EvaluationReport | GenerationReport
 
 
 @tracked_asset(

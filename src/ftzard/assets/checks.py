@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, TypeVar
 
 import dagster as dg
 
+from ftzard.assets.evaluation import Report
 from ftzard.assets.metadata import table
 from ftzard.assets.pipeline import Pipeline
 from ftzard.config import FtzardConfig
 from ftzard.core.cleaning import labels_of
-from ftzard.core.evaluation_report import EvaluationReport
 from ftzard.core.frozen_test import FrozenTest, frozen_path, read_frozen
-from ftzard.core.generation_report import GenerationReport
+from ftzard.core.label_names import label_names
 from ftzard.core.leakage import find_leakage
 from ftzard.core.records import EXAMPLE_SCHEMA, PLACEMENT_SCHEMA, Cleaned, Splits
 from ftzard.core.splitting import overlap
@@ -90,14 +90,14 @@ def examples_fit_the_schema(cleaned: Cleaned, config: FtzardConfig) -> dg.AssetC
     """
     identity = ["text_hash", "label"] if config.data.conflicting_labels == "keep" else ["text_hash"]
     examples = cleaned.examples
-    labels = labels_of(examples, config.data)
+    labels, given = labels_of(examples, config.data), examples["label"].drop_nulls()
     problems = {
         "schema": str(examples.schema)
         if examples.drop(*PLACEMENT_SCHEMA, strict=False).schema != EXAMPLE_SCHEMA
         else "",
         "nulls": examples.select("text", "label", "text_hash").null_count().sum_horizontal().item(),
         "empty texts": examples.filter(examples["text"].str.len_bytes() == 0).height,
-        "unknown labels": ", ".join(sorted(set(examples["label"].drop_nulls()) - set(labels))) if labels else "",
+        "unknown labels": ", ".join(sorted({*label_names(given, config.data.task)} - {*labels})) if labels else "",
         "repeated texts": examples.height - examples.select(identity).n_unique(),
     }
     found = {problem: extent for problem, extent in problems.items() if extent}
@@ -129,10 +129,11 @@ def no_test_row_is_trained_on(
 
 
 @asset_check("metrics", blocking=False)
-def adapter_beats_baseline(metrics: EvaluationReport | GenerationReport, config: FtzardConfig) -> dg.AssetCheckResult:
+def adapter_beats_baseline(metrics: Report, config: FtzardConfig) -> dg.AssetCheckResult:
     """The adapter is shown to be better than what stands beside it: the 95 % interval of the difference is above zero.
 
-    For classification that is TF-IDF, by macro-F1; for generation and preference the same model without the adapter.
+    For labels, one or several, that is TF-IDF, by macro-F1; for generation and preference the same model without the
+    adapter.
     """
     del config
     return dg.AssetCheckResult(

@@ -19,6 +19,7 @@ from ftzard.core.cleaning_report import (
 )
 from ftzard.core.data_drift import BatchDrift, batch_drifts, drift_metrics, drift_table
 from ftzard.core.frozen_test import FrozenTest
+from ftzard.core.label_names import label_counts
 from ftzard.core.leakage import quarantined_examples
 from ftzard.core.reading import read_batches, sources_table
 from ftzard.core.records import Cleaned, Raw, Splits
@@ -179,7 +180,7 @@ def splits(cleaned: Cleaned, step: Step) -> StepResult[Splits]:
             "num_test_rows_gone": num_gone,
             "num_quarantined": value.quarantined.height,
             **{f"num_quarantined_{reason}": rows for reason, rows in reasons.iter_rows()},
-            **({"stratification_error": stratification_error(value)} if config.task == "classification" else {}),
+            **({"stratification_error": stratification_error(value, config.task)} if config.has_labels else {}),
             **drift_metrics(drifts),
         },
         texts={"drift/batches.ndjson": table.write_ndjson()} if drifts else {},
@@ -207,11 +208,9 @@ def _label_figures(frames: Mapping[str, pl.DataFrame], step: Step) -> dict[str, 
     """How many examples each label has; or, where the answers are free text, how long those are."""
     from ftzard.core.figures import label_balance, length_histogram
 
-    if step.config.data.task == "classification":
-        return {"label balance": label_balance({name: _label_counts(frame) for name, frame in frames.items()})}
+    data = step.config.data
+    if data.has_labels:
+        counts = {name: label_counts(frame["label"], data.task) for name, frame in frames.items()}
+        return {"label balance": label_balance(counts)}
     answers = pl.concat(frames.values())["label"]
     return {"answer length": length_histogram(answers.str.len_chars().to_list(), unit="characters")}
-
-
-def _label_counts(examples: pl.DataFrame) -> dict[str, int]:
-    return dict(examples.group_by("label").len().sort("label").iter_rows())

@@ -7,8 +7,10 @@ from ftzard.assets.tracked import tracked_asset
 from ftzard.core.evaluation_report import EvaluationReport
 from ftzard.core.generation_report import GenerationReport
 from ftzard.core.records import AdapterDirectory, Splits
+from ftzard.core.set_report import LabelSetReport
 
 _GROUP = "evaluation"
+Report = EvaluationReport | LabelSetReport | GenerationReport
 
 
 @tracked_asset(
@@ -21,16 +23,17 @@ _GROUP = "evaluation"
 def predictions(lora_adapter: AdapterDirectory, splits: Splits, step: Step) -> StepResult[pl.DataFrame]:
     """The adapter's prediction for each test example.
 
-    One row per example: hash of the text, true label, predicted label, and probability and logit of each label. For
-    generation and preference: what the adapter writes, what the same model writes without it, and the log-probability
-    of each token of these and of the answers that were asked for.
+    One row per example: hash of the text, true label, predicted label, and probability and logit of each label; where a
+    text can have several labels, the set of them, and the threshold of each. For generation and preference: what the
+    adapter writes, what the same model writes without it, and the log-probability of each token of these and of the
+    answers that were asked for.
     """
     from ftzard.core.adapter import config_for
     from ftzard.core.answer_inference import predict_answers
     from ftzard.core.inference import predict
     from ftzard.core.predictions import labels_of_predictions
 
-    if step.config.data.task != "classification":
+    if not step.config.data.has_labels:
         value = predict_answers(lora_adapter, splits.test, step.config)
         shown: dict[str, object] = {"task": step.config.data.task}
     else:
@@ -46,20 +49,18 @@ def predictions(lora_adapter: AdapterDirectory, splits: Splits, step: Step) -> S
 
 
 @tracked_asset("EVALUATION", group=_GROUP, kinds={"sklearn", "json", "dvc"}, io="report", sections=("evaluation",))
-def metrics(predictions: pl.DataFrame, splits: Splits, step: Step) -> StepResult[EvaluationReport | GenerationReport]:
+def metrics(predictions: pl.DataFrame, splits: Splits, step: Step) -> StepResult[Report]:
     """The evaluation report: the adapter's scores with 95 % intervals, beside baselines on the same rows.
 
     For classification these are the majority class, and TF-IDF with logistic regression, trained on the same train
-    split; for generation and preference the same model without the adapter. Differences are paired, row by row.
+    split, likewise where a text can have several labels; for generation and preference the same model without the
+    adapter. Differences are paired, row by row.
     """
-    if step.config.data.task == "classification":
-        return _classifier_report(predictions, splits, step)
-    return _answer_report(predictions, splits, step)
+    reports = {"classification": _classifier_report, "multi_label": _set_report}
+    return reports.get(step.config.data.task, _answer_report)(predictions, splits, step)
 
 
-def _classifier_report(
-    predictions: pl.DataFrame, splits: Splits, step: Step
-) -> StepResult[EvaluationReport | GenerationReport]:
+def _classifier_report(predictions: pl.DataFrame, splits: Splits, step: Step) -> StepResult[Report]:
     from ftzard.core.evaluation import evaluate
     from ftzard.core.figures import confusion_matrix, interval_plot, reliability_diagram
 
@@ -82,9 +83,52 @@ def _classifier_report(
     )
 
 
-def _answer_report(
-    predictions: pl.DataFrame, splits: Splits, step: Step
-) -> StepResult[EvaluationReport | GenerationReport]:
+def _set_report(predictions: pl.DataFrame, splits: Splits, step: Step) -> StepResult[Report]:
+    from ftzard.core.figures import interval_plot, reliability_diagram
+    from ftzard.core.set_evaluation import evaluate_sets
+    from ftzard.core.set_figures import label_scores
+
+    report = evaluate_sets(predictions, splits, step.config.evaluation)
+    systems = (report.adapter, report.baseline, report.majority)
+    return StepResult(
+        value=report,
+        metadata={
+            "verdict": report.verdict,
+            "sentence": report.sentence,
+            "scores": score_table(report),
+            "labels": label_table(report),
+        },
+        metrics=_logged_metrics(report) | {"num_without_label": report.num_without_label},
+        figures={
+            "F1 of each label": label_scores(report),
+            "reliability diagram": reliability_diagram(report.reliability, what="label"),
+            "macro-F1": interval_plot(
+                {system.name: system.metrics["macro_f1"] for system in systems}, metric="macro-F1"
+            ),
+        },
+    )
+
+
+def label_table(report: LabelSetReport) -> pl.DataFrame:
+    """How well each label is found, one row per label, with TF-IDF's F1 beside it."""
+    pairs = zip(report.adapter.per_class, report.baseline.per_class, strict=True)
+    return pl.DataFrame(
+        [
+            {
+                "label": mine.label,
+                "test rows": mine.num_examples,
+                "precision": round(mine.precision, 3),
+                "recall": round(mine.recall, 3),
+                "F1": round(mine.f1, 3),
+                "F1 of TF-IDF": round(theirs.f1, 3),
+                "threshold": round(report.thresholds[mine.label], 3),
+            }
+            for mine, theirs in pairs
+        ]
+    )
+
+
+def _answer_report(predictions: pl.DataFrame, splits: Splits, step: Step) -> StepResult[Report]:
     from ftzard.core.figures import interval_plot
     from ftzard.core.generation_evaluation import evaluate_answers
 
@@ -129,7 +173,7 @@ def _logged_answer_metrics(report: GenerationReport) -> dict[str, float]:
     }
 
 
-def score_table(report: EvaluationReport) -> pl.DataFrame:
+def score_table(report: EvaluationReport | LabelSetReport) -> pl.DataFrame:
     """Every metric of the three systems as `value [low, high]`, one row per metric."""
     systems = (report.adapter, report.baseline, report.majority)
     return pl.DataFrame(
@@ -145,7 +189,7 @@ def score_table(report: EvaluationReport) -> pl.DataFrame:
     )
 
 
-def _logged_metrics(report: EvaluationReport) -> dict[str, float]:
+def _logged_metrics(report: EvaluationReport | LabelSetReport) -> dict[str, float]:
     systems = {"": report.adapter, "baseline_": report.baseline, "majority_": report.majority}
     return {
         **{

@@ -29,13 +29,13 @@ def label_queue(incoming: pl.DataFrame, incoming_predictions: pl.DataFrame, step
     """The rows of one incoming file to be labelled: the uncertain ones, and a random control arm among them.
 
     `queue.csv` is for a person, who fills in the label and puts the file into the folder for labelled data;
-    `label-studio.json` and `label-studio.xml` are for Label Studio. For classification only.
+    `label-studio.json` and `label-studio.xml` are for Label Studio. For labels only, one or several for each text.
     """
     from ftzard.core.label_figures import uncertainty_histogram
     from ftzard.core.label_queue import file_uncertainty, make_label_queue
 
     labelling = step.config.labelling
-    if step.config.data.task != "classification":
+    if not step.config.data.has_labels:
         raise ConfigError(
             f"there are no label queues where data.task is {step.config.data.task!r}: a queue asks people to choose a "
             "label",

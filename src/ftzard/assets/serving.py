@@ -67,7 +67,7 @@ def incoming_predictions(incoming: pl.DataFrame, step: Step) -> StepResult[pl.Da
             fix="materialize the assets up to champion; the first adapter becomes it unless shown to be worse",
         )
     adapter = step.registry.load(champion)
-    is_classifier = step.config.data.task == "classification"
+    is_classifier = step.config.data.has_labels
     ask = predict if is_classifier else predict_answers
     answers = ask(adapter, incoming, config_for(adapter, step.config))
     value = answers.with_columns(champion_version=pl.lit(champion.version))

@@ -23,6 +23,7 @@ from ftzard.assets.log_forwarding import logs_forwarded_to
 from ftzard.assets.pipeline import Pipeline
 from ftzard.assets.step import Step, StepResult, T_co, scratch_dir
 from ftzard.composition import to_dict
+from ftzard.config import decisive
 from ftzard.core.disk_failures import disk_failures_explained
 from ftzard.core.frozen_test import frozen_path
 from ftzard.core.records import ASSETS_DIR
@@ -120,7 +121,7 @@ class TrackedAsset(Generic[P, T_co]):
         return fingerprint(
             {
                 "code_version": self.code_version,
-                "config": {section: values[section] for section in self.sections},
+                "config": {name: decisive(name, values[name], step.config.data.task) for name in self.sections},
                 "inputs": dict(input_versions),
                 "outside": self.outside_version(step),
             }

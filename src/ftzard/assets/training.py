@@ -109,9 +109,13 @@ def lora_adapter(
     labels = labels_of(splits.train, config.data)
     # Asked before the work: a server that dies meanwhile does not cost the training.
     num_new_labels = _num_new_labels(splits, step)
-    is_classifier = config.data.task == "classification"
+    is_classifier = config.data.has_labels
     start = training_start(
-        splits.train, config.training, step.registry, step.forgotten_labels(splits), by_label=is_classifier
+        splits.train,
+        config.training,
+        step.registry,
+        step.forgotten_labels(splits),
+        by_label=config.data.task == "classification",
     )
     followed = start.predecessor.provenance if start.predecessor else {}
     planned = Splits(start.plan.examples, splits.validation, splits.test)

@@ -8,6 +8,7 @@ from ftzard.assets.gpu import GPU_POOL, GPU_TAGS
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
 from ftzard.assets.training import followed_champion
+from ftzard.config import decisive
 from ftzard.core.cleaning import labels_of
 from ftzard.core.hyperparameters import TunedHyperparameters
 from ftzard.core.records import Splits
@@ -19,7 +20,8 @@ def _what_trials_train_with(step: Step) -> str:
     config = step.config
     if config.tuning.method == "none":
         return ""
-    sections = [asdict(section) for section in (config.data, config.model, config.training)]
+    values = {name: asdict(getattr(config, name)) for name in ("data", "model", "training")}
+    sections = [decisive(name, keys, config.data.task) for name, keys in values.items()]
     return fingerprint([*sections, followed_champion(step)])
 
 

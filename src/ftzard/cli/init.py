@@ -27,17 +27,33 @@ Next:
 )
 @click.option("--text", "text_column", metavar="COLUMN", help="The column with the texts; `text` by default.")
 @click.option("--label", "label_column", metavar="COLUMN", help="The column with the labels; `label` by default.")
+@click.option("--multi-label", is_flag=True, help="A text can have any number of labels, as in `food|travel`.")
+@click.option("--label-separator", metavar="TEXT", help="What separates its labels beside `|`; implies --multi-label.")
 @click.option("--remote", metavar="URL", help="Where DVC pushes the data: a folder, or a URL such as s3://bucket/path.")
 def init(
-    folder: Path, data: Path | None, text_column: str | None, label_column: str | None, remote: str | None
+    folder: Path,
+    data: Path | None,
+    text_column: str | None,
+    label_column: str | None,
+    multi_label: bool,
+    label_separator: str | None,
+    remote: str | None,
 ) -> None:
     """Make a project in DIR: git, DVC, a configuration for your data, and what Dagster needs to open it.
 
     As in: ftzard init my-project --data reviews.csv --text review --label stars
     """
+    from ftzard.core.label_sets import SEPARATOR
     from ftzard.new_project import make_project
 
-    made = make_project(folder, data=data, text_column=text_column, label_column=label_column, remote=remote)
+    made = make_project(
+        folder,
+        data=data,
+        text_column=text_column,
+        label_column=label_column,
+        label_separator=label_separator or (SEPARATOR if multi_label else None),
+        remote=remote,
+    )
     click.echo(_summary(made, folder))
 
 

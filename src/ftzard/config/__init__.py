@@ -11,7 +11,7 @@ from ftzard.config.evaluation import EvaluationConfig, GateConfig
 from ftzard.config.labelling import LabellingConfig
 from ftzard.config.launcher import LauncherConfig
 from ftzard.config.model import GenerationConfig, ModelConfig
-from ftzard.config.pipeline import FtzardConfig
+from ftzard.config.pipeline import FtzardConfig, decisive
 from ftzard.config.tracking import TrackingConfig
 from ftzard.config.training import LoraConfig, RetrainingConfig, TrainingConfig
 from ftzard.config.tuning import SearchDimension, TuningConfig
@@ -34,4 +34,5 @@ __all__ = [
     "TrainingConfig",
     "TuningConfig",
     "VersioningConfig",
+    "decisive",
 ]

@@ -10,6 +10,9 @@ from pydantic.dataclasses import dataclass
 from ftzard.config.fields import STRICT, Fraction, Name, NonNegativeInt, PositiveInt, ProjectPath
 
 _FRACTION_TOLERANCE = 1e-6
+_LABELLED = ("classification", "multi_label")
+# What stands in every cell of `multi_label` whatever is configured; see `ftzard.core.label_sets`.
+_RESERVED = ("|", "[]")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -21,8 +24,9 @@ class DataConfig:
     # Where files without labels arrive, and where those of them that cannot be read are moved to.
     incoming_dir: ProjectPath = "data/incoming"
     rejected_dir: ProjectPath = "data/rejected"
-    # What a row is: a text and its label, a prompt and its completion, or a prompt and a chosen and a rejected answer.
-    task: Literal["classification", "generation", "preference"] = "classification"
+    # What a row is: a text and its label, a text and any number of labels, a prompt and its completion, or a prompt and
+    # a chosen and a rejected answer.
+    task: Literal["classification", "multi_label", "generation", "preference"] = "classification"
     text_column: Name = "text"
     label_column: Name = "label"
     # For generation and preference; the prompt of both, then what answers it.
@@ -44,6 +48,10 @@ class DataConfig:
     label_mapping: dict[str, str] = field(default_factory=dict)
     # The labels that may occur, in the order of the classifier's outputs. Empty: those found, sorted.
     labels: tuple[str, ...] = ()
+    # For multi_label: what separates the labels of a cell, beside `|`, which always does; and the word of a cell for a
+    # text that has none of the labels, beside `[]`. An empty cell is a label that is missing.
+    label_separator: Name = "|"
+    no_label: Name = "none"
     # The share of the rows of a file that may be set aside because they cannot be read, or because their label is
     # unknown; with more the file is an error. 0: every row must be right.
     max_quarantined_fraction: Fraction = 0.05
@@ -72,6 +80,11 @@ class DataConfig:
     # A column with the time of a row (ISO 8601, or seconds since 1970): the newest share of the rows is the test split.
     time_column: Name | None = None
     seed: NonNegativeInt = 0
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the answers are labels, and not free text."""
+        return self.task in _LABELLED
 
     @field_validator("delimiter")
     @classmethod
@@ -127,10 +140,10 @@ class DataConfig:
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> Self:
-        if self.task != "classification" and (self.labels or self.label_mapping):
+        if not self.has_labels and (self.labels or self.label_mapping):
             message = f"labels and label_mapping must be empty where task is {self.task!r}: its answers are free text"
             raise ValueError(message)
-        if self.task != "classification" and self.conflicting_labels != "drop":
+        if not self.has_labels and self.conflicting_labels != "drop":
             message = f"conflicting_labels must not be given where task is {self.task!r}: its answers are no labels"
             raise ValueError(message)
         if self.languages and self.messages_column is not None:
@@ -138,5 +151,27 @@ class DataConfig:
             raise ValueError(message)
         if self.task != "generation" and self.messages_column is not None:
             message = f"messages_column must not be given where task is {self.task!r}; only 'generation' reads messages"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_told_in_a_cell(self) -> Self:
+        """Sets of labels are written into a cell: what parts them cannot be in one, nor a word for none be a label."""
+        if self.task != "multi_label":
+            given = [key for key, default in (("label_separator", "|"), ("no_label", "none"))
+                     if getattr(self, key) != default]  # fmt: skip
+            if given:
+                message = f"{given[0]} must not be given where task is {self.task!r}: only 'multi_label' reads it"
+                raise ValueError(message)
+            return self
+        separators = dict.fromkeys((self.label_separator, _RESERVED[0]))
+        words = dict.fromkeys((self.no_label, _RESERVED[1]))
+        names = (*self.labels, *self.label_mapping, *self.label_mapping.values())
+        broken = [name for name in names if name in words or any(one in name for one in separators)]
+        if broken:
+            message = (
+                f"labels and label_mapping must not hold {broken[0]!r}: {' and '.join(map(repr, separators))} stand "
+                f"between labels, and {' and '.join(map(repr, words))} say that a text has none"
+            )
             raise ValueError(message)
         return self

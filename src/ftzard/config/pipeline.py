@@ -20,28 +20,49 @@ from ftzard.config.training import TrainingConfig
 from ftzard.config.tuning import TuningConfig
 from ftzard.config.versioning import VersioningConfig
 
+_CLASSIFIERS = ("classification", "multi_label")
 # What only some tasks look at. Where another one is configured, such a key must have its default.
 _ONLY_FOR: Mapping[str, tuple[str, ...]] = {
-    "model.prompt_template": ("classification",),
-    "model.head": ("classification",),
-    "model.label_words": ("classification",),
+    "model.prompt_template": _CLASSIFIERS,
+    "model.head": _CLASSIFIERS,
+    "model.label_words": _CLASSIFIERS,
     "model.generation": ("generation", "preference"),
     # DPO compares the model with what it was before, and draws no dropout in either.
-    "training.lora.lora_dropout": ("classification", "generation"),
-    "training.lora.modules_to_save": ("classification",),
-    "training.class_weights": ("classification",),
-    "training.label_smoothing": ("classification",),
-    "training.focal_gamma": ("classification",),
-    "training.num_validations_per_epoch": ("classification",),
-    "training.early_stopping_patience": ("classification",),
-    "training.early_stopping_threshold": ("classification",),
-    "training.metric_for_best_model": ("classification",),
-    "training.keep_frozen_layers": ("classification",),
+    "training.lora.lora_dropout": (*_CLASSIFIERS, "generation"),
+    "training.lora.modules_to_save": _CLASSIFIERS,
+    "training.class_weights": _CLASSIFIERS,
+    "training.label_smoothing": _CLASSIFIERS,
+    "training.focal_gamma": _CLASSIFIERS,
+    "training.num_validations_per_epoch": _CLASSIFIERS,
+    "training.early_stopping_patience": _CLASSIFIERS,
+    "training.early_stopping_threshold": _CLASSIFIERS,
+    "training.metric_for_best_model": _CLASSIFIERS,
+    "training.label_thresholds": ("multi_label",),
+    "training.keep_frozen_layers": _CLASSIFIERS,
     "training.packing": ("generation",),
     "training.beta": ("preference",),
     "evaluation.generation_metric": ("generation",),
 }
 _SECTIONS: Mapping[str, type[Any]] = {"model": ModelConfig, "training": TrainingConfig, "evaluation": EvaluationConfig}
+# Keys of one task that are younger than projects of others. In what those keep, such as the fingerprints of their
+# steps, the keys are left out, so that a new version of FTzard finds what an old one has done.
+_YOUNGER: Mapping[str, tuple[str, ...]] = {
+    "data": ("label_separator", "no_label"),
+    "training": ("label_thresholds",),
+}
+_YOUNGER_TASK = "multi_label"
+
+
+def decisive(section: str, values: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """The values of a section of the configuration that something hangs on where a task is configured.
+
+    Args:
+        section: Its name.
+        values: All of its keys, as plain values.
+        task: `data.task`.
+    """
+    passed_over = () if task == _YOUNGER_TASK else _YOUNGER.get(section, ())
+    return {key: value for key, value in values.items() if key not in passed_over}
 
 
 def _value(section: Any, names: str) -> Any:
@@ -73,6 +94,9 @@ class FtzardConfig:
         if self.training.early_stopping_patience is not None and self.data.validation_fraction == 0:
             message = "training.early_stopping_patience needs validation examples: data.validation_fraction above 0"
             raise ValueError(message)
+        if self.training.label_thresholds == "tuned" and self.data.validation_fraction == 0:
+            message = "training.label_thresholds=tuned needs validation examples: data.validation_fraction above 0"
+            raise ValueError(message)
         weighed = self.training.class_weight_values
         if self.data.labels and weighed and set(weighed) != set(self.data.labels):
             message = (
@@ -86,17 +110,17 @@ class FtzardConfig:
     def _check_task(self) -> None:
         """Refuse what a task would pass over in silence."""
         task, generation = self.data.task, self.model.generation
-        if task != "classification" and self.tuning.method != "none":
+        if not self.data.has_labels and self.tuning.method != "none":
             message = f"tuning.method must be 'none' where data.task is {task!r}: there is no study of generation yet"
             raise ValueError(message)
-        if task != "classification" and self.model.dtype == "float16":
+        if not self.data.has_labels and self.model.dtype == "float16":
             message = f"model.dtype must not be 'float16' where data.task is {task!r}: no gradients are scaled there"
             raise ValueError(message)
-        if task != "classification" and self.training.lora.starts_from_base:
+        if not self.data.has_labels and self.training.lora.starts_from_base:
             start = self.training.lora.init_lora_weights
             message = f"training.lora.init_lora_weights must not be {start!r} where data.task is {task!r}"
             raise ValueError(message)
-        if task != "classification" and self.launcher.num_processes > 1:
+        if not self.data.has_labels and self.launcher.num_processes > 1:
             message = f"launcher.num_processes must be 1 where data.task is {task!r}: it trains in one process"
             raise ValueError(message)
         for key, tasks in _ONLY_FOR.items():

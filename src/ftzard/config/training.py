@@ -67,6 +67,7 @@ class TrainingConfig:
     train_batch_size: PositiveInt = 16
     # What a label counts in the loss: `balanced` lets each label count the same, `none` each example, and `explicit` is
     # by `class_weight_values`: a weight for every label, such as {negative: 1, positive: 3}; only proportions matter.
+    # For multi_label it is what having a label counts beside not having it, `balanced` letting both count the same.
     class_weights: Literal["balanced", "none", "explicit"] = "balanced"
     class_weight_values: dict[str, PositiveFloat] = field(default_factory=dict)
     # Share of the target that is spread over all labels.
@@ -81,6 +82,9 @@ class TrainingConfig:
     # By how much more than this a validation must be better.
     early_stopping_threshold: NonNegativeFloat = 0.0
     metric_for_best_model: Literal["macro_f1", "loss"] = "macro_f1"
+    # For the task `multi_label`: what a label's probability has to reach. `half` is 0.5; `tuned` is, for each label,
+    # what gives it the best F1 on the validation split, and stays with the adapter.
+    label_thresholds: Literal["half", "tuned"] = "half"
     # For the task `generation`: put several examples into one row of model.max_length tokens, where none sees another.
     # `train_batch_size` then counts rows.
     packing: bool = False

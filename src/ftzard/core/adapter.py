@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from ftzard.config import LoraConfig, ModelConfig
+from ftzard.config import LoraConfig, ModelConfig, decisive
 from ftzard.core.base_source import BaseModelIdentity
 from ftzard.core.file_digests import sha256_of
 from ftzard.core.records import AdapterDirectory
@@ -70,6 +70,17 @@ class AdapterLabels:
     prompt_template: str
     max_length: int
     head: Literal["label_words", "random"]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class AdapterLabelSets(AdapterLabels):
+    """`labels.json` of an adapter that gives a text any number of labels: each output is the logit of its label.
+
+    Attributes:
+        thresholds: The probability from which on a label is given, in the order of the labels.
+    """
+
+    thresholds: tuple[float, ...]
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -149,9 +160,10 @@ def manifest_fields(
     base_model: BaseModelIdentity, config: "FtzardConfig", provenance: Mapping[str, str], compute: Mapping[str, str]
 ) -> dict[str, Any]:
     """The manifest's fields apart from `files`; of the configuration, the sections that decide the weights."""
+    sections = {section: asdict(getattr(config, section)) for section in ("data", "model", "training")}
     return {
         "base_model": base_model,
-        "config": {section: asdict(getattr(config, section)) for section in ("data", "model", "training")},
+        "config": {section: decisive(section, values, config.data.task) for section, values in sections.items()},
         "seeds": {"data": config.data.seed, "training": config.training.seed},
         "compute": dict(compute),
         "versions": current_versions(),
@@ -217,7 +229,8 @@ def read_labels(path: Path) -> AdapterLabels:
             fix="set data.task to what its generation.json says, or train a classifier (with another "
             "tracking.registered_model, so that it has a champion of its own)",
         )
-    return read_json(TypeAdapter(AdapterLabels), path / LABELS_NAME)
+    found: AdapterLabels = read_json(TypeAdapter(AdapterLabelSets | AdapterLabels), path / LABELS_NAME)
+    return found
 
 
 def read_lora_config(path: Path) -> LoraConfig:

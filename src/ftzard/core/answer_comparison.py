@@ -9,7 +9,7 @@ from pydantic import ConfigDict, FiniteFloat
 from pydantic.dataclasses import dataclass
 
 from ftzard.config import EvaluationConfig
-from ftzard.core.answer_predictions import task_of_predictions
+from ftzard.core.answer_predictions import answer_task, task_of_predictions
 from ftzard.core.bootstrap import percentile_interval, resample_values
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.generation_evaluation import main_metric, row_scores
@@ -99,8 +99,8 @@ def compare_answers(
         PredictionsMismatchError: They answer for other rows.
     """
     check_same_task(challenger, other, name)
-    task = task_of_predictions(challenger)
-    if task == "classification":
+    task = answer_task(task_of_predictions(challenger))
+    if task is None:
         message = "classifiers are compared by ftzard.core.comparison"
         raise ValueError(message)
     first, second = challenger.sort("text_hash"), other.sort("text_hash")

@@ -12,10 +12,11 @@ import numpy as np
 import polars as pl
 
 from ftzard.core.metrics import FloatArray
+from ftzard.core.predictions import THRESHOLDS
 from ftzard.errors import InvalidPredictionsError
 
 AnswerTask = Literal["generation", "preference"]
-Task = Literal["classification", "generation", "preference"]
+Task = Literal["classification", "multi_label", "generation", "preference"]
 
 UNTRAINED: Final = "untrained_"
 _LOGS: Final = pl.List(pl.Float64)
@@ -48,7 +49,19 @@ def task_of_predictions(frame: pl.DataFrame) -> Task:
     """Tell the task from the columns; a frame that is none of an answering adapter is taken for a classifier's."""
     columns = set(frame.columns)
     found = [task for task, given in GIVEN.items() if {"prediction", *given} <= columns]
-    return found[0] if found else "classification"
+    if found:
+        return found[0]
+    return "multi_label" if THRESHOLDS in columns else "classification"
+
+
+def answer_task(task: Task) -> AnswerTask | None:
+    """The task, where what is answered is written; None where it is labels."""
+    return next((one for one in GIVEN if one == task), None)
+
+
+def answers_with_labels(frame: pl.DataFrame) -> bool:
+    """Whether predictions are those of a classifier, of one label or of several, and not written answers."""
+    return task_of_predictions(frame) in {"classification", "multi_label"}
 
 
 def check_answers(frame: pl.DataFrame) -> AnswerTask:
@@ -58,8 +71,8 @@ def check_answers(frame: pl.DataFrame) -> AnswerTask:
         InvalidPredictionsError: They are not those of `answer_schema`, or a log-probability is no finite number of at
             most 0.
     """
-    task = task_of_predictions(frame)
-    if task == "classification" or frame.schema not in (answer_schema(task), answer_schema(task, untrained=False)):
+    task = answer_task(task_of_predictions(frame))
+    if task is None or frame.schema not in (answer_schema(task), answer_schema(task, untrained=False)):
         raise InvalidPredictionsError(
             f"the predictions frame has the schema {dict(frame.schema)}",
             fix="materialize `predictions` again; another data.task has other columns",

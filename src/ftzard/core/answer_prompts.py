@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ftzard.core.answer_format import AnswerFormat
+from ftzard.core.answer_predictions import answer_task
 from ftzard.core.row_columns import read_messages
 from ftzard.errors import ConfigError
 
@@ -149,10 +150,10 @@ def answer_format(config: "FtzardConfig") -> AnswerFormat:
     Raises:
         ConfigError: Its task has labels and no answers.
     """
-    task, generation = config.data.task, config.model.generation
-    if task == "classification":
+    task, generation = answer_task(config.data.task), config.model.generation
+    if task is None:
         raise ConfigError(
-            "data.task is 'classification', which writes no answers", fix="set data.task=generation or preference"
+            f"data.task is {config.data.task!r}, which writes no answers", fix="set data.task=generation or preference"
         )
     return AnswerFormat(
         task,

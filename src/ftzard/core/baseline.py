@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 # Inverse strength of the L2 penalty: what suits a few hundred short texts, and what is tried where rows are enough.
-_DEFAULT_C = 10.0
-_CANDIDATES_FOR_C = (1.0, 10.0, 100.0)
+DEFAULT_C = 10.0
+CANDIDATES_FOR_C = (1.0, 10.0, 100.0)
 _NUM_FOLDS = 3
 _NUM_CHECKING_FOLDS = 5
 # With fewer rows of a label, a fold's macro-F1 hangs on one or two of them.
@@ -84,7 +84,7 @@ def tfidf_predictions(train: pl.DataFrame, test: pl.DataFrame, labels: Sequence[
     probabilities = np.zeros((test.height, len(labels)))
     if test.height:
         texts = train["text"].to_list()
-        classifier = _pipeline(_choose_c(texts, codes, seed)).fit(texts, codes)
+        classifier = tfidf_pipeline(_choose_c(texts, codes, seed)).fit(texts, codes)
         probabilities[:, classifier.classes_] = classifier.predict_proba(test["text"].to_list())
     return _answer(test, probabilities, labels)
 
@@ -115,7 +115,7 @@ def out_of_fold_probabilities(examples: pl.DataFrame, labels: Sequence[str], see
             fix="add labelled rows of it to data.raw_dir",
         )
     folds = StratifiedKFold(_NUM_CHECKING_FOLDS, shuffle=True, random_state=seed)
-    pipeline, texts = _pipeline(_DEFAULT_C), examples["text"].to_list()
+    pipeline, texts = tfidf_pipeline(DEFAULT_C), examples["text"].to_list()
     return codes, cross_val_predict(pipeline, texts, codes, cv=folds, method="predict_proba")
 
 
@@ -136,7 +136,7 @@ def telling_words(examples: pl.DataFrame, labels: tuple[str, str], num_words: in
         UnknownLabelError: An example has another label.
     """
     codes, texts = _label_codes(examples, labels), examples["text"].to_list()
-    pipeline = _pipeline(_DEFAULT_C).fit(texts, codes)
+    pipeline = tfidf_pipeline(DEFAULT_C).fit(texts, codes)
     vectorizer = pipeline.named_steps["tfidf"]
     weights = vectorizer.transform(texts)
     means = [np.asarray(weights[codes == code].mean(axis=0)).ravel() for code in (0, 1)]
@@ -162,7 +162,8 @@ def _label_codes(train: pl.DataFrame, labels: Sequence[str]) -> IntArray:
     return np.array([position[label] for label in train["label"]], dtype=np.int64)
 
 
-def _pipeline(c: float) -> "Pipeline":
+def tfidf_pipeline(c: float) -> "Pipeline":
+    """TF-IDF and a logistic regression, named `tfidf` and `regression`; `c` is the inverse strength of the penalty."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import Pipeline
@@ -179,14 +180,14 @@ def _choose_c(texts: Sequence[str], codes: IntArray, seed: int) -> float:
 
     counts = np.bincount(codes)
     if counts[counts > 0].min() < _MIN_ROWS_PER_LABEL_TO_CHOOSE_C:
-        return _DEFAULT_C
+        return DEFAULT_C
     if len(texts) > _MAX_ROWS_TO_CHOOSE_C:
         texts, _, codes, _ = train_test_split(
             texts, codes, train_size=_MAX_ROWS_TO_CHOOSE_C, stratify=codes, random_state=seed
         )
     search = GridSearchCV(
-        _pipeline(_DEFAULT_C),
-        {"regression__C": _CANDIDATES_FOR_C},
+        tfidf_pipeline(DEFAULT_C),
+        {"regression__C": CANDIDATES_FOR_C},
         scoring="f1_macro",
         cv=StratifiedKFold(_NUM_FOLDS, shuffle=True, random_state=seed),
         refit=False,

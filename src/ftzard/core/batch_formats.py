@@ -18,7 +18,7 @@ from typing import Final, NoReturn
 import polars as pl
 
 from ftzard.config import DataConfig
-from ftzard.core.cell_values import PLACING, as_text, canonical_label, encodable, shorten
+from ftzard.core.cell_values import PLACING, as_text, encodable, shorten
 from ftzard.core.column_files import ColumnFile
 from ftzard.core.delimited_records import Record, read_records
 from ftzard.core.detection import fields_of_any_length, line_end, names_columns
@@ -262,7 +262,7 @@ def _row(number: int, values: Sequence[object], wanted: RowColumns) -> tuple[obj
         at, value = 0, text
         text = as_text(text)
         at, value = 1, label
-        label = encodable(canonical_label(label))
+        label = encodable(wanted.read_label(label))
         placed: list[object] = []
         for key, value in zip(wanted.placement, values[num_values:], strict=True):
             at = 2 + len(placed)

@@ -89,17 +89,23 @@ def _pieces(rows: object) -> Iterator[pl.DataFrame]:
 
 def _dataset_pieces(dataset: Any) -> Iterator[pl.DataFrame]:
     """Of a dataset, or of one that is streamed; their features name the classes."""
-    classes = {
-        column: dict(enumerate(feature.names))
-        for column, feature in (dataset.features or {}).items()
-        if type(feature).__name__ == "ClassLabel"
-    }
-    # A number without a name, such as -1, means that there is no label.
-    named = [
-        pl.col(column).replace_strict(names, default=None, return_dtype=pl.String) for column, names in classes.items()
-    ]
+    features = (dataset.features or {}).items()
+    named = [expression for column, feature in features if (expression := _named(column, feature)) is not None]
     for table in dataset.with_format("arrow").iter(batch_size=_ROWS_PER_PIECE):
         yield _as_frame(table).with_columns(named)
+
+
+def _named(column: str, feature: Any) -> pl.Expr | None:
+    """The names of a column's classes, or of the classes in its lists; None where there are none."""
+    inner: Any = getattr(feature, "feature", None)
+    is_list = type(inner).__name__ == "ClassLabel"
+    if not is_list and type(feature).__name__ != "ClassLabel":
+        return None
+    names = dict(enumerate((inner if is_list else feature).names))
+    value = pl.element() if is_list else pl.col(column)
+    # A number without a name, such as -1, means that there is no label.
+    name = value.replace_strict(names, default=None, return_dtype=pl.String)
+    return pl.col(column).list.eval(name) if is_list else name
 
 
 def _arrow_pieces(rows: object) -> Iterator[pl.DataFrame]:

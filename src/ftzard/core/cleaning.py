@@ -11,6 +11,8 @@ import polars as pl
 from ftzard.config import DataConfig
 from ftzard.core.cell_values import shorten
 from ftzard.core.conflicting_labels import log_conflicts, repetition_reason
+from ftzard.core.label_names import label_names
+from ftzard.core.label_sets import map_label_sets
 from ftzard.core.language_filter import with_language_reason
 from ftzard.core.quarantine import culprits, max_quarantined, too_many
 from ftzard.core.records import EXAMPLE_SCHEMA, PLACEMENT_SCHEMA, REJECTED_SCHEMA, Cleaned
@@ -20,6 +22,8 @@ from ftzard.errors import NoExamplesError, SingleClassError, TooFewExamplesError
 _logger = logging.getLogger(__name__)
 
 _NUM_HASH_BYTES: Final = 16
+# What is told apart; the absence of a single label is none.
+_MIN_LABELS: Final = 2
 _INTEGRAL: Final = r"^(-?\d+)\.0+$"
 # The reason against a row whose label is none of those that there may be.
 UNKNOWN_LABEL: Final = "unknown_label"
@@ -100,9 +104,9 @@ def labels_of(examples: pl.DataFrame, config: DataConfig) -> tuple[str, ...]:
 
     None where the answers are free text.
     """
-    if config.task != "classification":
+    if not config.has_labels:
         return ()
-    return config.labels or tuple(sorted(examples["label"].unique().to_list()))
+    return config.labels or tuple(sorted(label_names(examples["label"], config.task).unique().to_list()))
 
 
 def map_labels(rows: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
@@ -116,13 +120,15 @@ def map_labels(rows: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
         rows: Columns of `RAW_SCHEMA`.
         config: Maps and restricts the labels.
     """
+    if config.task == "multi_label":
+        return map_label_sets(rows, config)
     # There are few labels, and many rows of each.
     distinct = _mapped(rows.select("label").unique(), config).drop("stripped")
     return rows.join(distinct, on="label", how="left", nulls_equal=True, maintain_order="left")
 
 
 def _mapped(labels: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
-    """The same for labels alone."""
+    """The same for single labels alone."""
     stripped = pl.col("label").str.strip_chars()
     rows = labels.with_columns(stripped=pl.when(stripped != "").then(stripped))
     allowed, mapping = _allowed(config), dict(config.label_mapping)
@@ -163,7 +169,9 @@ def _told_unknown(unknown: pl.DataFrame, config: DataConfig) -> str:
     places = unknown.select("batch", "row", "label").iter_rows()
     told = culprits([f"{batch}, row {row}: {shorten(label)!r}" for batch, row, label in places])
     mapping = f"; data.label_mapping maps {sorted(config.label_mapping)}" if config.label_mapping else ""
-    return f"{unknown.height} row(s) have an unknown label: {told}; allowed: {_allowed(config)}{mapping}"
+    allowed = _allowed(config) or "any"
+    alone = f"; {config.no_label!r} stands alone" if config.task == "multi_label" else ""
+    return f"{unknown.height} row(s) have an unknown label: {told}; allowed: {allowed}{alone}{mapping}"
 
 
 def with_reason(
@@ -212,10 +220,12 @@ def nothing_left(rejected: pl.DataFrame, what: str) -> NoExamplesError:
 def _check_labels(kept: pl.DataFrame, rejected: pl.DataFrame, config: DataConfig) -> None:
     if kept.is_empty():
         raise nothing_left(rejected, "labelled text")
-    found = kept["mapped"].unique().to_list()
-    if len(found) == 1:
+    found = label_names(kept["mapped"], config.task).unique().to_list()
+    if len(found) < _MIN_LABELS:
+        told = f"the label {found[0]!r}" if found else "none of the labels"
+        told += " or none" if config.task == "multi_label" and found else ""
         raise SingleClassError(
-            f"all {kept.height} examples have the label {found[0]!r}, so there is nothing to learn",
+            f"all {kept.height} examples have {told}, so there is nothing to learn",
             fix="add examples of at least one other label, or look at data.label_column and data.label_mapping",
         )
     lacking = [label for label in config.labels if label not in found]

@@ -25,7 +25,7 @@ def clean_for_task(raw: pl.DataFrame, config: DataConfig, told: Told | None = No
     Raises:
         FtzardError: As `clean` and `clean_answers`.
     """
-    return (clean if config.task == "classification" else clean_answers)(raw, config, told)
+    return (clean if config.has_labels else clean_answers)(raw, config, told)
 
 
 def clean_answers(raw: pl.DataFrame, config: DataConfig, told: Told | None = None) -> Cleaned:

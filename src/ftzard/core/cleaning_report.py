@@ -62,7 +62,7 @@ def find_conflicts(cleaned: Cleaned, config: DataConfig) -> pl.DataFrame:
         Columns `text` (cleaned), `labels` (each label with the number of its rows, most frequent first) and `rows`,
         sorted by rows, most first, then by text. None where the answers are free text.
     """
-    if config.task != "classification":
+    if not config.has_labels:
         return pl.DataFrame(schema=_CONFLICTS_SCHEMA)
     repeated = cleaned.rejected.filter(pl.col("reason").is_in(["conflicting_label", "duplicate"]))
     rejected = map_labels(repeated, config).select(

@@ -4,7 +4,8 @@ Every interval and test here is at `evaluation.gate.significance`, because a pro
 evaluation report, on which nothing hangs, are 95 % intervals whatever that is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,7 @@ from pydantic import ConfigDict, FiniteFloat
 from pydantic.dataclasses import dataclass
 
 from ftzard.config import EvaluationConfig
-from ftzard.core.bootstrap import percentile_interval, resample_values
+from ftzard.core.bootstrap import Statistic, percentile_interval, resample_values
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.metrics import FloatArray, IntArray, confusion_matrices, f1
 from ftzard.core.predictions import labels_of_predictions
@@ -78,6 +79,15 @@ class Comparison:
         }
 
     @property
+    def fewer_rows_told(self) -> str:
+        """That it is right on fewer rows, in words, where the other is the champion."""
+        return (
+            f"it is shown to be right on fewer rows: on {self.num_only_challenger} where the champion is "
+            f"wrong, and wrong on {self.num_only_other} where the champion is right "
+            f"(exact McNemar test, p = {self.p_value:.2g})"
+        )
+
+    @property
     def is_told_apart(self) -> bool:
         """Whether they differ on rows enough for any test to say something."""
         return self.num_only_challenger + self.num_only_other >= fewest_rows_to_tell(self.significance)
@@ -96,6 +106,40 @@ class Comparison:
     def is_shown_right_less_often(self) -> bool:
         """Whether the exact test shows that the challenger is right on fewer rows."""
         return self.num_only_challenger < self.num_only_other and self.p_value < self.significance
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class SetComparison(Comparison):
+    """As `Comparison`, of classifiers that give sets of labels.
+
+    Of many labels hardly a set is ever exactly right, so that rows count for the one with fewer labels wrong about
+    them, and the exact test is the sign test on those, which is what McNemar's is for right and wrong.
+
+    Attributes:
+        rows_count_by: By what a row is a challenger's or the other's.
+    """
+
+    rows_count_by: Literal["fewer labels wrong"]
+
+    @property
+    def details(self) -> dict[str, float]:
+        """On how many rows they differ, and what the exact test makes of it, in words."""
+        return {
+            "it has fewer labels wrong": self.num_only_challenger,
+            "the other has fewer labels wrong": self.num_only_other,
+            "exact sign test p": self.p_value,
+        }
+
+    @property
+    def fewer_rows_told(self) -> str:
+        """That it is nearer on fewer rows, in words, where the other is the champion."""
+        return (
+            f"it is shown to be nearer to the truth on fewer rows: on {self.num_only_challenger}, and the champion on "
+            f"{self.num_only_other} (exact sign test, p = {self.p_value:.2g})"
+        )
+
+
+C = TypeVar("C", bound=Comparison)
 
 
 def check_same_labels(challenger: pl.DataFrame, other: pl.DataFrame, name: str) -> tuple[str, ...]:
@@ -133,6 +177,24 @@ def compare(challenger: pl.DataFrame, other: pl.DataFrame, name: str, config: Ev
         PredictionsMismatchError: They answer for other rows.
     """
     labels = check_same_labels(challenger, other, name)
+    first, second = same_rows(challenger, other, name)
+    true, mine, theirs = (_codes(column, labels) for column in _columns(first, second))
+
+    def label_f1(answers: IntArray) -> Statistic:
+        return lambda rows: _label_f1(true[rows], answers[rows], len(labels))
+
+    is_mine, is_theirs = mine == true, theirs == true
+    wins = int((is_mine & ~is_theirs).sum()), int((is_theirs & ~is_mine).sum())
+    return compared(Comparison, name, labels, (label_f1(mine), label_f1(theirs)), (true.size, *wins), config)
+
+
+def same_rows(challenger: pl.DataFrame, other: pl.DataFrame, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The answers of both, sorted by `text_hash`, where they are for the same rows and there are any.
+
+    Raises:
+        TooFewExamplesError: There are no rows.
+        PredictionsMismatchError: They answer for other rows.
+    """
     first, second = challenger.sort("text_hash"), other.sort("text_hash")
     if not first.select("text_hash", "label").equals(second.select("text_hash", "label")):
         raise PredictionsMismatchError(
@@ -143,28 +205,48 @@ def compare(challenger: pl.DataFrame, other: pl.DataFrame, name: str, config: Ev
             "there is no test row that neither adapter was trained on",
             fix="add labelled data, or raise data.test_fraction",
         )
-    true, mine, theirs = (_codes(column, labels) for column in _columns(first, second))
+    return first, second
+
+
+def compared(
+    record: Callable[..., C],
+    name: str,
+    labels: Sequence[str],
+    label_f1: tuple[Statistic, Statistic],
+    num_rows: tuple[int, int, int],
+    config: EvaluationConfig,
+) -> C:
+    """Compare two classifiers by the F1 of each label, and by the rows that one of them answers better.
+
+    Args:
+        record: What to make of it.
+        name: What to call the other.
+        labels: The k labels.
+        label_f1: Of the challenger and of the other; each maps row indices of shape (b, m) to shape (b, k).
+        num_rows: How many there are, how many only the challenger answers well, and how many only the other.
+        config: Number of resamples, the seed and the significance.
+    """
+    mine, theirs = label_f1
 
     def differences(rows: IntArray) -> FloatArray:
-        known = true[rows]
-        return _label_f1(known, mine[rows], len(labels)) - _label_f1(known, theirs[rows], len(labels))
+        return mine(rows) - theirs(rows)
 
-    observed = differences(np.arange(true.size)[None])[0]
+    all_rows = np.arange(num_rows[0])[None]
+    observed = differences(all_rows)[0]
     # Once for all labels, so that they and their mean, macro-F1, are of the same resamples.
-    resampled = resample_values(differences, true.size, config.num_bootstrap_samples, config.seed)
+    resampled = resample_values(differences, num_rows[0], config.num_bootstrap_samples, config.seed)
     confidence = 1 - config.gate.significance
     intervals = [percentile_interval(*one, confidence) for one in zip(observed, resampled.T, strict=True)]
-    counts = int(((mine == true) & (theirs != true)).sum()), int(((theirs == true) & (mine != true)).sum())
     macro = resampled.mean(axis=1)
-    return Comparison(
+    return record(
         other=name,
-        macro_f1=float(_label_f1(true, mine, len(labels)).mean()),
-        other_macro_f1=float(_label_f1(true, theirs, len(labels)).mean()),
+        macro_f1=float(mine(all_rows)[0].mean()),
+        other_macro_f1=float(theirs(all_rows)[0].mean()),
         difference=percentile_interval(float(observed.mean()), macro, confidence),
         standard_error=float(macro.std()),
-        num_only_challenger=counts[0],
-        num_only_other=counts[1],
-        p_value=mcnemar_exact(*counts),
+        num_only_challenger=num_rows[1],
+        num_only_other=num_rows[2],
+        p_value=mcnemar_exact(*num_rows[1:]),
         label_differences=dict(zip(labels, intervals, strict=True)),
         significance=config.gate.significance,
     )

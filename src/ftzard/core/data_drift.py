@@ -22,6 +22,7 @@ from ftzard.core.baseline import out_of_fold_probabilities, telling_words
 from ftzard.core.cleaning_questions import question_lengths
 from ftzard.core.drift import cliffs_delta
 from ftzard.core.evaluation_report import Interval
+from ftzard.core.label_names import label_counts
 from ftzard.core.metrics import FloatArray
 from ftzard.core.population_stability import Stability, length_stability, stability
 from ftzard.core.row_columns import read_messages
@@ -212,10 +213,10 @@ def _labelled(own: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
 
 
 def _answer_stability(own: pl.DataFrame, others: pl.DataFrame, config: DataConfig) -> Stability | None:
-    if config.task != "classification":
+    if not config.has_labels:
         return length_stability(*(frame["label"].str.len_chars().to_numpy() for frame in (own, others)))
-    labels = sorted({*own["label"], *others["label"]})
-    counts = [dict(frame["label"].value_counts().iter_rows()) for frame in (own, others)]
+    counts = [label_counts(frame["label"], config.task) for frame in (own, others)]
+    labels = sorted({label for counted in counts for label in counted})
     return stability(*([count.get(label, 0) for label in labels] for count in counts))
 
 

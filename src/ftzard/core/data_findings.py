@@ -115,7 +115,8 @@ def _repetitions(report: DataReport) -> Iterator[str]:
         return
     if repeated.num_conflicts:
         decides = "data.conflicting_labels decides what becomes of them"
-        yield f"{repeated.num_conflicts:,} text(s) occur with several labels; {decides}."
+        several = "different sets of" if report.task == "multi_label" else "several"
+        yield f"{repeated.num_conflicts:,} text(s) occur with {several} labels; {decides}."
     if repeated.num_near >= _MANY_NEAR * max(1, repeated.num_compared):
         share = repeated.num_near / repeated.num_compared
         yield f"{percent(share)} of the examples are near copies of an earlier one; they are kept in one split."

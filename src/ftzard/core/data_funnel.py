@@ -10,6 +10,7 @@ import polars as pl
 from ftzard.config import DataConfig
 from ftzard.core.cleaning_questions import question_lengths
 from ftzard.core.frozen_test import FrozenTest
+from ftzard.core.label_names import label_names
 from ftzard.core.records import Cleaned, Splits
 from ftzard.core.split_draws import IN_VALIDATION
 from ftzard.core.splitting import HELD_FOR_TEST, IN_TEST_SPLIT
@@ -163,7 +164,7 @@ def batch_rows(stored: StoredData, config: DataConfig) -> tuple[BatchRows, ...]:
     lengths = {} if examples is None else _median_lengths(examples, config)
     splits = {name: _by_batch(frame) for name, frame in stored.parts.items() if stored.splits}
     lost = _lost_by_batch(stored)
-    labels = {} if examples is None or config.task != "classification" else _nested([examples], "label")
+    labels = {} if examples is None or not config.has_labels else _label_counts_by_batch(examples, config)
     return tuple(
         BatchRows(
             batch=batch,
@@ -178,10 +179,16 @@ def batch_rows(stored: StoredData, config: DataConfig) -> tuple[BatchRows, ...]:
     )
 
 
-def label_counts(frame: pl.DataFrame) -> dict[str, int]:
-    """Label -> rows, the most frequent first, then by name."""
-    counts = frame.group_by("label").len().sort("len", "label", descending=[True, False])
+def label_counts(frame: pl.DataFrame, task: str = "classification") -> dict[str, int]:
+    """Label -> rows, the most frequent first, then by name; rows with several labels count for each."""
+    names = label_names(frame["label"], task).alias("label").to_frame()
+    counts = names.group_by("label").len().sort("len", "label", descending=[True, False])
     return dict(counts.iter_rows())
+
+
+def _label_counts_by_batch(examples: pl.DataFrame, config: DataConfig) -> dict[str, dict[str, int]]:
+    parts = examples.sort("batch").partition_by("batch", maintain_order=True)
+    return {str(part["batch"][0]): dict(sorted(label_counts(part, config.task).items())) for part in parts}
 
 
 def _reasons(frame: pl.DataFrame) -> dict[str, int]:

@@ -107,13 +107,13 @@ def data_report(
     tokens, lacking = _tokens(stored, config) if with_tokens else (None, _TOKENS_NOT_ASKED_FOR)
     raw = stored.raw.head(_MAX_CLEANED_AGAIN).sort("batch", "row") if stored.raw is not None else None
     examples = stored.cleaned.examples if stored.cleaned else None
-    has_labels = data.task == "classification"
+    has_labels = data.has_labels
     return DataReport(
         task=data.task,
         steps=funnel(stored),
         batches=batch_rows(stored, data),
         unread=stored.unread,
-        labels={name: label_counts(frame) for name, frame in parts.items()} if has_labels else {},
+        labels={name: label_counts(frame, data.task) for name, frame in parts.items()} if has_labels else {},
         text_lengths=length_summaries(
             {name: question_lengths(frame["text"], data).to_numpy() for name, frame in parts.items()}
         ),

@@ -14,9 +14,10 @@ import polars as pl
 
 from ftzard.core.answer_predictions import confidences as answer_confidences
 from ftzard.core.bootstrap import CONFIDENCE_LEVEL
+from ftzard.core.confidences import confidences
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.metrics import FloatArray
-from ftzard.core.predictions import prediction_schema, probability_matrix
+from ftzard.core.predictions import THRESHOLDS, prediction_schema
 from ftzard.errors import InvalidPredictionsError
 
 
@@ -66,13 +67,13 @@ def _confidences(frame: pl.DataFrame) -> FloatArray:
         return answer_confidences(frame)
     scores = frame.schema.get("probabilities")
     labels = [field.name for field in scores.fields] if isinstance(scores, pl.Struct) else []
-    columns = prediction_schema(labels).names() if len(labels) > 1 else ["probabilities"]
+    sets = THRESHOLDS in frame.columns
+    columns = prediction_schema(labels, sets=sets).names() if len(labels) > 1 else ["probabilities"]
     if missing := sorted(set(columns) - set(frame.columns)):
         raise InvalidPredictionsError(
             f"the predictions frame lacks the column(s) {missing}", fix="materialize the predictions again"
         )
-    probabilities = probability_matrix(frame.select(columns))
-    return np.asarray(probabilities.max(axis=1, initial=0.0))
+    return confidences(frame.select(columns))
 
 
 def _dominance(values: FloatArray, others: FloatArray) -> FloatArray:

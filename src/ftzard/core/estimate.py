@@ -165,7 +165,7 @@ def estimate(
         ConfigError: The task is one for which there is no estimate, or the training runs on another machine.
         FtzardError: As `load_base_model` and `lora_classifier`.
     """
-    if config.data.task != "classification":
+    if not config.data.has_labels:
         raise ConfigError(
             f"data.task is {config.data.task!r}, for which there is no estimate: TRL's trainers compute more than the "
             "classifier that is counted here",

@@ -45,6 +45,8 @@ def parse_simple(
     """
     wanted = row_columns(config)
     is_plain = not wanted.needs_structure and config.task != "preference" and delimiter not in _ODD_DELIMITERS
+    # A list that was written as text is refused there.
+    is_plain &= config.task != "multi_label" or "[" not in text
     if not is_plain or len(text) < min_characters or text.startswith(_ODD_STARTS) or "\0" in text:
         return None
     text = text.replace("\r\n", "\n") if "\r" in text else text

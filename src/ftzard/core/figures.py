@@ -8,7 +8,7 @@ the font lacks is a box. The colours are those of Okabe and Ito (2008), told apa
 import io
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
@@ -28,6 +28,11 @@ _MAX_LABEL_CHARACTERS = 28
 _MAX_LABELS_SHOWN = 20
 # Beyond this many labels a count does not fit into its cell.
 _MAX_LABELS_WITH_COUNTS = 10
+# What a reliability diagram shows -> its axes, and what is counted.
+_RELIABILITY = {
+    "prediction": ("mean confidence in the predicted label", "accuracy", "examples"),
+    "label": ("mean probability of a label", "share of the examples that have it", "pairs of example and label"),
+}
 
 
 def label_balance(counts: Mapping[str, Mapping[str, int]]) -> bytes:
@@ -150,11 +155,14 @@ def confusion_matrix(confusion: Sequence[Sequence[int]], labels: Sequence[str]) 
     return _png(figure)
 
 
-def reliability_diagram(bins: Sequence[ReliabilityBin]) -> bytes:
+def reliability_diagram(
+    bins: Sequence[ReliabilityBin], *, what: Literal["prediction", "label"] = "prediction"
+) -> bytes:
     """Draw accuracy over confidence; a calibrated classifier is on the diagonal.
 
     Args:
         bins: From `ftzard.core.calibration.reliability_bins`; a point's area grows with the examples in its bin.
+        what: Whose probability it is: that of the predicted label, or that of each label of a text with several.
 
     Raises:
         ValueError: All bins are empty.
@@ -166,14 +174,17 @@ def reliability_diagram(bins: Sequence[ReliabilityBin]) -> bytes:
     num_examples = np.array([one.num_examples for one in filled])
     confidences = np.array([one.mean_confidence for one in filled], dtype=np.float64)
     accuracies = np.array([one.accuracy for one in filled], dtype=np.float64)
-    figure, axes = _canvas(f"Reliability on {num_examples.sum():,} examples")
+    xlabel, ylabel, counted = _RELIABILITY[what]
+    figure, axes = _canvas(f"Reliability on {num_examples.sum():,} {counted}")
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle="--", label="calibrated")
     axes.plot(confidences, accuracies, color=_BLUE, alpha=0.5)
     areas = 20 + 280 * num_examples / num_examples.max()
-    axes.scatter(confidences, accuracies, s=areas, color=_BLUE, edgecolor="white", zorder=3, label="examples, by area")
+    axes.scatter(
+        confidences, accuracies, s=areas, color=_BLUE, edgecolor="white", zorder=3, label=f"{counted}, by area"
+    )
     for confidence, accuracy, number in zip(confidences, accuracies, num_examples, strict=True):
         axes.annotate(f"{number:,}", (confidence, accuracy), xytext=(0, 11), textcoords="offset points", ha="center")
-    axes.set(xlim=(-0.03, 1.05), ylim=(-0.05, 1.15), xlabel="mean confidence in the predicted label", ylabel="accuracy")
+    axes.set(xlim=(-0.03, 1.05), ylim=(-0.05, 1.15), xlabel=xlabel, ylabel=ylabel)
     _add_legend(axes)
     return _png(figure)
 

@@ -13,9 +13,10 @@ from typing import Any, Final
 import dataframely as dy  # noqa: TID253 - this module is imported where it is needed
 import polars as pl
 
-from ftzard.core.answer_predictions import UNTRAINED, answer_schema, incoming_schema, task_of_predictions
+from ftzard.core.answer_predictions import UNTRAINED, answer_schema, answer_task, incoming_schema, task_of_predictions
 from ftzard.core.label_queue import sidecar_schema
-from ftzard.core.predictions import labels_of_predictions, prediction_schema
+from ftzard.core.label_sets import EMPTY, SEPARATOR
+from ftzard.core.predictions import THRESHOLDS, labels_of_predictions, prediction_schema
 from ftzard.core.quarantine import culprits
 from ftzard.core.records import (
     EXAMPLE_SCHEMA,
@@ -36,10 +37,11 @@ Rules = Mapping[str, Any]
 
 _NUM_CHARACTERS_SHOWN: Final = 60
 _LOG_PROBABILITIES: Final = {"of": {"max": 0.0}}
+_INDEPENDENT: Final = {"description": "the score of each label, before the sigmoid"}
 # Column -> what it means, and the values that it may have, by dataframely's names. `of` is for the values within.
 _MEANINGS: Final[Mapping[str, Rules]] = {
     "text": {"description": "the text; for generation and preference the prompt, or messages as JSON"},
-    "label": {"description": "the label; for generation the answer, for preference the pair of answers as JSON"},
+    "label": {"description": "the label, or all joined; for generation the answer, for preference both as JSON"},
     "batch": {"description": "the file that the row is from, relative to the project", "min_length": 1},
     "row": {"description": "the line on which it starts, or the number of the record in Parquet, from 1", "min": 1},
     "group": {"description": "what the row belongs to; rows of one group are in one split"},
@@ -53,6 +55,10 @@ _MEANINGS: Final[Mapping[str, Rules]] = {
         "regex": "^[0-9a-f]{32}$",
     },
     "position": {"description": "the place in the queue, from 1", "min": 1},
+    THRESHOLDS: {
+        "description": "the probability from which on each label is given",
+        "of": {"min": 0.0, "max": 1.0},
+    },
     "predicted_label": {"description": "the label that the model gives it"},
     "probabilities": {"description": "the probability of each label", "of": {"min": 0.0, "max": 1.0}},
     "logits": {"description": "the score of each label, before the softmax", "of": {}},
@@ -120,8 +126,9 @@ def schema_of(asset: str, part: str, frame: pl.DataFrame) -> type[dy.Schema] | N
     if asset in {"predictions", "incoming_predictions"}:
         return _predictions(frame)
     if (asset, part) == ("label_queue", "sidecar"):
-        labels = labels_of_struct(frame)
-        return _schema(sidecar_schema(labels), set(), predicted_label={"regex": _one_of(labels)})
+        labels, sets = labels_of_struct(frame), THRESHOLDS in frame.columns
+        rule = _set_of(labels) if sets else {"regex": _one_of(labels)}
+        return _schema(sidecar_schema(labels, sets=sets), set(), predicted_label=rule)
     return None
 
 
@@ -194,11 +201,14 @@ def _predictions(frame: pl.DataFrame) -> type[dy.Schema]:
     optional = {"label"} if version else set()
     if known.schema == incoming_schema():
         return _schema({**incoming_schema(), **version}, optional)
-    task = task_of_predictions(known)
-    if task != "classification":
+    task = answer_task(task_of_predictions(known))
+    if task is not None:
         untrained = any(name.startswith(UNTRAINED) for name in known.columns)
         return _schema({**answer_schema(task, untrained=untrained), **version}, optional)
     labels = labels_of_predictions(known)
+    if THRESHOLDS in known.columns:
+        columns = {**prediction_schema(labels, sets=True), **version}
+        return _schema(columns, optional, predicted_label=_set_of(labels), logits=_INDEPENDENT)
     rule = {"regex": _one_of(labels)}
     return _schema({**prediction_schema(labels), **version}, optional, predicted_label=rule)
 
@@ -237,6 +247,13 @@ def _rules_of(column: Any) -> tuple[str, ...]:
 def _one_of(labels: tuple[str, ...]) -> str:
     """A pattern for exactly these."""
     return f"^(?:{'|'.join(pl.Series(labels, dtype=pl.String).str.escape_regex())})$"
+
+
+def _set_of(labels: tuple[str, ...]) -> Rules:
+    """What a predicted set keeps: these labels, as often as one likes, or none of them."""
+    one, none = (pattern.removeprefix("^").removesuffix("$") for pattern in (_one_of(labels), _one_of((EMPTY,))))
+    between = _one_of((SEPARATOR,)).removeprefix("^").removesuffix("$")
+    return {"description": "the labels that the model gives it", "regex": f"^(?:{none}|{one}(?:{between}{one})*)$"}
 
 
 def _check_columns(frame: pl.DataFrame, schema: type[dy.Schema], name: str) -> None:

@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 
 from ftzard.config import EvaluationConfig
 from ftzard.core.answer_comparison import AnswerComparison
-from ftzard.core.comparison import Comparison
+from ftzard.core.comparison import Comparison, SetComparison
 from ftzard.core.documents import JsonDocument
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.significance import num_rows_needed
@@ -26,7 +26,7 @@ from ftzard.core.significance import num_rows_needed
 # Less than any row can make of a gain: what floating point leaves of the difference of equal scores.
 _NO_GAIN = 1e-9
 
-AnyComparison = Comparison | AnswerComparison
+AnyComparison = SetComparison | Comparison | AnswerComparison
 GateVerdict = Literal["promote", "keep", "need_more_labels"]
 
 
@@ -84,11 +84,7 @@ def objections(
     if against_champion.is_shown_worse:
         found.append(f"its macro-F1 is shown to be below the champion's, by {told_difference(against_champion, -1)}")
     if against_champion.is_shown_right_less_often:
-        found.append(
-            f"it is shown to be right on fewer rows: on {against_champion.num_only_challenger} where the champion is "
-            f"wrong, and wrong on {against_champion.num_only_other} where the champion is right "
-            f"(exact McNemar test, p = {against_champion.p_value:.2g})"
-        )
+        found.append(against_champion.fewer_rows_told)
     if against_champion.is_told_apart:
         found += _labels_that_suffer(against_champion, config.gate.max_class_f1_drop)
     return tuple(found)

@@ -25,7 +25,7 @@ from ftzard.core.batching import Indices, micro_batches
 from ftzard.core.classifier import Classifier, lora_classifier
 from ftzard.core.devices import resolve_device
 from ftzard.core.label_head import LabelHead
-from ftzard.core.predictions import predictions_frame
+from ftzard.core.objectives import check_objective, objective_of
 from ftzard.core.progress import Progress, ProgressReporter
 from ftzard.core.prompts import EncodedPrompts, PromptTemplate, Tokens, encode_prompts
 from ftzard.core.seeding import torch_seeded
@@ -70,7 +70,8 @@ def predict(
     with loaded_adapter(adapter, examples["text"].to_list(), config) as loaded:
         max_tokens = config.training.max_tokens_per_batch
         logits = compute_logits(loaded.classifier, loaded.prompts, max_tokens, on_progress=on_progress)
-    return predictions_frame(examples["text_hash"].to_list(), examples["label"].to_list(), logits, loaded.labels)
+    answer = objective_of(config).frame
+    return answer(examples["text_hash"].to_list(), examples["label"].to_list(), logits, loaded.labels)
 
 
 def compute_logits(
@@ -154,12 +155,12 @@ class LoadedAdapter:
     Attributes:
         classifier: In eval mode.
         prompts: Of the texts, in their order.
-        labels: In the order of the classifier's outputs.
+        labels: What the adapter says of its labels.
     """
 
     classifier: Classifier
     prompts: EncodedPrompts
-    labels: tuple[str, ...]
+    labels: AdapterLabels
 
 
 @contextmanager
@@ -178,7 +179,7 @@ def loaded_adapter(
         prompts = encode_prompts(texts, template, base.tokenizer)
         _logger.info("%d examples, %d of them cut to max_length", len(texts), prompts.num_truncated)
         with trained_classifier(adapter, labels, base) as classifier:
-            yield LoadedAdapter(classifier, prompts, tuple(labels.labels))
+            yield LoadedAdapter(classifier, prompts, labels)
 
 
 @contextmanager
@@ -206,6 +207,7 @@ def trained_classifier(adapter: "AdapterDirectory", labels: AdapterLabels, base:
 def _check_adapter(adapter: "AdapterDirectory", config: "FtzardConfig") -> AdapterLabels:
     verify_reference(adapter)
     labels = read_labels(adapter.path)
+    check_objective(labels, config)
     check_compatible(
         read_manifest(adapter.path), find_base_model(config.model).identity, labels.labels, config.data.labels
     )

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
@@ -31,6 +31,11 @@ _logger = logging.getLogger(__name__)
 STAGING_DIR: Final = ".ftzard/incoming"
 
 _NUM_KEY_DIGITS: Final = 32
+# What is configured for sets of labels alone has no place where there are none.
+_WITHOUT_SETS: Final[Mapping[str, Any]] = {
+    "label_separator": DataConfig.label_separator,
+    "no_label": DataConfig.no_label,
+}
 _REASON_SUFFIX: Final = ".reason.txt"
 # File systems take names of 255 bytes.
 _MAX_STEM_BYTES: Final = 200
@@ -177,8 +182,8 @@ def read_unlabelled(path: Path, name: str, config: DataConfig) -> Cleaned:
 def _questions_alone(config: DataConfig) -> DataConfig:
     """The same, with the answer looked for where the question is, and nothing that would place it in a split."""
     config = replace(config, group_column=None, time_column=None)
-    if config.task == "classification":
-        return replace(config, label_column=config.text_column)
+    if config.has_labels:
+        return replace(config, task="classification", label_column=config.text_column, **_WITHOUT_SETS)
     return replace(config, task="generation", completion_column=config.prompt_column)
 
 

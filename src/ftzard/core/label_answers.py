@@ -1,24 +1,26 @@
 """What one person's label file says: one label for each row, and only labels that there are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import polars as pl
 
+from ftzard.config import DataConfig
+from ftzard.core.label_sets import map_label_sets
 from ftzard.errors import ConflictingLabelsError, UnknownLabelError
 
 _NUM_CULPRITS_SHOWN: Final = 5
 _NOTHING_TAKEN: Final = "nothing of the file was taken in"
 
 
-def answers(returned: pl.DataFrame, name: str, labels: Sequence[str], mapping: Mapping[str, str]) -> pl.DataFrame:
+def answers(returned: pl.DataFrame, name: str, labels: Sequence[str], config: DataConfig) -> pl.DataFrame:
     """Check a label file and take its labels out.
 
     Args:
         returned: `RETURNED_SCHEMA`; rows without a label are passed over, and a row may occur more than once.
         name: The file's name for messages.
         labels: Those that may be given.
-        mapping: What a file says -> the label.
+        config: Says what a cell stands for: one label, or a set of them.
 
     Returns:
         Columns `text_hash` and `label`, one row for each text with a label, in the order of the file.
@@ -27,8 +29,8 @@ def answers(returned: pl.DataFrame, name: str, labels: Sequence[str], mapping: M
         ConflictingLabelsError: A text has several labels.
         UnknownLabelError: A label is none of `labels`.
     """
-    given = returned.drop_nulls("label").with_columns(pl.col("label").replace(dict(mapping)))
-    unknown = given.filter(~pl.col("label").is_in(list(labels)))
+    given, is_unknown = read_answers(returned.drop_nulls("label"), labels, config)
+    unknown = given.filter(is_unknown)
     if unknown.height:
         raise UnknownLabelError(
             f"{name} has {unknown.height} row(s) with an unknown label: {_shown(unknown)}; allowed: {list(labels)}",
@@ -42,6 +44,26 @@ def answers(returned: pl.DataFrame, name: str, labels: Sequence[str], mapping: M
             fix=f"leave one label for each text, and import what several people said one by one; {_NOTHING_TAKEN}",
         )
     return given.unique("text_hash", keep="first", maintain_order=True).select("text_hash", "label")
+
+
+def read_answers(given: pl.DataFrame, labels: Sequence[str], config: DataConfig) -> tuple[pl.DataFrame, pl.Series]:
+    """What people's cells stand for, in the spelling of `cleaned`; and which of them are not made of the labels.
+
+    Args:
+        given: With a column `label` without null.
+        labels: Those that may be given; none: any.
+        config: As for `answers`.
+
+    Returns:
+        The same rows, less those in which a set names nothing; and a truth value for each.
+    """
+    if config.task != "multi_label":
+        mapped = given.with_columns(pl.col("label").replace(dict(config.label_mapping)))
+        return mapped, ~mapped["label"].is_in(list(labels))
+    read = map_label_sets(given, config, labels).drop_nulls("mapped")
+    # What cannot be a set stays as it was written, for the message.
+    label = pl.when("is_unknown").then("label").otherwise("mapped")
+    return read.with_columns(label=label).select(given.columns), read["is_unknown"]
 
 
 def _shown(rows: pl.DataFrame) -> str:

@@ -13,6 +13,7 @@ from xml.sax.saxutils import quoteattr
 
 import polars as pl
 
+from ftzard.core.label_sets import EMPTY
 from ftzard.core.records import LabelQueue
 from ftzard.errors import StorageError
 
@@ -72,13 +73,22 @@ def label_studio_tasks(rows: pl.DataFrame) -> bytes:
     return (json.dumps(tasks, ensure_ascii=False, indent=2) + "\n").encode()
 
 
-def label_studio_interface(labels: Sequence[str]) -> bytes:
-    """The labelling interface for those tasks, as Label Studio's settings take it: one choice for each text."""
+def label_studio_interface(labels: Sequence[str], *, takes_sets: bool = False) -> bytes:
+    """The labelling interface for those tasks, as Label Studio's settings take it.
+
+    Args:
+        labels: What there is to choose from.
+        takes_sets: Whether any number may be chosen, for which there is then a choice that says none; else it is one.
+    """
+    choice = "multiple" if takes_sets else "single"
     choices = "\n".join(f"    <Choice value={quoteattr(label)}/>" for label in labels)
+    if takes_sets:
+        # What is chosen is written as its alias.
+        choices += f'\n    <Choice value="none of these" alias={quoteattr(EMPTY)}/>'
     interface = f"""\
 <View>
   <Text name="{TEXT_COLUMN}" value="${TEXT_COLUMN}" valueType="text"/>
-  <Choices name="{LABEL_COLUMN}" toName="{TEXT_COLUMN}" choice="single" showInLine="true">
+  <Choices name="{LABEL_COLUMN}" toName="{TEXT_COLUMN}" choice="{choice}" showInLine="true">
 {choices}
   </Choices>
 </View>
@@ -91,7 +101,7 @@ def write_label_queue(queue: LabelQueue, folder: Path) -> None:
     folder.mkdir()
     (folder / _CSV).write_bytes(label_csv(queue.rows))
     (folder / _JSON).write_bytes(label_studio_tasks(queue.rows))
-    (folder / _INTERFACE).write_bytes(label_studio_interface(queue.labels))
+    (folder / _INTERFACE).write_bytes(label_studio_interface(queue.labels, takes_sets=queue.takes_sets))
     queue.rows.write_parquet(folder / _ROWS)
     queue.sidecar.write_parquet(folder / _SIDECAR)
 

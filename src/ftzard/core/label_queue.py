@@ -15,21 +15,28 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ftzard.config import LabellingConfig
-from ftzard.core.predictions import labels_of_predictions, probability_matrix
-from ftzard.core.query_strategies import IntArray, Pool, make_query_strategy
+from ftzard.core.confidences import confidences
+from ftzard.core.label_pools import LabelSetPool, Pool
+from ftzard.core.predictions import THRESHOLDS, labels_of_predictions, probability_matrix
+from ftzard.core.query_strategies import make_query_strategy
 from ftzard.core.records import QUEUE_ROW_SCHEMA, LabelQueue
 from ftzard.errors import PredictionsMismatchError
 
 _VERSION_COLUMN: Final = "champion_version"
 
 
-def sidecar_schema(labels: Sequence[str]) -> pl.Schema:
+def sidecar_schema(labels: Sequence[str], *, sets: bool = False) -> pl.Schema:
     """Name the columns of a sidecar.
+
+    Args:
+        labels: The label set.
+        sets: Whether a text can have any number of labels.
 
     Returns:
         `text_hash`; `arm` (`strategy` or `control`); `strategy`, the configured one, in both arms; `uncertainty` by its
         measure; `predicted_label`, `confidence` (its probability) and `probabilities` (a struct with a field per label,
-        which also tells the label set) by the champion; `champion_version`; and `batch`, the file.
+        which also tells the label set) by the champion; `champion_version`; and `batch`, the file. For sets of labels
+        also `thresholds`, by which it is known that people may give several.
     """
     text_columns = ("text_hash", "arm", "strategy", "predicted_label", _VERSION_COLUMN, "batch")
     numbers = pl.Struct([pl.Field(label, pl.Float64) for label in labels])
@@ -38,6 +45,7 @@ def sidecar_schema(labels: Sequence[str]) -> pl.Schema:
             **dict.fromkeys(text_columns, pl.String()),
             **dict.fromkeys(("uncertainty", "confidence"), pl.Float64()),
             "probabilities": numbers,
+            **({THRESHOLDS: numbers} if sets else {}),
         }
     )
 
@@ -74,8 +82,9 @@ def make_label_queue(
         ValueError: The strategy needs embeddings and there are none, or not as many as examples.
     """
     pool_rows, vectors = _pool_rows(examples, predictions, embeddings, already_labelled)
-    labels = labels_of_predictions(predictions.drop(_VERSION_COLUMN, strict=False))
-    pool = Pool(probability_matrix(pool_rows.select(predictions.drop(_VERSION_COLUMN, strict=False).columns)), vectors)
+    answers = pool_rows.select(predictions.drop(_VERSION_COLUMN, strict=False).columns)
+    labels, sets = labels_of_predictions(answers), THRESHOLDS in answers.columns
+    pool = pool_of(answers, vectors)
     strategy = make_query_strategy(config)
     control_rng, strategy_rng, order_rng = _generators(examples["text_hash"], config.seed)
 
@@ -94,10 +103,11 @@ def make_label_queue(
         arm=pl.Series(np.where(np.isin(queued, control), "control", "strategy"), dtype=pl.String),
         strategy=pl.lit(config.query_strategy),
         uncertainty=pl.Series(uncertainty[queued], dtype=pl.Float64),
-        confidence=pl.Series(_confidences(pool, queued), dtype=pl.Float64),
+        confidence=pl.Series(confidences(answers)[queued], dtype=pl.Float64),
         champion_version=pl.lit(champion_version),
     )
-    sidecar = rows.select(sidecar_schema(labels).names()).sort("text_hash").cast(sidecar_schema(labels))
+    schema = sidecar_schema(labels, sets=sets)
+    sidecar = rows.select(schema.names()).sort("text_hash").cast(schema)
     return LabelQueue(rows.select(QUEUE_ROW_SCHEMA.names()), sidecar)
 
 
@@ -111,9 +121,15 @@ def file_uncertainty(predictions: pl.DataFrame, config: LabellingConfig) -> tupl
     Returns:
         Shape (n,), in the order of the predictions; and the threshold, None where every row may be chosen.
     """
-    pool = Pool(probability_matrix(predictions.drop(_VERSION_COLUMN, strict=False)))
+    pool = pool_of(predictions.drop(_VERSION_COLUMN, strict=False))
     strategy = make_query_strategy(config)
     return strategy.uncertainty(pool), strategy.threshold(pool)
+
+
+def pool_of(answers: pl.DataFrame, embeddings: NDArray[np.floating] | None = None) -> Pool:
+    """A classifier's answers, with the columns of `prediction_schema`, as what strategies choose from."""
+    make = LabelSetPool if THRESHOLDS in answers.columns else Pool
+    return make(probability_matrix(answers), embeddings)
 
 
 def arm_sizes(num_rows: int, num_eligible: int, config: LabellingConfig) -> tuple[int, int]:
@@ -166,7 +182,3 @@ def _generators(text_hashes: pl.Series, seed: int) -> list[np.random.Generator]:
     """Independent streams that the file's content and the seed decide, so that no arm's draw hangs on another's."""
     content = hashlib.sha256("\n".join(text_hashes.unique().sort()).encode()).digest()
     return np.random.default_rng([seed, *np.frombuffer(content, dtype="<u4").tolist()]).spawn(3)
-
-
-def _confidences(pool: Pool, rows: IntArray) -> NDArray[np.float64]:
-    return np.asarray(pool.probabilities[rows].max(axis=1, initial=0.0))

@@ -78,14 +78,23 @@ def example_weights(targets: Targets, labels: Sequence[str], config: "TrainingCo
         return np.ones(len(targets), dtype=np.float32)
     if config.class_weights == "balanced":
         return balanced_class_weights(targets, len(labels))[targets]
+    check_explicit_weights(labels, config)
+    weights = np.array([config.class_weight_values[label] for label in labels])[targets]
+    return np.asarray(weights / weights.mean(), dtype=np.float32)
+
+
+def check_explicit_weights(labels: Sequence[str], config: "TrainingConfig") -> None:
+    """Check that `training.class_weight_values` is for exactly these labels.
+
+    Raises:
+        ConfigError: It is not.
+    """
     given = config.class_weight_values
     if set(given) != set(labels):
         raise ConfigError(
             f"training.class_weight_values has a weight for {sorted(given)}, and the labels are {list(labels)}",
             fix="give a weight for each of the labels and for no other",
         )
-    weights = np.array([given[label] for label in labels])[targets]
-    return np.asarray(weights / weights.mean(), dtype=np.float32)
 
 
 def balanced_class_weights(targets: Targets, num_labels: int) -> Weights:

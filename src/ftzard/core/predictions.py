@@ -14,20 +14,23 @@ from ftzard.errors import InvalidPredictionsError, PredictionsMismatchError
 
 _IDENTITY_COLUMNS = ("text_hash", "label", "predicted_label")
 _STRUCT_COLUMNS = ("probabilities", "logits")
+# The column of classifiers that give any number of labels.
+THRESHOLDS = "thresholds"
 # With a single class there is nothing to predict.
 _MIN_LABELS = 2
 _PREDICT_AGAIN = "materialize `predictions` again for these splits"
 
 
-def prediction_schema(labels: Sequence[str]) -> pl.Schema:
+def prediction_schema(labels: Sequence[str], *, sets: bool = False) -> pl.Schema:
     """Name the columns of a predictions frame.
 
     Args:
         labels: The label set in the order of the classifier's outputs; at least two, all different.
+        sets: Whether a text can have any number of labels; see `ftzard.core.set_predictions`.
 
     Returns:
         `text_hash`, `label` (the true one), `predicted_label`, and the structs `probabilities` and `logits` with one
-        Float64 field per label, in the order of `labels`.
+        Float64 field per label, in the order of `labels`; for sets of labels also `thresholds`.
 
     Raises:
         ValueError: There are fewer than two labels, or one is named twice.
@@ -36,7 +39,8 @@ def prediction_schema(labels: Sequence[str]) -> pl.Schema:
         message = f"labels must be at least two different ones, not {list(labels)}"
         raise ValueError(message)
     scores = pl.Struct([pl.Field(label, pl.Float64) for label in labels])
-    return pl.Schema(dict.fromkeys(_IDENTITY_COLUMNS, pl.String()) | dict.fromkeys(_STRUCT_COLUMNS, scores))
+    structs = (*_STRUCT_COLUMNS, THRESHOLDS) if sets else _STRUCT_COLUMNS
+    return pl.Schema(dict.fromkeys(_IDENTITY_COLUMNS, pl.String()) | dict.fromkeys(structs, scores))
 
 
 def labels_of_predictions(frame: pl.DataFrame) -> tuple[str, ...]:
@@ -50,7 +54,7 @@ def labels_of_predictions(frame: pl.DataFrame) -> tuple[str, ...]:
     """
     scores = frame.schema.get("probabilities")
     labels = tuple(field.name for field in scores.fields) if isinstance(scores, pl.Struct) else ()
-    if len(labels) < _MIN_LABELS or frame.schema != prediction_schema(labels):
+    if len(labels) < _MIN_LABELS or frame.schema != prediction_schema(labels, sets=THRESHOLDS in frame.columns):
         raise InvalidPredictionsError(
             f"the predictions frame has the schema {dict(frame.schema)}",
             fix="make it with ftzard.core.predictions.predictions_frame, which writes the agreed columns",
@@ -59,7 +63,7 @@ def labels_of_predictions(frame: pl.DataFrame) -> tuple[str, ...]:
 
 
 def predictions_frame(
-    text_hashes: Sequence[str], labels_true: Sequence[str], logits: NDArray[np.floating], labels: Sequence[str]
+    text_hashes: Sequence[str], labels_true: Sequence[str | None], logits: NDArray[np.floating], labels: Sequence[str]
 ) -> pl.DataFrame:
     """Make the predictions frame from a classifier's outputs.
 
@@ -79,22 +83,15 @@ def predictions_frame(
         InvalidPredictionsError: A logit is NaN or infinite.
     """
     schema = prediction_schema(labels)
-    scores = np.asarray(logits, dtype=np.float64)
-    if scores.shape != (len(text_hashes), len(labels)) or len(labels_true) != len(text_hashes):
-        message = (
-            f"{len(text_hashes)} text hashes, {len(labels_true)} true labels and {len(labels)} labels "
-            f"do not fit logits of shape {scores.shape}"
-        )
-        raise ValueError(message)
-    _check_finite(scores, text_hashes)
+    scores = check_scores(text_hashes, labels_true, logits, labels)
     predicted = scores.argmax(axis=1)
     return pl.DataFrame(
         {
             "text_hash": pl.Series(text_hashes, dtype=pl.String),
             "label": pl.Series(labels_true, dtype=pl.String),
             "predicted_label": pl.Series([labels[index] for index in predicted], dtype=pl.String),
-            "probabilities": _struct(softmax(scores), labels),
-            "logits": _struct(scores, labels),
+            "probabilities": struct_of(softmax(scores), labels),
+            "logits": struct_of(scores, labels),
         },
         schema=schema,
     )
@@ -158,7 +155,28 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
-def _struct(values: NDArray[np.float64], labels: Sequence[str]) -> pl.Series:
+def check_scores(
+    text_hashes: Sequence[str], labels_true: Sequence[str | None], logits: NDArray[np.floating], labels: Sequence[str]
+) -> NDArray[np.float64]:
+    """The logits in float64, of shape (n, k).
+
+    Raises:
+        ValueError: The shapes do not fit together.
+        InvalidPredictionsError: A logit is NaN or infinite.
+    """
+    scores = np.asarray(logits, dtype=np.float64)
+    if scores.shape != (len(text_hashes), len(labels)) or len(labels_true) != len(text_hashes):
+        message = (
+            f"{len(text_hashes)} text hashes, {len(labels_true)} true labels and {len(labels)} labels "
+            f"do not fit logits of shape {scores.shape}"
+        )
+        raise ValueError(message)
+    _check_finite(scores, text_hashes)
+    return scores
+
+
+def struct_of(values: NDArray[np.float64], labels: Sequence[str]) -> pl.Series:
+    """A row of numbers for each example, shape (n, k), as a struct with a field for each label."""
     columns = {label: values[:, index] for index, label in enumerate(labels)}
     return pl.DataFrame(columns, schema=dict.fromkeys(labels, pl.Float64())).to_struct()
 

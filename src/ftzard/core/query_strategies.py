@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftzard.config import LabellingConfig
+from ftzard.core.label_pools import Pool
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -23,35 +24,6 @@ IntArray = NDArray[np.int64]
 # Citovsky et al. (2021) cluster ten times as many uncertain rows as they query; fewer leave nothing to choose from,
 # more let in rows that are only different.
 _CANDIDATES_PER_ROW: Final = 10
-
-
-@dataclass(frozen=True, eq=False)
-class Pool:
-    """Rows without a label, and what a model says of them.
-
-    Attributes:
-        probabilities: Shape (n, k), float64, rows with sum 1; k is at least 2.
-        embeddings: Shape (n, d), any floating type; None where nobody computed them.
-
-    Raises:
-        ValueError: The shapes do not fit together.
-    """
-
-    probabilities: FloatArray
-    embeddings: NDArray[np.floating] | None = None
-
-    def __post_init__(self) -> None:
-        """Two arrays of different length would rank one row by another's content."""
-        if self.probabilities.ndim != 2 or (  # noqa: PLR2004 - a matrix
-            self.embeddings is not None and len(self.embeddings) != len(self.probabilities)
-        ):
-            found = None if self.embeddings is None else self.embeddings.shape
-            message = f"probabilities of shape {self.probabilities.shape} and embeddings of shape {found} are no pool"
-            raise ValueError(message)
-
-    def __len__(self) -> int:
-        """Number of rows, n."""
-        return len(self.probabilities)
 
 
 class QueryStrategy(Protocol):
@@ -97,7 +69,7 @@ class LeastConfidence:
 
     def uncertainty(self, pool: Pool) -> FloatArray:
         """1 - max p."""
-        return least_confidence(pool.probabilities)
+        return np.asarray(1.0 - pool.likeliest)
 
     def threshold(self, pool: Pool) -> float | None:
         """The quantile of the pool."""
@@ -124,8 +96,7 @@ class Margin:
 
     def uncertainty(self, pool: Pool) -> FloatArray:
         """One minus the distance of the two likeliest labels."""
-        ordered = np.sort(pool.probabilities, axis=1)
-        return np.asarray(1.0 - (ordered[:, -1] - ordered[:, -2]))
+        return np.asarray(1.0 - pool.gap)
 
     def threshold(self, pool: Pool) -> float | None:
         """The quantile of the pool."""
@@ -153,9 +124,7 @@ class Entropy:
 
     def uncertainty(self, pool: Pool) -> FloatArray:
         """Minus the sum of p ln p; a probability of 0 adds nothing."""
-        logarithms = np.log(pool.probabilities, where=pool.probabilities > 0, out=np.zeros_like(pool.probabilities))
-        # Adding 0 makes the entropy of a certain row 0 and not -0.
-        return np.asarray(-(pool.probabilities * logarithms).sum(axis=1) + 0.0)
+        return pool.entropy
 
     def threshold(self, pool: Pool) -> float | None:
         """The quantile of the pool."""
@@ -180,7 +149,7 @@ class Random:
 
     def uncertainty(self, pool: Pool) -> FloatArray:
         """1 - max p, for the record."""
-        return least_confidence(pool.probabilities)
+        return np.asarray(1.0 - pool.likeliest)
 
     def threshold(self, pool: Pool) -> None:
         """None: every row has the same chance."""
@@ -214,7 +183,7 @@ class Diverse:
 
     def uncertainty(self, pool: Pool) -> FloatArray:
         """1 - max p."""
-        return least_confidence(pool.probabilities)
+        return np.asarray(1.0 - pool.likeliest)
 
     def threshold(self, pool: Pool) -> float | None:
         """The quantile of the pool."""
@@ -252,11 +221,6 @@ QUERY_STRATEGIES: Final[Mapping[str, type[LeastConfidence | Margin | Entropy | R
 def make_query_strategy(config: LabellingConfig) -> QueryStrategy:
     """The strategy that `labelling.query_strategy` names."""
     return QUERY_STRATEGIES[config.query_strategy](config.uncertainty_quantile)
-
-
-def least_confidence(probabilities: FloatArray) -> FloatArray:
-    """1 - max p of each row: shape (n, k) to (n,)."""
-    return np.asarray(1.0 - probabilities.max(axis=1))
 
 
 def _quantile(uncertainty: FloatArray, quantile: float) -> float | None:

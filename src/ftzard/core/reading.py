@@ -227,7 +227,7 @@ def _parse_text(text: str, name: str, suffix: str, config: DataConfig, *, answer
 
 def _may_be_returned(name: str, config: DataConfig) -> bool:
     """Whether labels of a queue are looked for in a file."""
-    return is_below(name, config.labelled_dir) and config.task == "classification"
+    return is_below(name, config.labelled_dir) and config.has_labels
 
 
 def _is_returned(data: bytes, name: str, config: DataConfig) -> bool:

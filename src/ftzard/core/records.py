@@ -101,6 +101,11 @@ class LabelQueue:
         """The labels that the champion tells apart, in the order of its outputs."""
         return tuple(self.sidecar["probabilities"].struct.fields)
 
+    @property
+    def takes_sets(self) -> bool:
+        """Whether a text may get several labels, or none of them."""
+        return "thresholds" in self.sidecar.columns
+
 
 @dataclass(frozen=True)
 class AdapterDirectory:

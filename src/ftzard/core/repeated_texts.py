@@ -63,7 +63,7 @@ def repeated_texts(cleaned: Cleaned, config: DataConfig) -> RepeatedTexts:
         conflicts=conflicts.head(_NUM_SHOWN),
         num_compared=compared,
         num_near=near.height,
-        num_near_otherwise=near.filter(otherwise).height if config.task == "classification" else 0,
+        num_near_otherwise=near.filter(otherwise).height if config.has_labels else 0,
         near=near.sort(~otherwise, "position").head(_NUM_SHOWN).drop("position"),
     )
 

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from ftzard.config import DataConfig
 from ftzard.core.cleaning import hash_texts
 from ftzard.core.detection import fields_of_any_length
 from ftzard.core.label_files import ID_COLUMN, unescaped
+from ftzard.core.label_sets import SEPARATOR
 from ftzard.core.text_decoding import decode
 from ftzard.core.text_normalisation import normalise_text
 from ftzard.errors import EmptyBatchError, MalformedBatchError, MissingColumnError, UnknownRowError
@@ -33,6 +34,8 @@ _TEXT_COLUMN, _LABEL_COLUMN = "text", "label"
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _NUM_HEAD_BYTES: Final = 4096
 _HEADER_FIELD: Final = re.compile(rb"[^\w ]+")
+# Takes what was chosen, the file's name and the task's number; gives the cell that says it.
+Choose = Callable[[object, str, int], str | None]
 _EXPORT_AGAIN: Final = 'export the project from Label Studio as "JSON"; its labelling interface is beside the queue'
 
 
@@ -135,7 +138,8 @@ def read_label_studio(
         raise MalformedBatchError(f"{name} is not JSON: {error}", fix=_EXPORT_AGAIN) from error
     if not isinstance(tasks, list):
         raise MalformedBatchError(f"{name} is not a list of Label Studio's tasks", fix=_EXPORT_AGAIN)
-    rows = [row for number, task in enumerate(tasks, start=1) for row in _task_rows(task, name, number)]
+    choose = _any_choices if config.task == "multi_label" else _one_choice
+    rows = [row for number, task in enumerate(tasks, start=1) for row in _task_rows(task, name, number, choose)]
     return ReturnedLabels(_checked(rows, name, "task", config, texts), decoded.encoding, None)
 
 
@@ -164,7 +168,7 @@ def _records(text: str, name: str, delimiter: str) -> Iterator[tuple[int, list[s
             ) from error
 
 
-def _task_rows(task: object, name: str, number: int) -> Iterator[tuple[str, str, str | None, int]]:
+def _task_rows(task: object, name: str, number: int, choose: Choose) -> Iterator[tuple[str, str, str | None, int]]:
     data = task.get("data", task) if isinstance(task, dict) else None
     row_id, text = (data.get(ID_COLUMN), data.get(_TEXT_COLUMN)) if isinstance(data, dict) else (None, None)
     if not isinstance(task, dict) or not isinstance(row_id, str) or not isinstance(text, str):
@@ -172,33 +176,48 @@ def _task_rows(task: object, name: str, number: int) -> Iterator[tuple[str, str,
             f"{name}, task {number} has no {ID_COLUMN!r} and {_TEXT_COLUMN!r} of a label queue", fix=_EXPORT_AGAIN
         )
     if "data" not in task:
-        yield row_id, text, _one_choice(task.get(_LABEL_COLUMN), name, number), number
+        yield row_id, text, choose(task.get(_LABEL_COLUMN), name, number), number
         return
     annotations = [one for one in _list(task.get("annotations")) if isinstance(one, dict)]
     given = [one for one in annotations if not one.get("was_cancelled")]
     for annotation in given:
-        yield row_id, text, _label_of(annotation, name, number), number
+        yield row_id, text, _label_of(annotation, name, number, choose), number
     if not given:
         yield row_id, text, None, number
 
 
-def _label_of(annotation: Mapping[str, Any], name: str, number: int) -> str | None:
+def _label_of(annotation: Mapping[str, Any], name: str, number: int, choose: Choose) -> str | None:
     results = [one for one in _list(annotation.get("result")) if isinstance(one, dict) and one.get("type") == "choices"]
     values = [one.get("value") for one in results]
     choices = [choice for value in values if isinstance(value, dict) for choice in _list(value.get("choices"))]
-    return _one_choice(choices, name, number)
+    return choose(choices, name, number)
+
+
+def _any_choices(choices: object, name: str, number: int) -> str | None:
+    """What was chosen, as a cell; no choice is no answer, because nobody said that there is none."""
+    found = _listed(choices)
+    odd = next((choice for choice in found if not isinstance(choice, str) or SEPARATOR in choice), None)
+    if odd is not None:
+        raise MalformedBatchError(
+            f"{name}, task {number} has the label {odd!r}, which is none", fix="correct the labelling interface"
+        )
+    return SEPARATOR.join(found) or None
 
 
 def _one_choice(choices: object, name: str, number: int) -> str | None:
-    # JSON-MIN writes one choice as text and several as {"choices": [...]}.
-    listed = choices.get("choices") if isinstance(choices, dict) else choices
-    found = [listed] if isinstance(listed, str) else _list(listed)
+    found = _listed(choices)
     if len(found) > 1 or not all(isinstance(choice, str) for choice in found):
         raise MalformedBatchError(
             f"{name}, task {number} has the labels {found}, and an annotation has one",
             fix='choose one label for each text (`choice="single"` in the labelling interface)',
         )
     return str(found[0]).strip() or None if found else None
+
+
+def _listed(choices: object) -> list[Any]:
+    # JSON-MIN writes one choice as text and several as {"choices": [...]}.
+    listed = choices.get("choices") if isinstance(choices, dict) else choices
+    return [listed] if isinstance(listed, str) else _list(listed)
 
 
 def _list(value: object) -> list[Any]:

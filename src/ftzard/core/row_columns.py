@@ -3,6 +3,7 @@
 Whatever the task, a row as read has a text (what the model is asked) and a label (what it should answer):
 
     classification   the text, and the name of its class
+    multi_label      the text, and the names of its classes in one cell
     generation       the prompt, and its completion
     with messages    the messages up to the last answer as JSON, and that answer
     preference       the prompt, and the chosen and the rejected answer as JSON
@@ -15,13 +16,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import polars as pl
+
 from ftzard.config import DataConfig
+from ftzard.core.cell_values import canonical_label
+from ftzard.core.label_sets import cell_of_list, refuse_written_list
 
 _ROLES: Final = ("system", "user", "assistant", "tool")
 _MESSAGE_KEYS: Final = ("role", "content")
 _MAX_SHOWN: Final = 60
 _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "classification": ("text_column", "label_column"),
+    "multi_label": ("text_column", "label_column"),
     "generation": ("prompt_column", "completion_column"),
     "preference": ("prompt_column", "chosen_column", "rejected_column"),
 }
@@ -37,12 +43,14 @@ class RowColumns:
         names: Keys of `data` -> the column that each names, in the order in which `combine` takes the values.
         combine: From the values of the columns to text and label. Raises TypeError or ValueError, with what is wrong,
             where they are none.
+        read_label: From a label to text; raises as `combine`.
         needs_structure: Whether a value is more than text, so that delimited files cannot hold it.
         placement: Names of `PLACEMENT_SCHEMA` -> the column, for those that are configured; a file may lack it.
     """
 
     names: Mapping[str, str]
     combine: Combine
+    read_label: Callable[[object], str | None] = canonical_label
     needs_structure: bool = False
     placement: Mapping[str, str] = field(default_factory=dict)
 
@@ -55,11 +63,13 @@ def row_columns(config: DataConfig, *, answered: bool = True) -> RowColumns:
         answered: Whether messages must end with an answer; without, one at their end is passed over.
     """
     if config.messages_column is not None:
-        messages, combine = {"messages_column": config.messages_column}, _split_messages if answered else _ask
-        return RowColumns(messages, combine, needs_structure=True, placement=_placement(config))
+        messages, split = {"messages_column": config.messages_column}, _split_messages if answered else _ask
+        return RowColumns(messages, split, needs_structure=True, placement=_placement(config))
     keys = _COLUMNS[config.task]
     names = {key: str(getattr(config, key)) for key in keys}
-    return RowColumns(names, _join_pair if config.task == "preference" else _pass_on, placement=_placement(config))
+    combine = _join_pair if config.task == "preference" else _pass_on
+    read_label = _labels_of(config) if config.task == "multi_label" else canonical_label
+    return RowColumns(names, combine, read_label=read_label, placement=_placement(config))
 
 
 def _placement(config: DataConfig) -> dict[str, str]:
@@ -92,6 +102,17 @@ def write_pair(chosen: str, rejected: str) -> str:
 def _pass_on(values: Sequence[object]) -> tuple[object, object]:
     text, label = values
     return text, label
+
+
+def _labels_of(config: DataConfig) -> Callable[[object], str | None]:
+    def read(label: object) -> str | None:
+        # A Parquet column of lists arrives as polars series.
+        found: Any = label.to_list() if isinstance(label, pl.Series) else label
+        if isinstance(found, list):
+            return cell_of_list(found, config)
+        return refuse_written_list(found) if isinstance(found, str) else canonical_label(found)
+
+    return read
 
 
 def _join_pair(values: Sequence[object]) -> tuple[object, object]:

@@ -36,6 +36,7 @@ import polars as pl
 
 from ftzard.config import DataConfig
 from ftzard.core.cleaning import labels_of
+from ftzard.core.label_names import label_counts
 from ftzard.core.near_duplicates import is_near
 from ftzard.core.records import EXAMPLE_SCHEMA, QUARANTINED_SCHEMA, Splits
 from ftzard.core.split_draws import IN_VALIDATION, draw_splits
@@ -112,8 +113,12 @@ def drawn_anew(examples: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame)
     return pl.concat([frame.select(EXAMPLE_SCHEMA.names()) for frame in (present, joining)]).sort("text_hash")
 
 
-def stratification_error(splits: Splits) -> float:
+def stratification_error(splits: Splits, task: str = "classification") -> float:
     """Say how far the splits are from equal shares of labels.
+
+    Args:
+        splits: Of which the quarantine does not count.
+        task: `data.task`; where rows have several labels, each has its own share of the rows.
 
     Returns:
         The largest absolute difference, over splits and labels, between the label's share in the split and its share
@@ -123,8 +128,9 @@ def stratification_error(splits: Splits) -> float:
     frames = [frame for _, frame in _named(splits) if not frame.is_empty()]
     if not frames:
         return 0.0
-    overall = _shares(pl.concat(frames))
-    return max(abs(_shares(frame).get(label, 0.0) - share) for frame in frames for label, share in overall.items())
+    overall = _shares(pl.concat(frames), task)
+    shares = [_shares(frame, task) for frame in frames]
+    return max((abs(own.get(label, 0.0) - share) for own in shares for label, share in overall.items()), default=0.0)
 
 
 def overlap(splits: Splits) -> dict[tuple[str, str], int]:
@@ -197,12 +203,8 @@ def _named(splits: Splits) -> tuple[tuple[str, pl.DataFrame], ...]:
     return ("train", splits.train), ("validation", splits.validation), ("test", splits.test)
 
 
-def _counts(frame: pl.DataFrame) -> dict[str, int]:
-    return dict(frame["label"].value_counts().iter_rows())
-
-
-def _shares(frame: pl.DataFrame) -> dict[str, float]:
-    return {label: count / frame.height for label, count in _counts(frame).items()}
+def _shares(frame: pl.DataFrame, task: str) -> dict[str, float]:
+    return {label: count / frame.height for label, count in label_counts(frame["label"], task).items()}
 
 
 def _check_sample(num_sampled: int, num_examples: int, labels: tuple[str, ...], config: DataConfig) -> None:
@@ -226,7 +228,7 @@ def _check_frozen(frozen: pl.DataFrame, examples: pl.DataFrame) -> None:
 def _check(splits: Splits, labels: tuple[str, ...], config: DataConfig) -> None:
     lacking = [f"{name} is empty" for name, frame in _named(splits) if name != "validation" and frame.is_empty()]
     if labels:
-        lacking = _lacking_labels(splits, labels)
+        lacking = _lacking_labels(splits, labels, config.task)
     if splits.validation.is_empty() and config.validation_fraction > 0:
         lacking.append("validation is empty")
     if lacking:
@@ -241,11 +243,11 @@ def _check(splits: Splits, labels: tuple[str, ...], config: DataConfig) -> None:
         )
 
 
-def _lacking_labels(splits: Splits, labels: tuple[str, ...]) -> list[str]:
+def _lacking_labels(splits: Splits, labels: tuple[str, ...], task: str) -> list[str]:
+    counts = {name: label_counts(frame["label"], task) for name, frame in _named(splits) if name != "validation"}
     return [
-        f"{name} has no {label!r} (its counts: {_counts(frame) or 'none at all'})"
-        for name, frame in _named(splits)
-        if name != "validation"
+        f"{name} has no {label!r} (its counts: {found or 'none at all'})"
+        for name, found in counts.items()
         for label in labels
-        if label not in _counts(frame)
+        if label not in found
     ]

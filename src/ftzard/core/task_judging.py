@@ -1,6 +1,6 @@
 """What differs between the tasks when a challenger meets the champion; the rest is in `ftzard.core.challenge`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -8,11 +8,14 @@ import polars as pl
 
 from ftzard.core.answer_comparison import check_same_task, compare_answers
 from ftzard.core.answer_gate import judge_answers
-from ftzard.core.answer_predictions import check_answers, task_of_predictions, without_adapter
+from ftzard.core.answer_predictions import Task, check_answers, task_of_predictions, without_adapter
 from ftzard.core.baseline import tfidf_predictions
 from ftzard.core.comparison import check_same_labels, compare
 from ftzard.core.gate import AnyComparison, GateVerdict, judge
 from ftzard.core.predictions import labels_of_predictions, matched_predictions, matched_rows
+from ftzard.core.set_baseline import tfidf_set_predictions
+from ftzard.core.set_evaluation import compare_sets, is_tuned
+from ftzard.core.set_predictions import matched_sets
 
 if TYPE_CHECKING:
     from ftzard.config import EvaluationConfig, FtzardConfig
@@ -58,6 +61,11 @@ def _tfidf(mine: pl.DataFrame, splits: "Splits", config: "EvaluationConfig") -> 
     return "TF-IDF", tfidf_predictions(splits.train, splits.test, labels_of_predictions(mine), config.seed)
 
 
+def _tfidf_sets(mine: pl.DataFrame, splits: "Splits", config: "EvaluationConfig") -> tuple[str, pl.DataFrame]:
+    labels = labels_of_predictions(mine)
+    return "TF-IDF", tfidf_set_predictions(splits, labels, config.seed, tunes_thresholds=is_tuned(mine))
+
+
 def _matched_answers(predictions: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
     check_answers(predictions)
     return matched_rows(predictions, test)
@@ -82,6 +90,14 @@ _CLASSIFICATION: Final = TaskJudging(
     compare=compare,
     judge=judge,
 )
+_LABEL_SETS: Final = TaskJudging(
+    matched=matched_sets,
+    check_comparable=_check_same_labels,
+    predict=_predicted_labels,
+    baseline=_tfidf_sets,
+    compare=compare_sets,
+    judge=judge,
+)
 _ANSWERING: Final = TaskJudging(
     matched=_matched_answers,
     check_comparable=check_same_task,
@@ -92,9 +108,17 @@ _ANSWERING: Final = TaskJudging(
 )
 
 
+_BY_TASK: Final[Mapping[Task, TaskJudging]] = {
+    "classification": _CLASSIFICATION,
+    "multi_label": _LABEL_SETS,
+    "generation": _ANSWERING,
+    "preference": _ANSWERING,
+}
+
+
 def judging_of(predictions: pl.DataFrame) -> TaskJudging:
     """The way for the task that the predictions are of."""
-    return _CLASSIFICATION if task_of_predictions(predictions) == "classification" else _ANSWERING
+    return _BY_TASK[task_of_predictions(predictions)]
 
 
 def predict_any(adapter: "AdapterDirectory", test: pl.DataFrame, config: "FtzardConfig") -> pl.DataFrame:
@@ -103,8 +127,7 @@ def predict_any(adapter: "AdapterDirectory", test: pl.DataFrame, config: "Ftzard
     Raises:
         FtzardError: As `predict` and `predict_answers`.
     """
-    judging = _CLASSIFICATION if config.data.task == "classification" else _ANSWERING
-    return judging.predict(adapter, test, config)
+    return _BY_TASK[config.data.task].predict(adapter, test, config)
 
 
 def compare_any(mine: pl.DataFrame, theirs: pl.DataFrame, name: str, config: "EvaluationConfig") -> AnyComparison:

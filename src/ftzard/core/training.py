@@ -10,23 +10,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ftzard.core.adapter import AdapterLabels, manifest_fields, write_adapter
+from ftzard.core.adapter import AdapterLabels, manifest_fields, read_labels, write_adapter
 from ftzard.core.base_model import BaseModel, borrowed_base_model
 from ftzard.core.checkpoints import Checkpoints, kept_checkpoints
 from ftzard.core.classifier import Classifier, lora_classifier
 from ftzard.core.data_parallel import ALONE, Ranks
 from ftzard.core.devices import resolve_device
 from ftzard.core.frozen_prefix import with_kept_prefix
+from ftzard.core.inference import compute_logits
 from ftzard.core.label_head import LabelHead, make_label_head
 from ftzard.core.lora_methods import check_ranks, stored_lora
+from ftzard.core.objectives import check_objective, objective_of
 from ftzard.core.prompts import PromptTemplate, label_words
 from ftzard.core.seeding import torch_seeded
 from ftzard.core.token_budget import TokenBudget
+from ftzard.core.training_checks import check_training_labels, check_validation
 from ftzard.core.training_identity import training_identity
-from ftzard.core.training_loop import ValidationWatch, encode_examples, run_training
+from ftzard.core.training_loop import EncodedExamples, ValidationWatch, encode_examples, run_training
 from ftzard.core.training_record import TrainingRecord
 from ftzard.core.warm_start import read_warm_start
-from ftzard.errors import SingleClassError, TooFewExamplesError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
     from ftzard.core.records import AdapterDirectory, Splits
 
 _logger = logging.getLogger(__name__)
-
-_MIN_LABELS = 2
 
 
 @dataclass(frozen=True)
@@ -153,13 +153,17 @@ def train_adapter(  # noqa: PLR0913 - what is trained on what, from where, and w
         budget = fit.record.budget
         # What was chosen here stays chosen wherever the adapter is used or trained again.
         recorded = replace(config, model=replace(config.model, quantization=base.precision.quantization))
+        thresholds = _thresholds(fit, config)
         adapter = write_adapter(
             output_dir,
             weights=fit.classifier.adapter_weights(),
             peft_config=fit.classifier.peft_fields(config.model.base_model, config.model.revision),
             tokenizer=base.tokenizer,
-            labels=AdapterLabels(
-                tuple(labels), fit.words, config.model.prompt_template, config.model.max_length, fit.head.kind
+            labels=fit.validation.objective.described(
+                AdapterLabels(
+                    tuple(labels), fit.words, config.model.prompt_template, config.model.max_length, fit.head.kind
+                ),
+                thresholds,
             ),
             describe=manifest_fields(
                 base.identity,
@@ -226,6 +230,7 @@ class FittedClassifier:
         words: The labels' words, in their order.
         num_truncated: Training texts that lost their end.
         checkpoints: What was kept of it, and gone on from.
+        validation: The examples that it was validated on.
     """
 
     classifier: Classifier
@@ -234,6 +239,7 @@ class FittedClassifier:
     words: tuple[str, ...]
     num_truncated: int
     checkpoints: Checkpoints
+    validation: EncodedExamples
 
 
 @contextmanager
@@ -256,17 +262,21 @@ def fitted_classifier(  # noqa: PLR0913 - as `train_adapter`
     Raises:
         FtzardError: As `train_adapter`.
     """
-    check_training_labels(splits.train, labels)
-    _check_validation(splits.validation, config)
+    check_training_labels(splits.train, labels, config.data.task)
+    check_validation(splits.validation, config)
     # An adapter to go on from has no start of its own any more: what it is stored as is trained.
     lora = stored_lora(config.training.lora) if initial else config.training.lora
+    if initial:
+        check_objective(read_labels(initial.path), config)
     start = read_warm_start(initial, base.identity, lora, labels) if initial else None
     words = label_words(labels, config.model)
     template = PromptTemplate.from_parts(config.model.prompt_template, words, config.model.max_length)
     # Loading may draw random numbers and does not happen each time: the seed is set after it.
     with torch_seeded(config.training.seed, base.device):
-        train = encode_examples(splits.train, labels, template, base.tokenizer)
-        validation = encode_examples(splits.validation, labels, template, base.tokenizer)
+        train, validation = (
+            encode_examples(part, labels, template, base.tokenizer, objective_of(config))
+            for part in (splits.train, splits.validation)
+        )
         _logger.info("%d training examples, %d of them cut to max_length", len(train), train.prompts.num_truncated)
         head = make_label_head(base, labels, words, config.model.head)
         with lora_classifier(base, head, lora) as classifier:
@@ -290,32 +300,15 @@ def fitted_classifier(  # noqa: PLR0913 - as `train_adapter`
                 record = run_training(
                     faster, train, validation, config.training, on_progress, watch, checkpoints, ranks=ranks
                 )
-            yield FittedClassifier(classifier, record, head, words, train.prompts.num_truncated, checkpoints)
+            truncated = train.prompts.num_truncated
+            yield FittedClassifier(classifier, record, head, words, truncated, checkpoints, validation)
 
 
-def check_training_labels(train: "pl.DataFrame", labels: Sequence[str]) -> None:
-    """Check that there is something to tell apart.
-
-    Raises:
-        TooFewExamplesError: `train` is empty.
-        SingleClassError: There is only one label, or only one occurs in `train`.
-    """
-    if train.is_empty():
-        raise TooFewExamplesError(
-            "there are no training examples", fix="add labelled data, or raise data.train_fraction"
-        )
-    occurring = train["label"].unique().drop_nulls().sort().to_list()
-    if len(labels) < _MIN_LABELS or len(occurring) < _MIN_LABELS:
-        raise SingleClassError(
-            f"the training examples carry the label(s) {occurring} of {list(labels)}; with fewer than two there is "
-            "nothing to learn",
-            fix="add examples of another label",
-        )
-
-
-def _check_validation(validation: "pl.DataFrame", config: "FtzardConfig") -> None:
-    if config.training.early_stopping_patience is not None and validation.is_empty():
-        raise TooFewExamplesError(
-            "training.early_stopping_patience is set, and there are no validation examples to stop by",
-            fix="raise data.validation_fraction or add labelled data, or set training.early_stopping_patience=null",
-        )
+def _thresholds(fit: FittedClassifier, config: "FtzardConfig") -> tuple[float, ...]:
+    """What tuning makes of them on the validation split; none where it is not asked for."""
+    if config.training.label_thresholds == "half":
+        return ()
+    logits = compute_logits(fit.classifier, fit.validation.prompts, fit.record.budget.max_tokens)
+    found = fit.validation.objective.thresholds(logits, fit.validation.targets)
+    _logger.info("thresholds by F1 on validation: %s", dict(zip(fit.validation.labels, found, strict=True)))
+    return found

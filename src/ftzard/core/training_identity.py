@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from ftzard.config import decisive
 from ftzard.core.adapter import current_versions
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def training_identity(
     """
     import torch
 
-    values = {"model": asdict(config.model), "training": asdict(config.training)}
+    sections = {"model": asdict(config.model), "training": asdict(config.training)}
+    values = {section: decisive(section, keys, config.data.task) for section, keys in sections.items()}
     # When a checkpoint is made decides nothing.
     del values["training"]["checkpoint_interval_s"]
     settings = {f"{section}.{key}": value for section, keys in values.items() for key, value in keys.items()}

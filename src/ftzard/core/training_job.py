@@ -91,7 +91,7 @@ def train_here(
         "checkpoint_dir": checkpoint_dir,
     }
     with PeakMemory(resolve_device(job.config.training.device)) as peak:
-        if job.config.data.task == "classification":
+        if job.config.data.has_labels:
             result = train_adapter(job.splits, job.config, job.labels, output_dir, ranks=ranks or ALONE, **known)
         else:
             result = train_answers(job.splits, job.config, output_dir, **known)

@@ -17,10 +17,8 @@ from ftzard.core.data_parallel import ALONE, Ranks
 from ftzard.core.divergence import check_weights, diverged
 from ftzard.core.early_stopping import EarlyStopping
 from ftzard.core.inference import compute_logits
-from ftzard.core.losses import example_weights, weighted_loss
-from ftzard.core.metrics import confusion_matrices, macro_f1
+from ftzard.core.objectives import Objective, Targets
 from ftzard.core.optimization import AdapterOptimizer, learning_rate_factor
-from ftzard.core.predictions import softmax
 from ftzard.core.progress import Progress, ProgressReporter
 from ftzard.core.prompts import EncodedPrompts, PromptTemplate, encode_prompts
 from ftzard.core.token_budget import TokenBudget
@@ -36,9 +34,6 @@ if TYPE_CHECKING:
 # People look for the progress of a training under this name, wherever the loop is.
 _logger = logging.getLogger("ftzard.core.training")
 
-# Below this a probability's logarithm is cut off: one confident mistake shall not make the mean infinite.
-_SMALLEST_PROBABILITY = 1e-12
-
 
 @dataclass(frozen=True, eq=False)
 class EncodedExamples:
@@ -46,15 +41,17 @@ class EncodedExamples:
 
     Attributes:
         prompts: The n prompts.
-        targets: Index of each example's label, shape (n,).
-        labels: The label set, in the order of these indices.
+        targets: Index of each example's label, shape (n,); where it can have several, which of them it has, (n, k).
+        labels: The label set, in the order of the outputs.
         text_hashes: What the examples are called in a message.
+        objective: What is learned.
     """
 
     prompts: EncodedPrompts
-    targets: Indices
+    targets: Targets
     labels: Sequence[str]
     text_hashes: Sequence[str]
+    objective: Objective
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -88,15 +85,14 @@ class ValidationWatch:
 
 
 def encode_examples(
-    frame: pl.DataFrame, labels: Sequence[str], template: PromptTemplate, tokenizer: Any
+    frame: pl.DataFrame, labels: Sequence[str], template: PromptTemplate, tokenizer: Any, objective: Objective
 ) -> EncodedExamples:
     """Encode a frame of `EXAMPLE_SCHEMA`, which may be empty.
 
     Raises:
         UnknownLabelError: A row's label is not one of `labels`.
     """
-    index = {label: position for position, label in enumerate(labels)}
-    unknown = frame.filter(~pl.col("label").is_in(list(labels)) | pl.col("label").is_null())
+    unknown = frame.filter(objective.unknown(frame["label"], labels))
     if not unknown.is_empty():
         first = unknown.row(0, named=True)
         raise UnknownLabelError(
@@ -104,10 +100,9 @@ def encode_examples(
             f"in {first['batch']}, row {first['row']}",
             fix="correct the row, map the label with data.label_mapping, or add it to data.labels",
         )
-    targets = np.array([index[label] for label in frame["label"]], dtype=np.int64)
-    return EncodedExamples(
-        encode_prompts(frame["text"].to_list(), template, tokenizer), targets, labels, frame["text_hash"].to_list()
-    )
+    prompts = encode_prompts(frame["text"].to_list(), template, tokenizer)
+    targets = objective.targets(frame["label"], labels)
+    return EncodedExamples(prompts, targets, labels, frame["text_hash"].to_list(), objective)
 
 
 def run_training(  # noqa: PLR0913 - as `ftzard.core.training.train_adapter`
@@ -138,7 +133,7 @@ def run_training(  # noqa: PLR0913 - as `ftzard.core.training.train_adapter`
     budget = TokenBudget(config.max_tokens_per_batch, "optimizer step")
     record = TrainingRecord(budget=budget)
     optimizer = AdapterOptimizer(classifier.trainable_parameters(), config)
-    weights = example_weights(train.targets, train.labels, config)
+    weights = train.objective.weights(train.targets, train.labels, config)
     steps_per_epoch = num_optimizer_steps(len(train), config.train_batch_size)
     num_steps = steps_per_epoch * config.num_train_epochs
     points = watch.points(num_steps) if watch else {}
@@ -261,7 +256,7 @@ def _accumulate_gradients(  # noqa: PLR0913, PLR0917 - bound one by one where it
             torch.from_numpy(values).to(classifier.device) for values in (train.targets[part], example_weights[part])
         )
         logits = classifier.logits([train.prompts.input_ids[index] for index in part])
-        part_loss = weighted_loss(logits, targets, weights, config) / step_size
+        part_loss = train.objective.loss(logits, targets, weights, config) / step_size
         _backward(optimizer.scaled(part_loss))
         loss += float(part_loss.detach())
     return loss
@@ -290,7 +285,7 @@ def _backward(loss: "torch.Tensor") -> None:
 def _validate(
     classifier: "Classifier", validation: EncodedExamples, budget: TokenBudget, epoch: int, ranks: Ranks
 ) -> dict[str, float]:
-    """Unweighted mean cross entropy and macro-F1 on the validation examples; then training goes on."""
+    """The objective's scores on the validation examples; then training goes on."""
     classifier.peft_model.eval()
 
     def compute(rows: Indices) -> "np.ndarray[Any, Any]":
@@ -303,9 +298,6 @@ def _validate(
         raise diverged(
             f"in epoch {epoch} the logits of the validation example {validation.text_hashes[row]} are not finite"
         )
-    probabilities = softmax(logits.astype(np.float64))[np.arange(len(validation)), validation.targets]
-    confusion = confusion_matrices(validation.targets, logits.argmax(axis=1), classifier.num_labels)
-    loss = float(-np.log(np.maximum(probabilities, _SMALLEST_PROBABILITY)).mean())
-    score = float(macro_f1(confusion))
-    _logger.info("epoch %d: validation loss %.3f, macro-F1 %.3f", epoch, loss, score)
-    return {"loss": loss, "macro_f1": score}
+    scores = validation.objective.scores(logits, validation.targets)
+    _logger.info("epoch %d: validation loss %.3f, macro-F1 %.3f", epoch, scores["loss"], scores["macro_f1"])
+    return scores

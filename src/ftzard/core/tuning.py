@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ftzard.config import FtzardConfig, TuningConfig
+from ftzard.config import FtzardConfig, TuningConfig, decisive
 from ftzard.core.base_model import borrowed_base_model
 from ftzard.core.child_run import ChildRun, OpenChild
 from ftzard.core.devices import resolve_device
@@ -39,7 +39,8 @@ from ftzard.core.studies import (
     sampler,
     storage_errors_explained,
 )
-from ftzard.core.training import check_training_labels, fitted_classifier
+from ftzard.core.training import fitted_classifier
+from ftzard.core.training_checks import check_training_labels
 from ftzard.core.training_loop import ValidationWatch
 from ftzard.core.versions import content_version, fingerprint
 from ftzard.errors import (
@@ -93,7 +94,7 @@ class TuningTask:
             "version": _STUDY_VERSION,
             "search": searched(self.config.tuning),
             "model": asdict(self.config.model),
-            "training": asdict(self.config.training),
+            "training": decisive("training", asdict(self.config.training), self.config.data.task),
             "labels": list(self.labels),
             "examples": examples,
             "initial": start.initial.checksum if start.initial else None,
@@ -122,7 +123,7 @@ def tune(task: TuningTask, open_trial: OpenChild) -> TunedHyperparameters:
     if tuning.method == "none":
         return TunedHyperparameters({}, tuning.metric)
     check_search_space(task.config)
-    check_training_labels(task.splits.train, task.labels)
+    check_training_labels(task.splits.train, task.labels, task.config.data.task)
     if task.splits.validation.is_empty():
         raise TooFewExamplesError(
             "there are no validation examples to score a trial on",

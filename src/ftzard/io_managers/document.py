@@ -1,8 +1,9 @@
 """Reports, verdicts and decisions as JSON files."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 from ftzard.core.documents import JsonDocument
 from ftzard.core.evaluation_report import EvaluationReport
@@ -10,11 +11,17 @@ from ftzard.core.gate import PromotionVerdict
 from ftzard.core.generation_report import GenerationReport
 from ftzard.core.hyperparameters import TunedHyperparameters
 from ftzard.core.retrain_decision import RetrainDecision
+from ftzard.core.set_report import LabelSetReport
 from ftzard.errors import StorageError
 from ftzard.io_managers.committing import CommittingIOManager
 from ftzard.resources.tracked_run import TrackedRun
 
 D = TypeVar("D", bound=JsonDocument)
+_REPORTS: Final[Mapping[str, type[JsonDocument]]] = {
+    "multi_label": LabelSetReport,
+    "generation": GenerationReport,
+    "preference": GenerationReport,
+}
 
 
 class DocumentIOManager(CommittingIOManager):
@@ -39,14 +46,14 @@ class DocumentIOManager(CommittingIOManager):
 
 
 class ReportIOManager(DocumentIOManager):
-    """An `EvaluationReport`, or a `GenerationReport`, which names its task."""
+    """An `EvaluationReport`, or a report of another task, which names it."""
 
     document = EvaluationReport
     artifact = "report.json"
 
     def read(self, path: Path) -> JsonDocument:
-        """Read whichever of the two it is."""
-        return read_document(GenerationReport if _names_a_task(path) else EvaluationReport, path)
+        """Read whichever of them it is."""
+        return read_document(_REPORTS.get(_task_named_in(path), EvaluationReport), path)
 
 
 class VerdictIOManager(DocumentIOManager):
@@ -73,12 +80,12 @@ class HyperparametersIOManager(DocumentIOManager):
     commits = False
 
 
-def _names_a_task(path: Path) -> bool:
+def _task_named_in(path: Path) -> str:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        return False
-    return isinstance(content, dict) and "task" in content
+        return ""
+    return str(content.get("task", "")) if isinstance(content, dict) else ""
 
 
 def read_document(document: type[D], path: Path) -> D:

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from ftzard.core.adapter import verify_adapter
-from ftzard.core.answer_predictions import check_answers, task_of_predictions
+from ftzard.core.answer_predictions import answers_with_labels, check_answers
 from ftzard.core.champion_records import AdapterEvidence, RegisteredAdapter
 from ftzard.core.predictions import labels_of_predictions
 from ftzard.core.records import AdapterDirectory
@@ -119,7 +119,7 @@ def check_checksum(found: AdapterDirectory, expected: str) -> None:
 
 
 def _check_columns(predictions: pl.DataFrame) -> None:
-    if task_of_predictions(predictions) == "classification":
+    if answers_with_labels(predictions):
         labels_of_predictions(predictions)
     else:
         check_answers(predictions)
@@ -133,7 +133,7 @@ def _write_signature(path: Path, predictions: pl.DataFrame, run_id: str) -> None
     from mlflow.types.schema import Object, Property
 
     outputs: list[ColSpec | TensorSpec] = [ColSpec(DataType.string, "prediction")]
-    if task_of_predictions(predictions) == "classification":
+    if answers_with_labels(predictions):
         labels = labels_of_predictions(predictions)
         probabilities = Object([Property(label, DataType.double) for label in labels])
         outputs = [ColSpec(DataType.string, "predicted_label"), ColSpec(probabilities, "probabilities")]

@@ -1,0 +1,197 @@
+"""Sets of labels judged: beside baselines, and by the gate."""
+
+import dataclasses
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+from tests.core.set_scenario import LABELS, examples, splits
+
+from ftzard.config import EvaluationConfig
+from ftzard.core.comparison import Comparison, SetComparison
+from ftzard.core.gate import PromotionVerdict, judge, objections
+from ftzard.core.label_sets import EMPTY, indicators
+from ftzard.core.predictions import predictions_frame
+from ftzard.core.records import Splits
+from ftzard.core.set_baseline import frequent_set_predictions, tfidf_set_predictions
+from ftzard.core.set_evaluation import METRIC_NAMES, compare_sets, evaluate_sets, is_tuned, set_scores
+from ftzard.core.set_figures import label_scores
+from ftzard.core.set_predictions import set_predictions_frame, thresholds_of
+from ftzard.core.set_report import LabelSetReport
+from ftzard.core.task_judging import compare_any, judging_of
+from ftzard.errors import (
+    LabelSetChangedError,
+    PredictionsMismatchError,
+    TooFewExamplesError,
+    UnknownLabelError,
+)
+
+_CONFIG = EvaluationConfig(num_bootstrap_samples=200)
+
+
+def _answers(
+    test: pl.DataFrame, num_wrong: int, seed: int = 0, thresholds: tuple[float, ...] = (0.5,) * 3
+) -> pl.DataFrame:
+    """Right about all labels of all rows but so many."""
+    truth = indicators(test["label"], LABELS)
+    wrong = np.random.default_rng(seed).permutation(truth.size)[:num_wrong]
+    given = truth.ravel().copy()
+    given[wrong] = ~given[wrong]
+    logits = np.where(given.reshape(truth.shape), 2.0, -2.0)
+    return set_predictions_frame(test["text_hash"].to_list(), test["label"].to_list(), logits, LABELS, thresholds)
+
+
+def test_the_report_holds_every_metric_of_three_systems_and_is_read_back() -> None:
+    parts = splits()
+    report = evaluate_sets(_answers(parts.test, 6), parts, _CONFIG)
+    for system in (report.adapter, report.baseline, report.majority):
+        assert tuple(system.metrics) == METRIC_NAMES
+        assert [scores.label for scores in system.per_class] == list(LABELS)
+    assert report.adapter.metrics["hamming_loss"].value == pytest.approx(6 / (3 * parts.test.height))
+    assert report.num_without_label == parts.test.filter(pl.col("label") == EMPTY).height
+    assert LabelSetReport.from_dict(json.loads(json.dumps(report.to_dict()))) == report
+    assert evaluate_sets(_answers(parts.test.reverse(), 0), _reversed(parts), _CONFIG) == evaluate_sets(
+        _answers(parts.test, 0), parts, _CONFIG
+    )
+
+
+def _reversed(parts: Splits) -> Splits:
+    return Splits(parts.train.reverse(), parts.validation.reverse(), parts.test.reverse())
+
+
+def test_tfidf_learns_each_label_by_itself_and_the_most_frequent_set_is_always_the_same() -> None:
+    parts = splits()
+    learned = tfidf_set_predictions(parts, LABELS, seed=0)
+    assert set_scores(learned)["subset_accuracy"] > 0.95
+    assert learned["text_hash"].to_list() == parts.test["text_hash"].to_list()
+    train = pl.concat([parts.train, parts.train.filter(label="food").head(5).with_columns(text=pl.lit("again"))])
+    constant = frequent_set_predictions(train, parts.test, LABELS)
+    assert constant["predicted_label"].unique().to_list() == ["food"]
+    share = indicators(train["label"], LABELS).mean(axis=0)
+    assert constant["probabilities"].struct.unnest().row(0) == pytest.approx(share)
+
+
+def test_a_label_that_no_train_row_has_is_never_given_by_tfidf() -> None:
+    parts = splits()
+    answers = tfidf_set_predictions(parts, (*LABELS, "unheard"), seed=0)
+    assert answers["probabilities"].struct.field("unheard").max() < 1e-10  # type: ignore[operator]
+    with pytest.raises(UnknownLabelError, match=r"\['travel'\]"):
+        tfidf_set_predictions(parts, LABELS[:2], seed=0)
+    with pytest.raises(TooFewExamplesError, match="train split has no rows"):
+        tfidf_set_predictions(dataclasses.replace(parts, train=parts.train.clear()), LABELS, seed=0)
+
+
+def test_the_strength_of_the_penalty_is_chosen_where_each_label_has_rows_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from ftzard.core import set_baseline
+
+    monkeypatch.setattr(set_baseline, "CANDIDATES_FOR_C", (1e-6,))
+    many = splits()
+    few = dataclasses.replace(many, train=examples(30, 5))
+    for parts, is_chosen in ((many, True), (few, False)):
+        spread = tfidf_set_predictions(parts, LABELS, seed=0)["probabilities"].struct.field("food").std()
+        assert isinstance(spread, float)
+        assert (spread < 0.01) == is_chosen
+
+
+def test_thresholds_of_tfidf_are_tuned_where_those_of_the_adapter_are() -> None:
+    parts = splits()
+    plain, tuned = _answers(parts.test, 0), _answers(parts.test, 0, thresholds=(0.5, 0.4, 0.5))
+    assert (is_tuned(plain), is_tuned(tuned)) == (False, True)
+    # Of labels that depend on nothing, so that one half is not the best.
+    noise = np.random.default_rng(0).choice(["food", "food|music", "travel", EMPTY], parts.train.height)
+    noisy = dataclasses.replace(parts, train=parts.train.with_columns(label=pl.Series(noise)))
+    beside = [judging_of(mine).baseline(mine, noisy, _CONFIG)[1] for mine in (plain, tuned)]
+    assert thresholds_of(beside[0]).tolist() == [0.5] * 3
+    assert (thresholds_of(beside[1]) != 0.5).any()
+    reports = [evaluate_sets(mine, noisy, _CONFIG).baseline.metrics["macro_f1"].value for mine in (plain, tuned)]
+    assert reports == [set_scores(answers)["macro_f1"] for answers in beside]
+    assert reports[0] != reports[1]
+
+
+def test_test_rows_that_are_others_and_probabilities_that_are_none_are_refused() -> None:
+    parts = splits()
+    with pytest.raises(PredictionsMismatchError, match="not in the test split"):
+        evaluate_sets(_answers(parts.validation, 0), parts, _CONFIG)
+    with pytest.raises(TooFewExamplesError, match="test split has no rows"):
+        evaluate_sets(_answers(parts.test, 0), dataclasses.replace(parts, test=parts.test.clear()), _CONFIG)
+
+
+def test_a_challenger_is_compared_by_macro_f1_and_by_the_rows_that_it_is_nearer_on() -> None:
+    test = splits().test
+    found = compare_sets(_answers(test, 4, 1), _answers(test, 30, 2), "champion", _CONFIG)
+    assert isinstance(found, SetComparison)
+    assert found.difference.low > 0
+    assert found.num_only_challenger > found.num_only_other
+    assert found.is_shown_better
+    assert set(found.label_differences) == {*LABELS}
+    same = compare_sets(_answers(test, 4, 1), _answers(test, 4, 1), "champion", _CONFIG)
+    assert (same.difference.value, same.num_only_challenger, same.num_only_other) == (0, 0, 0)
+    assert not same.is_told_apart
+
+
+def test_rows_count_for_who_has_fewer_labels_wrong_also_where_no_set_is_exactly_right() -> None:
+    test = splits().test.filter(pl.col("label") != EMPTY)
+    truth = indicators(test["label"], LABELS)
+    hashes, cells = test["text_hash"].to_list(), test["label"].to_list()
+    near, far = truth.copy(), ~truth
+    near[:, 0] = ~near[:, 0]
+    one, other = (
+        set_predictions_frame(hashes, cells, np.where(part, 1.0, -1.0), LABELS, (0.5,) * 3) for part in (near, far)
+    )
+    found = compare_sets(one, other, "champion", _CONFIG)
+    assert (found.num_only_challenger, found.num_only_other) == (test.height, 0)
+
+
+def test_the_gate_promotes_a_better_challenger_and_says_of_a_worse_one_where_it_is_worse() -> None:
+    test = splits().test
+    good, bad = _answers(test, 4, 1), _answers(test, 40, 2)
+    better, worse = (compare_sets(*pair, "champion", _CONFIG) for pair in ((good, bad), (bad, good)))
+    beside = compare_sets(good, good, "TF-IDF", _CONFIG)
+    assert judge(better, beside, test.height, 0.1, _CONFIG)[0] == "promote"
+    verdict, reasons, _ = judge(worse, beside, test.height, 0.1, _CONFIG)
+    assert verdict == "keep"
+    assert any("nearer to the truth on fewer rows" in reason and "exact sign test" in reason for reason in reasons)
+    assert objections(better, beside, _CONFIG) == ()
+
+
+def test_a_verdict_keeps_the_kind_of_its_comparisons_as_json() -> None:
+    test = splits().test
+    sets = compare_sets(_answers(test, 4, 1), _answers(test, 9, 2), "champion", _CONFIG)
+    plain = {item.name: getattr(sets, item.name) for item in dataclasses.fields(Comparison)}
+    for comparison in (sets, Comparison(**plain)):
+        verdict = PromotionVerdict(
+            verdict="keep",
+            reasons=("x",),
+            challenger="1",
+            challenger_version="1",
+            champion="2",
+            test_fingerprint="f",
+            num_rows=3,
+            num_rows_left_out=0,
+            against_champion=comparison,
+            against_baseline=comparison,
+        )
+        again = PromotionVerdict.from_dict(json.loads(json.dumps(verdict.to_dict())))
+        assert type(again.against_champion) is type(verdict.against_champion) is type(comparison)
+        assert again == verdict
+
+
+def test_an_adapter_of_single_labels_is_not_compared_with_one_of_sets() -> None:
+    test = splits().test.filter(pl.col("label").is_in(LABELS))
+    single = predictions_frame(test["text_hash"].to_list(), test["label"].to_list(), np.zeros((test.height, 3)), LABELS)
+    with pytest.raises(LabelSetChangedError, match=r"data\.task=multi_label, the champion for classification"):
+        compare_any(_answers(test, 0), single, "champion", _CONFIG)
+
+
+def test_the_picture_of_each_labels_f1_is_a_picture_also_of_many_labels() -> None:
+    report = evaluate_sets(_answers(splits().test, 6), splits(), _CONFIG)
+    drawn = label_scores(report)
+    assert drawn.startswith(b"\x89PNG")
+    (scores, *_) = report.adapter.per_class
+    many = tuple(dataclasses.replace(scores, label=f"label {number}", f1=number / 30) for number in range(30))
+    systems = (dataclasses.replace(system, per_class=many) for system in (report.adapter, report.baseline))
+    adapter, baseline = systems
+    assert label_scores(dataclasses.replace(report, adapter=adapter, baseline=baseline)) != drawn

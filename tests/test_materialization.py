@@ -178,6 +178,20 @@ def test_a_disk_that_does_not_take_a_runs_lease_is_told(project: Path, monkeypat
         run(project)
 
 
+def test_the_lease_of_a_run_is_held_before_dagster_knows_the_run(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, create = [], dg.DagsterInstance.create_run_for_job
+
+    def watched(instance: dg.DagsterInstance, *given: Any, **named: Any) -> dg.DagsterRun:
+        begun.append((named["run_id"], run_lease.leased_runs(project)))
+        return create(instance, *given, **named)
+
+    monkeypatch.setattr(dg.DagsterInstance, "create_run_for_job", watched)
+    done = run(project)
+    assert begun == [(done.run_id, (done.run_id,))]
+
+
 def test_an_impossible_configuration_is_refused_before_anything_runs(project: Path) -> None:
     with pytest.raises(ConfigError, match=r"training\.learning_rate"):
         run(project, "training.learning_rate=-1")

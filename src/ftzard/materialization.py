@@ -6,6 +6,7 @@ fingerprint is unchanged has nothing to do.
 """
 
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from ftzard.definitions import DEFAULT_NAME, IO_MANAGERS, SPINE, build_definitio
 from ftzard.errors import FtzardError
 from ftzard.io_managers.committing import PRIVATE_DIR
 from ftzard.resources.registry import AdapterRegistry
+from ftzard.resources.run_lease import hold_lease
 from ftzard.resources.tracking import Tracking
 
 
@@ -98,9 +100,13 @@ def materialize(project_dir: Path, overrides: Sequence[str] = (), *, force: bool
             return Materialization((), fresh, None)
         definitions = build_definitions(project_dir=project_dir)
         job = definitions.resolve_job_def(f"{pipeline.name}_spine")
+        # The lease comes before the run: of a run without one nobody could tell at once that its process was killed.
+        run_id = str(uuid.uuid4())
+        hold_lease(project_dir, run_id)
         try:
             result = job.execute_in_process(
                 instance=instance,
+                run_id=run_id,
                 asset_selection=[pipeline.asset_key(name) for name in stale],
                 run_config=_run_config(pipeline.configuration, overrides),
                 tags=in_process_tags(project_dir),

@@ -25,13 +25,7 @@ from typing import TYPE_CHECKING, NoReturn
 from ftzard.composition import to_dict, validate
 from ftzard.core.disk_failures import disk_failures_explained
 from ftzard.errors import ConfigError, FtzardError
-from ftzard.resources.interruption import (
-    PATIENCE_S,
-    Interruption,
-    ask_to_end,
-    end_with_standard_input,
-    end_without_heartbeat,
-)
+from ftzard.resources.interruption import Interruption, ask_to_end, end_with_standard_input, end_without_heartbeat
 from ftzard.resources.rank_reports import DONE, FAILED, INTERRUPTED, RANK_LOST, RankReport, log_file
 
 if TYPE_CHECKING:
@@ -133,7 +127,6 @@ def _train(
     def on_progress(progress: "Progress") -> None:
         tell(progress)
         # From now on there is something to keep. The other ranks keep nothing: rank 0 does when it finds one gone.
-        interruption.patience_s = PATIENCE_S
         interruption.check()
 
     if ranks.rank:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ftzard.resources.interruption import deferred_requests
+from ftzard.resources.interruption import Interruption, deferred_requests
 
 _REQUESTS = (signal.SIGTERM, signal.SIGINT)
 
@@ -138,3 +138,43 @@ def test_where_no_signal_arrives_nothing_is_deferred() -> None:
     thread.start()
     thread.join()
     assert seen == [handler]
+
+
+# In a process that only trains
+
+
+@pytest.fixture
+def interruption() -> Iterator[Interruption]:
+    """It ends with what was there before."""
+    before = {number: signal.getsignal(number) for number in _REQUESTS}
+    made = Interruption(patience_s=60.0)
+    made.listen()
+    yield made
+    made.ignore()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_process_that_is_asked_in_two_ways_at_once_ends_after_the_step(interruption: Interruption) -> None:
+    interruption.check()
+    ask(signal.SIGTERM)
+    ask(signal.SIGINT)
+    assert interruption.is_asked
+    with pytest.raises(KeyboardInterrupt):
+        interruption.check()
+    # What follows, such as the checkpoint, is not disturbed.
+    ask(signal.SIGTERM)
+
+
+def test_a_process_that_has_nothing_to_keep_yet_ends_at_once(interruption: Interruption) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        ask()
+    assert interruption.is_asked
+
+
+def test_a_process_whose_step_takes_too_long_ends_in_the_middle_of_it(interruption: Interruption) -> None:
+    interruption.patience_s = 0.01
+    interruption.check()
+    ask()
+    with pytest.raises(KeyboardInterrupt):
+        threading.Event().wait(60)

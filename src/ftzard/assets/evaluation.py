@@ -4,7 +4,7 @@ import polars as pl
 
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
-from ftzard.core.evaluation_report import EvaluationReport
+from ftzard.core.evaluation_report import EvaluationReport, LabelReport
 from ftzard.core.generation_report import GenerationReport
 from ftzard.core.records import AdapterDirectory, Splits
 from ftzard.core.set_report import LabelSetReport
@@ -173,7 +173,7 @@ def _logged_answer_metrics(report: GenerationReport) -> dict[str, float]:
     }
 
 
-def score_table(report: EvaluationReport | LabelSetReport) -> pl.DataFrame:
+def score_table(report: LabelReport) -> pl.DataFrame:
     """Every metric of the three systems as `value [low, high]`, one row per metric."""
     systems = (report.adapter, report.baseline, report.majority)
     return pl.DataFrame(
@@ -189,7 +189,7 @@ def score_table(report: EvaluationReport | LabelSetReport) -> pl.DataFrame:
     )
 
 
-def _logged_metrics(report: EvaluationReport | LabelSetReport) -> dict[str, float]:
+def _logged_metrics(report: LabelReport) -> dict[str, float]:
     systems = {"": report.adapter, "baseline_": report.baseline, "majority_": report.majority}
     return {
         **{

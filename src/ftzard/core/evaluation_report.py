@@ -108,8 +108,8 @@ class SliceScores:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class EvaluationReport(JsonDocument):
-    """An adapter's predictions for the test split, judged beside two baselines on the same rows.
+class LabelReport(JsonDocument):
+    """What an adapter's labels for the test split are worth, beside two baselines on the same rows.
 
     Attributes:
         labels: The label set, in the order of the classifier's outputs.
@@ -118,13 +118,10 @@ class EvaluationReport(JsonDocument):
         test_fingerprint: Identifies the test split; two reports compare only where it is equal.
         adapter: The adapter's scores.
         baseline: Those of TF-IDF with logistic regression, trained on the same train split.
-        majority: Those of the majority class of the train split.
+        majority: Those of the most frequent answer of the train split.
         difference: Macro-F1 of the adapter minus that of TF-IDF, with its paired 95 % interval.
         verdict: Whether the adapter is better or worse than TF-IDF, or whether these rows cannot tell.
         sentence: The verdict in words.
-        confusion: Counts of the adapter, rows true labels, columns predicted ones, in the order of `labels`.
-        reliability: The adapter's confidence and accuracy in equal-width bins.
-        slices: The adapter's scores by length of text; a slice without examples is left out.
     """
 
     labels: tuple[str, ...]
@@ -137,6 +134,18 @@ class EvaluationReport(JsonDocument):
     difference: Interval
     verdict: Verdict
     sentence: str
+
+
+@dataclass(frozen=True, config=_STRICT)
+class EvaluationReport(LabelReport):
+    """The report where each example has one label.
+
+    Attributes:
+        confusion: Counts of the adapter, rows true labels, columns predicted ones, in the order of `labels`.
+        reliability: The adapter's confidence and accuracy in equal-width bins.
+        slices: The adapter's scores by length of text; a slice without examples is left out.
+    """
+
     confusion: tuple[tuple[int, ...], ...]
     reliability: tuple[ReliabilityBin, ...]
     slices: tuple[SliceScores, ...]

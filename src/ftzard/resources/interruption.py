@@ -9,75 +9,37 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 _REQUESTS = (signal.SIGTERM, signal.SIGINT)
 # How long a request waits for the end of an optimizer step.
-PATIENCE_S: Final = 5
+_PATIENCE_S: Final = 5.0
 _MOMENT_S: Final = 0.05
 _LISTEN_S: Final = 5.0
 
 
 @dataclass
 class Interruption:
-    """Turns the first request to end into a `KeyboardInterrupt`, once: what follows is not to be disturbed.
+    """Answers a request to end (Ctrl-C, SIGTERM) by a `KeyboardInterrupt`, once: what follows is not to be disturbed.
 
     It is raised at the end of the optimizer step, whose weights are then whole and go into a checkpoint; where that is
-    too long to wait for, in the middle of it.
+    too long to wait for, in the middle of it. Elsewhere it could cut an update in two, or come in a finalizer, which
+    swallows it, and the request with it. Never while something is logged.
 
     Attributes:
-        patience_s: How long to wait for the end of the step; 0 where nothing would be kept.
+        patience_s: How long a request waits for the end of the step.
         is_asked: Whether somebody asked.
     """
 
-    patience_s: int = 0
+    patience_s: float = _PATIENCE_S
     is_asked: bool = False
-
-    def listen(self) -> None:
-        """Begin."""
-        signal.signal(signal.SIGALRM, self._raise)
-        for number in _REQUESTS:
-            signal.signal(number, self._note)
-
-    def ignore(self) -> None:
-        """The process is ending already."""
-        signal.alarm(0)
-        for number in _REQUESTS:
-            signal.signal(number, signal.SIG_IGN)
-
-    def check(self) -> None:
-        """A step is whole: end here if somebody asked."""
-        if self.is_asked:
-            self._raise()
-
-    def _note(self, *_: Any) -> None:
-        self.is_asked = True
-        self.ignore()
-        if not self.patience_s:
-            raise KeyboardInterrupt
-        signal.alarm(self.patience_s)
-
-    def _raise(self, *_: Any) -> None:
-        signal.alarm(0)
-        raise KeyboardInterrupt
-
-
-@dataclass
-class _Deferral:
-    """Requests to end that wait for `check`, for `patience_s` at most."""
-
-    patience_s: float
     _handlers: dict[int, Any] = field(default_factory=dict)
     _number: int | None = None
+    _due_s: float | None = None
     _has_checked: bool = False
-    _is_patient: bool = False
     _timer: threading.Timer | None = None
-
-    def check(self) -> None:
-        """A step is whole: answer here who asked meanwhile."""
-        self._has_checked = True
-        if self._number is not None:
-            self.answer(self._number)
+    # Whether who asks twice does not want to wait. A process that others end is asked in several ways at once.
+    _may_be_hurried: ClassVar[bool] = False
 
     def listen(self) -> None:
         """Begin. A handler that was not set from Python could not be put back, and stays."""
@@ -87,41 +49,68 @@ class _Deferral:
                 self._handlers[number] = handler
                 signal.signal(number, self._note)
 
-    def stop(self) -> int | None:
-        """Put back what was there before; a request that nobody has answered yet, if there is one."""
+    def ignore(self) -> None:
+        """The process is ending already."""
+        self._cancel()
+        for number in _REQUESTS:
+            signal.signal(number, signal.SIG_IGN)
+
+    def check(self) -> None:
+        """A step is whole: end here if somebody asked. Before the first one there is nothing to wait for."""
+        self._has_checked = True
+        if self._number is not None:
+            self._answer(self._number, None)
+
+    def _answer(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self.ignore()
+        raise KeyboardInterrupt
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.is_asked = True
+        now = time.monotonic()
+        if self._due_s is not None and now < self._due_s and not self._may_be_hurried:
+            return
+        if _is_logging(frame):
+            self._ask_again(number, _MOMENT_S)
+        elif self._has_checked and self._due_s is None:
+            self._due_s = now + self.patience_s
+            self._ask_again(number, self.patience_s)
+        else:
+            self._answer(number, frame)
+
+    def _ask_again(self, number: int, after_s: float) -> None:
+        self._cancel()
+        self._number, self._timer = number, threading.Timer(after_s, os.kill, (os.getpid(), number))
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _cancel(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+
+
+class _Deferral(Interruption):
+    """Lets whatever answered a request before answer it, and goes."""
+
+    _may_be_hurried = True
+
+    def release(self) -> int | None:
+        """Put back what was there before; a request that nobody has answered yet, if there is one."""
+        self._cancel()
         while self._handlers:
             number, handler = self._handlers.popitem()
             signal.signal(number, handler)
         waiting, self._number = self._number, None
         return waiting
 
-    def answer(self, number: int, frame: FrameType | None = None) -> None:
-        """Let what was there before answer a request."""
+    def _answer(self, number: int, frame: FrameType | None) -> None:
         handler = self._handlers.get(number)
-        self.stop()
+        self.release()
         if callable(handler):
             handler(number, frame)
         else:
             signal.raise_signal(number)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if _is_logging(frame):
-            self._ask_again(number, _MOMENT_S)
-        elif self._has_checked and not self._is_patient:
-            self._is_patient = True
-            self._ask_again(number, self.patience_s)
-        else:
-            # Before the first step there is nothing to wait for, and who asks twice does not want to wait.
-            self.answer(number, frame)
-
-    def _ask_again(self, number: int, after_s: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._number, self._timer = number, threading.Timer(after_s, os.kill, (os.getpid(), number))
-        self._timer.daemon = True
-        self._timer.start()
 
 
 def _is_logging(frame: FrameType | None) -> bool:
@@ -138,13 +127,11 @@ def _is_logging(frame: FrameType | None) -> bool:
 
 
 @contextmanager
-def deferred_requests(patience_s: float = PATIENCE_S) -> Iterator[Callable[[], None]]:
-    """Let Ctrl-C and SIGTERM wait for a moment at which work is whole.
+def deferred_requests(patience_s: float = _PATIENCE_S) -> Iterator[Callable[[], None]]:
+    """Let Ctrl-C and SIGTERM wait for a moment at which work is whole, in a process that is not ours alone.
 
-    What answers them raises an exception, wherever the process is: in the middle of an update, so that it is lost, or
-    in a finalizer, which swallows it, and the request with it. So whatever answered them before is called by what this
-    gives, and only by it; in the middle of the work where nobody calls it in time, and where somebody asks again. Never
-    while something is logged.
+    As with `Interruption`; but it is whatever answered them before that answers, in Dagster by an exception of its own,
+    and at once where somebody asks again.
 
     Args:
         patience_s: How long a request waits.
@@ -161,9 +148,9 @@ def deferred_requests(patience_s: float = PATIENCE_S) -> Iterator[Callable[[], N
     try:
         yield requests.check
     except BaseException:
-        requests.stop()
+        requests.release()
         raise
-    if (number := requests.stop()) is not None:
+    if (number := requests.release()) is not None:
         signal.raise_signal(number)
 
 

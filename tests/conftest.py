@@ -93,6 +93,17 @@ def no_instance_of_before() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """For operations on a tiny model a second thread only waits."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def project_template(tmp_path_factory: pytest.TempPathFactory, isolated_environment: None) -> Path:
     """A project with one batch of 72 rows; to be copied, never used."""

@@ -3,7 +3,7 @@
 import contextvars
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,17 @@ COMMITTED = tuple(asset.name for asset in SPINE if IO_MANAGERS[asset.io].commits
 def copy_of(project: Path, folder: Path) -> Path:
     """A copy to write in; artifacts of new MLflow runs go to the original, because MLflow keeps absolute places."""
     return shutil.copytree(project, folder / "copy", symlinks=True)
+
+
+def project_with(template: Path, empty_store: Path, folder: Path, write: Callable[[Path], object]) -> Path:
+    """A project with batches of another kind, which are written into the folder that is handed over."""
+    project = shutil.copytree(template, folder / "project")
+    shutil.copy(empty_store, project / "mlflow.db")
+    raw = project / "data" / "raw"
+    shutil.rmtree(raw)
+    raw.mkdir()
+    write(raw)
+    return project
 
 
 def run(project: Path, *overrides: str, force: bool = False) -> Materialization:

@@ -3,17 +3,16 @@
 import csv
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 import pytest
-import torch
 from click.testing import CliRunner
 from polars.testing import assert_frame_equal
 from tests.core.answer_scenario import examples
-from tests.project_scenario import file_bytes, materializations, stored_value
+from tests.project_scenario import file_bytes, materializations, project_with, stored_value
 
 from ftzard.assets.champion import champion
 from ftzard.assets.checks import adapter_beats_baseline, examples_fit_the_schema, splits_are_disjoint
@@ -46,35 +45,24 @@ from ftzard.reproduction import reproduce
 from ftzard.resources.registry import AdapterRegistry
 from ftzard.resources.tracking import Tracking
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 _GENERATION, _PREFERENCE = ("experiment=tiny_generation",), ("experiment=tiny_preference",)
 _COLUMNS = {"generation": ("prompt", "completion"), "preference": ("prompt", "chosen", "rejected")}
 
 
-def _write_batch(project: Path, task: str, num: int = 40, seed: int = 1, name: str = "batch.csv") -> None:
+def _write_batch(raw: Path, task: str, num: int = 40, seed: int = 1, name: str = "batch.csv") -> None:
     rows = examples(num, seed, task).select("text", "label").iter_rows()
-    with (project / "data" / "raw" / name).open("w", newline="", encoding="utf-8") as file:
+    with (raw / name).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(_COLUMNS[task])
         writer.writerows((text, label) if task == "generation" else (text, *read_pair(label)) for text, label in rows)
 
 
 def _project(template: Path, empty_store: Path, folder: Path, task: str, overrides: Sequence[str]) -> Path:
-    project = shutil.copytree(template, folder / "project")
-    shutil.copy(empty_store, project / "mlflow.db")
-    shutil.rmtree(project / "data" / "raw")
-    (project / "data" / "raw").mkdir()
-    _write_batch(project, task)
+    project = project_with(template, empty_store, folder, lambda raw: _write_batch(raw, task))
     materialize(project, overrides)
     return project
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """For operations this small a second thread only waits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +281,7 @@ def test_a_champion_of_another_task_is_not_compared_with(preferring: Path, writi
 
 
 def test_examples_that_are_added_train_again_on_from_the_champion(writing: Path) -> None:
-    _write_batch(writing, "generation", num=30, seed=9, name="more.csv")
+    _write_batch(writing / "data" / "raw", "generation", num=30, seed=9, name="more.csv")
     overrides = [*_GENERATION, "training.retraining.start_from=champion", "training.retraining.replay_fraction=0.5"]
     done = materialize(writing, overrides)
     assert "lora_adapter" in done.ran

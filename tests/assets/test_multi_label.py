@@ -2,18 +2,16 @@
 
 import csv
 import json
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 import pytest
-import torch
 from click.testing import CliRunner, Result
 from polars.testing import assert_frame_equal
 from tests.core.set_scenario import LABELS, examples
-from tests.project_scenario import materializations, stored_value
+from tests.project_scenario import materializations, project_with, stored_value
 
 from ftzard.assets.checks import adapter_beats_baseline, examples_fit_the_schema, splits_are_disjoint
 from ftzard.assets.data import cleaned, raw_data, splits
@@ -37,6 +35,8 @@ from ftzard.labels import label_status
 from ftzard.materialization import materialize
 from ftzard.reproduction import reproduce
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 _TINY = ("experiment=tiny_multi_label", "training.label_thresholds=tuned")
 
 
@@ -51,22 +51,11 @@ def _write_batch(path: Path, num: int, seed: int, *, labelled: bool = True) -> N
             writer.writerow([text, said] if labelled else [text])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """For operations this small a second thread only waits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def tagging(project_template: Path, empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project materialized with `experiment=tiny_multi_label` and tuned thresholds."""
-    project = shutil.copytree(project_template, tmp_path_factory.mktemp("sets") / "project")
-    shutil.copy(empty_store, project / "mlflow.db")
-    shutil.rmtree(project / "data" / "raw")
-    _write_batch(project / "data" / "raw" / "topics.csv", 240, 1)
+    folder = tmp_path_factory.mktemp("sets")
+    project = project_with(project_template, empty_store, folder, lambda raw: _write_batch(raw / "topics.csv", 240, 1))
     materialize(project, _TINY)
     return project
 

@@ -1,12 +1,10 @@
 """A training through TRL that is interrupted at any step and gone on with ends with the bytes of one that was not."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from tests.core.answer_scenario import config, examples
 
 from ftzard.config import FtzardConfig, LoraConfig
@@ -16,14 +14,7 @@ from ftzard.core.progress import Progress
 from ftzard.core.records import Splits
 from ftzard.core.training import TrainingResult
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """For operations this small a second thread only waits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def _config(task: str, **training: Any) -> FtzardConfig:

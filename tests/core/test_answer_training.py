@@ -2,7 +2,6 @@
 
 import random
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +38,8 @@ from ftzard.errors import (
 if TYPE_CHECKING:
     from ftzard.core.progress import Progress
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def _train(folder: Path, settings: FtzardConfig, parts: Splits | None = None, **options: Any) -> TrainingResult:
     return train_answers(parts or few(settings.data.task), settings, folder / "adapter", **options)
@@ -50,15 +51,6 @@ def _bytes(adapter: AdapterDirectory) -> dict[str, bytes]:
 
 def _share_right(predictions: pl.DataFrame, column: str) -> float:
     return predictions.filter(pl.col(column) == pl.col("label")).height / predictions.height
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """For operations this small a second thread only waits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

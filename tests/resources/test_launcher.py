@@ -7,61 +7,35 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import polars as pl
 import psutil  # type: ignore[import-untyped]  # psutil ships no types
 import pytest
-import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 from tests.core.answer_scenario import config as answer_config
 from tests.core.answer_scenario import few
 from tests.core.model_scenario import LABELS, config, splits
+from tests.resources.launcher_scenario import interrupted_at, small_job, wait_for
 
 from ftzard.config import LauncherConfig
 from ftzard.core.adapter import WEIGHTS_NAME, read_manifest
-from ftzard.core.progress import Progress
 from ftzard.core.records import AdapterDirectory, Splits
 from ftzard.core.training_job import Trained, TrainingJob, train_here
 from ftzard.errors import SingleClassError, StorageError, TrainingProcessError
 from ftzard.reproduction import _train
 from ftzard.resources.job_folder import read_job, write_job
-from ftzard.resources.launcher import ProcessTrainer, _without_secrets, trainer
+from ftzard.resources.launcher import ProcessTrainer, _without_secrets
 from ftzard.resources.rank_reports import INTERRUPTED, RANK_LOST, read_reports
 
-_TIMEOUT_S = 120.0
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 _LOCAL = LauncherConfig(kind="local", num_threads=1)
 _TWO = LauncherConfig(kind="torchrun", num_processes=2, num_threads=1)
-
-
-def _job(num_train_epochs: int = 2, **training: Any) -> TrainingJob:
-    # Batches of 13, so that the last of an epoch is small, and some are computed in several pieces.
-    settings = config(num_train_epochs=num_train_epochs, train_batch_size=13, max_tokens_per_batch=256, **training)
-    # As splits are stored.
-    parts = Splits(*(part.sort("text_hash") for part in (splits().train, splits().validation, splits().test)))
-    return TrainingJob(parts, settings, LABELS, {"data_commit": "abc"})
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def _wait_for(condition: "Any") -> None:
-    give_up = time.monotonic() + _TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
 
 
 def _difference(one: pl.Series, other: pl.Series) -> float:
@@ -72,8 +46,8 @@ def _difference(one: pl.Series, other: pl.Series) -> float:
 
 
 def test_a_process_of_its_own_makes_the_same_bytes_and_leaves_nothing_else(tmp_path: Path) -> None:
-    here = train_here(_job(), tmp_path / "here")
-    there = ProcessTrainer(_LOCAL, tmp_path / "logs")(_job(), tmp_path / "there", checkpoint_dir=tmp_path / "kept")
+    here = train_here(small_job(), tmp_path / "here")
+    there = ProcessTrainer(_LOCAL, tmp_path / "logs")(small_job(), tmp_path / "there", checkpoint_dir=tmp_path / "kept")
     assert there.result.adapter.checksum == here.result.adapter.checksum
     assert there.result.adapter.path == tmp_path / "there"
     assert there.result.curve.drop("seconds").equals(here.result.curve.drop("seconds"))
@@ -107,11 +81,11 @@ class _Killed:
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> _Killed:
     folder = tmp_path_factory.mktemp("killed")
-    job, output = _job(25, learning_rate=3e-4), folder / "adapter.job" / "output"
+    job, output = small_job(25, learning_rate=3e-4), folder / "adapter.job" / "output"
     pids: list[int] = []
 
     def kill() -> None:
-        _wait_for(lambda: any("epoch 2" in log.read_text() for log in (folder / "logs").glob("*/rank-0.log")))
+        wait_for(lambda: any("epoch 2" in log.read_text() for log in (folder / "logs").glob("*/rank-0.log")))
         pids.extend(report.pid for report in read_reports(output))
         os.kill(pids[1], signal.SIGKILL)
 
@@ -146,7 +120,7 @@ def test_the_next_training_goes_on_from_the_last_whole_step_before_the_kill(kill
 @pytest.mark.slow
 def test_two_processes_go_through_the_loss_curve_of_one_with_the_same_batches(killed: _Killed, tmp_path: Path) -> None:
     """Killed and gone on with in between, they still do."""
-    alone, two = train_here(_job(25, learning_rate=3e-4), tmp_path / "alone").result, killed.resumed.result
+    alone, two = train_here(small_job(25, learning_rate=3e-4), tmp_path / "alone").result, killed.resumed.result
     assert two.curve.drop("seconds", "loss").equals(alone.curve.drop("seconds", "loss"))
     # float32 rounds each sum in another order.
     assert _difference(alone.curve["loss"], two.curve["loss"]) < 1e-5
@@ -160,7 +134,7 @@ def test_two_processes_go_through_the_loss_curve_of_one_with_the_same_batches(ki
 @pytest.mark.slow
 def test_what_two_processes_trained_is_reproduced_by_two_bit_for_bit(killed: _Killed, tmp_path: Path) -> None:
     """Whatever the project's launcher is: the manifest says how many there were."""
-    original, job = killed.resumed.result.adapter, _job(25, learning_rate=3e-4)
+    original, job = killed.resumed.result.adapter, small_job(25, learning_rate=3e-4)
     again = _train(None, original, read_manifest(original.path), job.splits, job.config, tmp_path / "adapter")  # type: ignore[arg-type]  # not asked where there is no predecessor
     assert again.checksum == original.checksum
 
@@ -170,31 +144,11 @@ def _children() -> set[Any]:
     return set(psutil.Process().children(recursive=True))
 
 
-def _interrupted_at(step: int, folder: Path, seen: list[Progress]) -> None:
-    """A Dagster step that is interrupted when it hears of an optimizer step."""
-
-    def on_progress(progress: Progress) -> None:
-        seen.append(progress)
-        if progress.done >= step:
-            raise KeyboardInterrupt
-
-    @dg.asset
-    def adapter(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        run = trainer(_LOCAL, folder, context)
-        run(_job(40), folder / "adapter", checkpoint_dir=folder / "kept", on_progress=on_progress)
-        return dg.MaterializeResult()
-
-    # An instance of its own: one that another test has left in Dagster's context may be gone.
-    with dg.DagsterInstance.ephemeral() as instance:
-        dg.materialize([adapter], instance=instance)
-
-
 def test_progress_comes_while_it_trains_and_an_interrupted_step_ends_the_process_with_a_checkpoint(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    seen: list[Progress] = []
-    with caplog.at_level("INFO", "ftzard"), pytest.raises(KeyboardInterrupt):
-        _interrupted_at(1, tmp_path, seen)
+    with caplog.at_level("INFO", "ftzard"):
+        seen = interrupted_at(1, _LOCAL, tmp_path, tmp_path / "adapter", tmp_path / "kept")
     assert [progress.done for progress in seen] == list(range(1, len(seen) + 1))
     assert seen[0].loss is not None
     assert "training examples" in caplog.text
@@ -203,7 +157,7 @@ def test_progress_comes_while_it_trains_and_an_interrupted_step_ends_the_process
     assert 1 <= step < seen[0].total
     assert not [each for each in psutil.Process().children(recursive=True) if "training_process" in str(each.cmdline())]
     # The same training in this process takes it up: where it runs does not make it another one.
-    assert train_here(_job(40), tmp_path / "again", checkpoint_dir=tmp_path / "kept").result.resumed_from == step
+    assert train_here(small_job(40), tmp_path / "again", checkpoint_dir=tmp_path / "kept").result.resumed_from == step
 
 
 @pytest.mark.slow
@@ -213,7 +167,7 @@ def test_ray_trains_in_two_processes_of_a_cluster_that_is_guarded_and_gone_after
     others = _children()
 
     def look() -> None:
-        _wait_for(lambda: len(read_reports(output)) == 2)
+        wait_for(lambda: len(read_reports(output)) == 2)
         seen.extend(_children() - others)
         for each in seen:
             with suppress(psutil.NoSuchProcess):
@@ -224,7 +178,7 @@ def test_ray_trains_in_two_processes_of_a_cluster_that_is_guarded_and_gone_after
 
     watcher = threading.Thread(target=look)
     watcher.start()
-    two, alone = run(_job(), tmp_path / "two").result, train_here(_job(), tmp_path / "alone").result
+    two, alone = run(small_job(), tmp_path / "two").result, train_here(small_job(), tmp_path / "alone").result
     watcher.join()
     assert modes == {"token"}
     assert addresses <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
@@ -244,7 +198,7 @@ train_for_long(Path(sys.argv[1]))
 
 def train_for_long(folder: Path) -> None:
     """What a process does that is killed."""
-    ProcessTrainer(_TWO, folder / "logs")(_job(3000), folder / "adapter", checkpoint_dir=folder / "kept")
+    ProcessTrainer(_TWO, folder / "logs")(small_job(3000), folder / "adapter", checkpoint_dir=folder / "kept")
 
 
 @pytest.mark.slow
@@ -253,12 +207,12 @@ def test_no_process_outlives_the_one_that_started_it(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", script, str(tmp_path)], env=environment)
     output = tmp_path / "adapter.job" / "output"
-    _wait_for(lambda: list((tmp_path / "kept").glob("*.lock")) and len(read_reports(output)) == 2)
+    wait_for(lambda: list((tmp_path / "kept").glob("*.lock")) and len(read_reports(output)) == 2)
     started = psutil.Process(process.pid).children(recursive=True)
     assert len(started) == 3
     process.send_signal(signal.SIGKILL)
     process.wait()
-    _wait_for(lambda: not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in started))
+    wait_for(lambda: not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in started))
     # They ended by themselves, as they do when somebody asks them to.
     assert {report.exit_code for report in read_reports(output)} <= {INTERRUPTED, RANK_LOST}
 
@@ -279,22 +233,22 @@ def test_what_a_process_fails_with_is_the_same_error_as_here(tmp_path: Path) -> 
 def test_a_training_that_takes_too_long_is_ended_and_says_so(tmp_path: Path) -> None:
     short, others = LauncherConfig(kind="local", timeout_s=0.3), _children()
     with pytest.raises(TrainingProcessError, match=r"longer than launcher\.timeout_s=0\.3"):
-        ProcessTrainer(short, tmp_path / "logs")(_job(3000), tmp_path / "adapter")
+        ProcessTrainer(short, tmp_path / "logs")(small_job(3000), tmp_path / "adapter")
     assert not _children() - others
 
 
 def test_a_process_that_cannot_start_is_told_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(TrainingProcessError, match="could not be started") as caught:
-        ProcessTrainer(_LOCAL, tmp_path / "logs")(_job(), tmp_path / "adapter")
+        ProcessTrainer(_LOCAL, tmp_path / "logs")(small_job(), tmp_path / "adapter")
     assert str(tmp_path / "logs") in caught.value.what
 
 
 def test_a_job_is_named_by_its_content_and_read_back(tmp_path: Path) -> None:
-    job = _job()
+    job = small_job()
     folder = write_job(job, tmp_path / "one")
     assert folder.name == write_job(job, tmp_path / "two").name
-    assert folder.name != write_job(_job(3), tmp_path / "three").name
+    assert folder.name != write_job(small_job(3), tmp_path / "three").name
     again = read_job(folder)
     assert again.config == job.config
     assert again.labels == LABELS
@@ -305,7 +259,7 @@ def test_a_job_is_named_by_its_content_and_read_back(tmp_path: Path) -> None:
 
 
 def test_the_adapter_to_go_on_from_is_part_of_the_job(tmp_path: Path) -> None:
-    first = train_here(_job(1), tmp_path / "first").result.adapter
+    first = train_here(small_job(1), tmp_path / "first").result.adapter
     job = TrainingJob(splits(), config(), LABELS, {}, first)
     folder = write_job(job, tmp_path / "jobs")
     assert folder.name != write_job(TrainingJob(splits(), config(), LABELS), tmp_path / "jobs").name
@@ -314,7 +268,7 @@ def test_the_adapter_to_go_on_from_is_part_of_the_job(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["config.yaml", "job.json", "train.parquet"])
 def test_a_job_with_a_flipped_bit_is_refused(name: str, tmp_path: Path) -> None:
-    path = write_job(_job(), tmp_path) / name
+    path = write_job(small_job(), tmp_path) / name
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
@@ -323,7 +277,7 @@ def test_a_job_with_a_flipped_bit_is_refused(name: str, tmp_path: Path) -> None:
 
 
 def test_a_job_that_leads_out_of_its_folder_is_refused(tmp_path: Path) -> None:
-    folder = write_job(_job(), tmp_path)
+    folder = write_job(small_job(), tmp_path)
     shutil.move(folder / "train.parquet", tmp_path / "elsewhere.parquet")
     (folder / "train.parquet").symlink_to(tmp_path / "elsewhere.parquet")
     with pytest.raises(StorageError, match="no regular file"):

@@ -6,27 +6,24 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import psutil  # type: ignore[import-untyped]  # psutil ships no types
 import pytest
-import torch
 from tests.core.model_scenario import LABELS, config, splits
 from tests.kubelet import Node, has_namespaces
 from tests.kubernetes_server import KubernetesServer
+from tests.resources.launcher_scenario import interrupted_at, small_job, wait_for
 
 from ftzard.assets.step import Step
 from ftzard.assets.training import lora_adapter
 from ftzard.config import LauncherConfig
 from ftzard.core.adapter import read_manifest
 from ftzard.core.hyperparameters import TunedHyperparameters
-from ftzard.core.progress import Progress
 from ftzard.core.records import Splits
 from ftzard.core.training_job import Trained, TrainingJob, train_here
 from ftzard.errors import ConfigError, DoesNotFitError, SingleClassError, TrainingProcessError
@@ -34,7 +31,8 @@ from ftzard.resources.kubernetes_job import render_job
 from ftzard.resources.launcher import Errand, trainer
 from ftzard.resources.pod_training import PodTrainer, pod_task
 
-_TIMEOUT_S = 120.0
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 _POD = LauncherConfig(
     kind="k8s",
     image="ftzard:test",
@@ -43,12 +41,6 @@ _POD = LauncherConfig(
     run_as_user=os.getuid() or 1000,
     num_threads=1,
 )
-
-
-def _job(num_train_epochs: int = 2, **training: Any) -> TrainingJob:
-    settings = config(num_train_epochs=num_train_epochs, train_batch_size=13, max_tokens_per_batch=256, **training)
-    parts = Splits(*(part.sort("text_hash") for part in (splits().train, splits().validation, splits().test)))
-    return TrainingJob(parts, settings, LABELS, {"data_commit": "abc"})
 
 
 @dataclass(frozen=True)
@@ -84,26 +76,16 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Place]:
     (project / ".ftzard" / "scratch" / "run").mkdir(parents=True)
     cluster = KubernetesServer(tmp_path, Node(node, {"team": volume}))
     monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     cluster.start()
     yield _Place(project, cluster)
     cluster.stop()
-    torch.set_num_threads(before)
-
-
-def _wait_for(condition: "Any") -> None:
-    give_up = time.monotonic() + _TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
 
 
 def test_a_pod_makes_the_bytes_that_this_process_makes_and_leaves_nothing_else(place: _Place) -> None:
     """Also where the server is being started again, and events may not be read."""
     place.cluster.num_failing, place.cluster.forbidden = 2, frozenset({"GET events"})
-    here = train_here(_job(), place.scratch / "here")
-    there = place.train(_POD, _job(), "there")
+    here = train_here(small_job(), place.scratch / "here")
+    there = place.train(_POD, small_job(), "there")
     assert there.result.adapter.checksum == here.result.adapter.checksum
     assert there.result.adapter.path == place.scratch / "there"
     assert there.result.curve.drop("seconds").equals(here.result.curve.drop("seconds"))
@@ -114,30 +96,11 @@ def test_a_pod_makes_the_bytes_that_this_process_makes_and_leaves_nothing_else(p
     assert sorted(path.name for path in place.scratch.iterdir()) == ["here", "there"]
 
 
-def _interrupted_at(step: int, place: _Place, seen: list[Progress]) -> None:
-    """A Dagster step that is interrupted when it hears of an optimizer step."""
-
-    def on_progress(progress: Progress) -> None:
-        seen.append(progress)
-        if progress.done >= step:
-            raise KeyboardInterrupt
-
-    @dg.asset(key_prefix="our_models")
-    def adapter(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        run = trainer(_POD, place.project, context)
-        run(_job(40), place.scratch / "adapter", checkpoint_dir=place.checkpoints, on_progress=on_progress)
-        return dg.MaterializeResult()
-
-    with dg.DagsterInstance.ephemeral() as instance:
-        dg.materialize([adapter], instance=instance)
-
-
 def test_progress_comes_while_it_trains_and_a_cancelled_step_deletes_the_job_which_keeps_a_checkpoint(
     place: _Place, caplog: pytest.LogCaptureFixture
 ) -> None:
-    seen: list[Progress] = []
-    with caplog.at_level("INFO", "ftzard"), pytest.raises(KeyboardInterrupt):
-        _interrupted_at(1, place, seen)
+    with caplog.at_level("INFO", "ftzard"):
+        seen = interrupted_at(1, _POD, place.project, place.scratch / "adapter", place.checkpoints, "our_models")
     assert [progress.done for progress in seen] == list(range(1, len(seen) + 1))
     assert "the pod runs on node node-1" in caplog.text
     assert "training examples" in caplog.text
@@ -150,7 +113,9 @@ def test_progress_comes_while_it_trains_and_a_cancelled_step_deletes_the_job_whi
     assert labels["dagster/asset"] == "our_models-adapter"
     assert len(labels["dagster/run-id"]) == 36
     # The same training in this process takes it up: where it runs does not make it another one.
-    assert train_here(_job(40), place.scratch / "again", checkpoint_dir=place.checkpoints).result.resumed_from == step
+    assert (
+        train_here(small_job(40), place.scratch / "again", checkpoint_dir=place.checkpoints).result.resumed_from == step
+    )
 
 
 def test_this_machines_memory_does_not_decide_about_a_training_in_a_pod(
@@ -183,7 +148,7 @@ def _interfering(place: _Place, act: Callable[[KubernetesServer], None]) -> Iter
     """Do something to the cluster as soon as a container runs there."""
 
     def interfere() -> None:
-        _wait_for(lambda: any(job.container for job in list(place.cluster.jobs.values())))
+        wait_for(lambda: any(job.container for job in list(place.cluster.jobs.values())))
         act(place.cluster)
 
     other = threading.Thread(target=interfere)
@@ -225,7 +190,7 @@ def test_a_pod_that_cannot_begin_fails_the_step_with_the_reason_and_leaves_no_jo
     trouble: _Trouble, place: _Place
 ) -> None:
     with pytest.raises(TrainingProcessError) as caught:
-        place.train(replace(_POD, pending_timeout_s=1.5, **trouble.launcher), _job())
+        place.train(replace(_POD, pending_timeout_s=1.5, **trouble.launcher), small_job())
     assert trouble.reason in caught.value.what
     assert ("cannot begin" in caught.value.what) is trouble.is_hopeless
     assert trouble.fix in caught.value.fix
@@ -238,14 +203,14 @@ def test_a_pod_that_the_namespace_does_not_let_in_is_told_by_the_jobs_events(
 ) -> None:
     monkeypatch.setattr("tests.kubernetes_server.not_restricted", lambda _: ["exceeded quota"])
     with pytest.raises(TrainingProcessError, match=r"FailedCreate: pods .* is forbidden.*exceeded quota"):
-        place.train(replace(_POD, pending_timeout_s=1.0), _job())
+        place.train(replace(_POD, pending_timeout_s=1.0), small_job())
     assert place.cluster.jobs == {}
 
 
 def test_who_may_not_create_jobs_is_told_what_is_needed(place: _Place) -> None:
     place.cluster.forbidden = frozenset({"POST jobs"})
     with pytest.raises(TrainingProcessError, match="jobs is forbidden") as caught:
-        place.train(_POD, _job())
+        place.train(_POD, small_job())
     assert "create, get and delete jobs" in caught.value.fix
 
 
@@ -261,7 +226,7 @@ def test_a_pod_that_kubernetes_ends_fails_the_step_with_the_reason(
     end: Any, reason: str, fix: str, place: _Place
 ) -> None:
     with _interfering(place, end), pytest.raises(TrainingProcessError) as caught:
-        place.train(_POD, _job(3000))
+        place.train(_POD, small_job(3000))
     assert f"was ended: {reason}" in caught.value.what
     assert fix in caught.value.fix
     # To be looked at, until Kubernetes removes it.
@@ -270,7 +235,7 @@ def test_a_pod_that_kubernetes_ends_fails_the_step_with_the_reason(
 
 def test_a_training_that_takes_too_long_is_ended_by_kubernetes_and_says_so(place: _Place) -> None:
     with pytest.raises(TrainingProcessError, match="DeadlineExceeded") as caught:
-        place.train(replace(_POD, timeout_s=0.5, gpus=8, pending_timeout_s=20.0), _job())
+        place.train(replace(_POD, timeout_s=0.5, gpus=8, pending_timeout_s=20.0), small_job())
     assert "launcher.timeout_s" in caught.value.fix
 
 
@@ -279,13 +244,13 @@ def test_a_job_that_somebody_deletes_fails_the_step(place: _Place) -> None:
         cluster.only_job().is_deleted = True
 
     with _interfering(place, delete), pytest.raises(TrainingProcessError, match="was deleted"):
-        place.train(_POD, _job(3000))
+        place.train(_POD, small_job(3000))
 
 
 @pytest.mark.skipif(not has_namespaces(), reason="a process cannot have mounts of its own here")
 def test_a_volume_on_which_the_project_does_not_lie_is_told_before_the_training_begins(place: _Place) -> None:
     with pytest.raises(TrainingProcessError, match=r"before it began.*there is no folder") as caught:
-        place.train(replace(_POD, volume_sub_path="ada/other"), _job())
+        place.train(replace(_POD, volume_sub_path="ada/other"), small_job())
     assert "launcher.volume_sub_path" in caught.value.fix
     assert "describe job" in caught.value.fix
 
@@ -304,15 +269,15 @@ def test_a_pod_sees_the_base_model_that_is_in_the_project_and_nothing_else_of_it
     container = manifest["spec"]["template"]["spec"]["containers"][0]
     container["command"] = ["python", "-c", _LOOK, str(place.project)]
     looked = place.cluster.node.run("look", manifest["spec"]["template"]["spec"])
-    _wait_for(lambda: looked.exit_code is not None)
+    wait_for(lambda: looked.exit_code is not None)
     assert looked.log.read_text().splitlines() == ["['models/mine/model.safetensors']", "False"]
     assert (place.scratch / "new").read_text() == "written"
 
 
 @pytest.mark.slow
 def test_two_processes_in_a_pod_divide_each_step(place: _Place) -> None:
-    two = place.train(replace(_POD, num_processes=2), _job(), "two").result
-    alone = train_here(_job(), place.scratch / "alone").result
+    two = place.train(replace(_POD, num_processes=2), small_job(), "two").result
+    alone = train_here(small_job(), place.scratch / "alone").result
     assert float(((alone.curve["loss"] - two.curve["loss"]).abs() / alone.curve["loss"]).max()) < 1e-4  # type: ignore[arg-type]  # of numbers
     assert read_manifest(two.adapter.path).compute["num_processes"] == "2"
 
@@ -320,7 +285,7 @@ def test_two_processes_in_a_pod_divide_each_step(place: _Place) -> None:
 def test_without_a_cluster_the_error_says_what_is_missing(place: _Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", str(place.project / "missing"))
     with pytest.raises(ConfigError, match="there is no cluster to be found"):
-        place.train(_POD, _job())
+        place.train(_POD, small_job())
 
 
 _LOOK = """
@@ -345,7 +310,7 @@ def train_for_long(project: Path) -> None:
     """What a process does that is killed."""
     run = trainer(replace(_POD, peer_timeout_s=4.0), project)
     run(
-        _job(3000),
+        small_job(3000),
         project / ".ftzard" / "scratch" / "run" / "adapter",
         checkpoint_dir=project / ".ftzard" / "checkpoints",
     )
@@ -356,10 +321,10 @@ def test_a_pod_ends_with_a_checkpoint_when_whoever_started_it_was_killed(place: 
     script = _SCRIPT.format(root=str(Path(__file__).parents[2]))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", script, str(place.project)], env=environment)
-    _wait_for(lambda: list(place.checkpoints.glob("*.lock")))
+    wait_for(lambda: list(place.checkpoints.glob("*.lock")))
     process.send_signal(signal.SIGKILL)
     process.wait()
-    _wait_for(lambda: place.cluster.only_job().conditions)
+    wait_for(lambda: place.cluster.only_job().conditions)
     (document,) = place.checkpoints.glob("*/checkpoint.json")
     assert json.loads(document.read_text())["step"] > 0
     container = place.cluster.only_job().container

@@ -16,7 +16,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made once and copied: most of a second each."""
+    """A project with one commit of the person and DVC. Made once and copied: most of a second each."""
     folder = tmp_path_factory.mktemp("template")
     with pytest.MonkeyPatch.context() as monkeypatch:
         isolate(monkeypatch, tmp_path_factory.mktemp("home"))
@@ -26,5 +26,5 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(template: Path, tmp_path: Path) -> Path:
-    """A project with one commit of the person and DVC, and data that nobody has committed yet."""
-    return shutil.copytree(template, tmp_path / "project")
+    """A copy of the template; unless the module has another one, with data that nobody has committed yet."""
+    return shutil.copytree(template, tmp_path / "project", symlinks=True)

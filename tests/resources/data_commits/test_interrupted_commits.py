@@ -1,7 +1,6 @@
 """A data commit that is killed at some instant is finished or undone by the next one, which says so."""
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,6 @@ _HUB = VersioningConfig(git_remote="origin", push_attempts=1)
 _POINTER_BYTES = 97
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    home = tmp_path_factory.mktemp("home")
-    isolate(monkeypatch, home)
-    return home
-
-
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With one data commit, and new data that is not committed."""
@@ -43,11 +35,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         commit(folder)
     write_data(folder, "two")
     return folder
-
-
-@pytest.fixture
-def project(template: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(template, tmp_path / "project")
 
 
 def journal(project: Path) -> Path:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,22 +10,12 @@ from tests.resources.data_scenario import commit, dvc, git, isolate, make_projec
 _FILE = "data/raw/batch.csv"
 
 
-@pytest.fixture(autouse=True)
-def _home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    isolate(monkeypatch, tmp_path_factory.mktemp("home"))
-
-
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as monkeypatch:
         isolate(monkeypatch, tmp_path_factory.mktemp("home"))
         folder = tmp_path_factory.mktemp("template")
         return make_project(folder / "project", remote=folder / "store")
-
-
-@pytest.fixture
-def project(template: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(template, tmp_path / "project")
 
 
 def link(project: Path, kind: str) -> None:

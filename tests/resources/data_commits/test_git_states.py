@@ -1,6 +1,5 @@
 """A data commit in the middle of what a person does with git: operations under way, hooks, signing, unusual indexes."""
 
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -23,13 +22,6 @@ _HOOKS = (
     "prepare-commit-msg",
     "reference-transaction",
 )
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    home = tmp_path_factory.mktemp("home")
-    isolate(monkeypatch, home)
-    return home
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +47,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _commit_all(folder: Path, message: str) -> None:
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", message)
-
-
-@pytest.fixture
-def project(template: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(template, tmp_path / "project", symlinks=True)
 
 
 def subjects(project: Path, revision: str = "HEAD") -> list[str]:

@@ -2,9 +2,12 @@
 
 import importlib
 import json
+import logging
 import os
+import signal
 import subprocess
 import sys
+import threading
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -239,6 +242,31 @@ def test_an_impossible_override_fails_the_run_before_anything_is_written(
     assert isinstance(caught.value.__cause__, ConfigError)
     assert "did you mean training.learning_rate" in str(caught.value.__cause__)
     assert not (tracked_project / "data" / "assets").exists()
+
+
+def test_a_cancelled_run_is_not_interrupted_while_dagster_stores_an_event(
+    tracked_project: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its storage would keep its lock, and the event that tells of the end would wait for it for ever."""
+    stored = []
+
+    class Storing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            stored.append(record.getMessage())
+
+    def read_and_wait(*_: object) -> None:
+        logger, handler = logging.getLogger("storing"), Storing()
+        logger.addHandler(handler)
+        logger.warning("half of an event")
+        threading.Event().wait(60)
+
+    monkeypatch.setattr("ftzard.assets.data.read_batches", read_and_wait)
+    with pytest.raises(dg.DagsterExecutionInterruptedError):
+        _ingest(build_definitions(["experiment=tiny"], project_dir=tracked_project), instance)
+    assert stored == ["half of an event"]
+    (run,) = Tracking(TrackingConfig(experiment="tiny"), tracked_project).runs()
+    assert run.status == "KILLED"
 
 
 def test_an_asset_can_be_loaded_by_its_key(materialized_project: Path) -> None:

@@ -24,12 +24,13 @@ from tests.resources.launcher_scenario import interrupted_at, small_job, wait_fo
 
 from ftzard.config import LauncherConfig
 from ftzard.core.adapter import WEIGHTS_NAME, read_manifest
+from ftzard.core.progress import Progress
 from ftzard.core.records import AdapterDirectory, Splits
 from ftzard.core.training_job import Trained, TrainingJob, train_here
 from ftzard.errors import SingleClassError, StorageError, TrainingProcessError
 from ftzard.reproduction import _train
 from ftzard.resources.job_folder import read_job, write_job
-from ftzard.resources.launcher import ProcessTrainer, _without_secrets
+from ftzard.resources.launcher import ProcessTrainer, _without_secrets, trainer
 from ftzard.resources.rank_reports import INTERRUPTED, RANK_LOST, read_reports
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -158,6 +159,31 @@ def test_progress_comes_while_it_trains_and_an_interrupted_step_ends_the_process
     assert not [each for each in psutil.Process().children(recursive=True) if "training_process" in str(each.cmdline())]
     # The same training in this process takes it up: where it runs does not make it another one.
     assert train_here(small_job(40), tmp_path / "again", checkpoint_dir=tmp_path / "kept").result.resumed_from == step
+
+
+def test_a_request_to_end_is_answered_after_the_step_where_the_assets_own_process_trains(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def answer(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def on_progress(progress: Progress) -> None:
+        seen.append(f"step {progress.done}")
+        if progress.done == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+            seen.append("the step went on")
+
+    before = signal.signal(signal.SIGTERM, answer)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trainer(LauncherConfig(), tmp_path)(
+                small_job(40), tmp_path / "adapter", checkpoint_dir=tmp_path / "kept", on_progress=on_progress
+            )
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == ["step 1", "step 2", "the step went on"]
+    (document,) = (tmp_path / "kept").glob("*/checkpoint.json")
+    assert json.loads(document.read_text())["step"] == 2
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """What a training will take is counted from shapes alone, near what it then takes, and refused where it cannot fit."""
 
 import dataclasses
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from tests.core.model_scenario import LABELS, config, save_tiny_model, splits, train
 
 from ftzard.config import LauncherConfig, LoraConfig
-from ftzard.core import base_model, base_source, estimate
+from ftzard.core import base_model, base_source, device_memory, estimate
 from ftzard.core.base_model import describe_base_model, forget_base_model, load_base_model
 from ftzard.core.classifier import lora_classifier
 from ftzard.core.device_memory import PeakMemory, free_bytes
@@ -207,6 +208,20 @@ def test_the_peak_of_a_block_is_what_it_took_at_once_beyond_what_was_there() -> 
     assert 0.9 * 2**26 < peak.num_bytes < 1.6 * 2**26
     assert free_bytes("cpu") > 0
     del before
+
+
+def test_the_peak_of_a_block_is_watched_where_the_system_does_not_forget_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_memory, "_CLEAR_REFS", tmp_path / "no such folder" / "clear_refs")
+    with PeakMemory("cpu") as peak:
+        held = torch.ones(16 * 2**20)
+        # The thread that watches gets its turn, however busy the machine is.
+        deadline = time.monotonic() + 60
+        while peak._highest - peak._before < 0.9 * 2**26 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        del held
+    assert 0.9 * 2**26 < peak.num_bytes < 1.6 * 2**26
 
 
 def test_a_training_tells_its_budget(tmp_path: Path) -> None:

@@ -165,3 +165,4 @@ def test_the_evaluation_shows_its_sentence_its_table_and_its_numbers(materialize
     assert metadata["macro_f1"].value == report.adapter.metrics["macro_f1"].value
     assert metadata["baseline_macro_f1"].value == report.baseline.metrics["macro_f1"].value
     assert len(_cells(_markdown(metadata["scores"]))) == 4 * len(report.adapter.metrics)
+    assert len(_cells(_markdown(metadata["scores_by_length"]))) == 5 * len(report.slices)

@@ -56,6 +56,26 @@ def test_the_report_holds_every_metric_of_three_systems_and_is_read_back() -> No
     )
 
 
+def test_slices_by_length_hold_every_row_once_and_judge_sets_as_a_whole() -> None:
+    parts = splits()
+    report = evaluate_sets(_answers(parts.test, 9), parts, _CONFIG)
+    assert sum(one.num_examples for one in report.slices) == parts.test.height
+    assert [one.name for one in report.slices] == ["short", "medium", "long"][: len(report.slices)]
+    right = sum(one.accuracy.value * one.num_examples for one in report.slices)
+    assert right == pytest.approx(report.adapter.metrics["subset_accuracy"].value * parts.test.height)
+    before = {key: value for key, value in report.to_dict().items() if key != "slices"}
+    assert LabelSetReport.from_dict(before).slices == ()
+
+
+def test_a_slice_counts_the_labels_that_occur_in_it_and_one_without_any_label_is_right_without_any() -> None:
+    parts = splits()
+    one, none = parts.test.filter(pl.col("label") == LABELS[0]), parts.test.filter(pl.col("label") == EMPTY)
+    test = pl.concat([one.with_columns(text=pl.lit("a text with a label")), none.with_columns(text=pl.lit("none"))])
+    report = evaluate_sets(_answers(test, 0), Splits(parts.train, parts.validation, test), _CONFIG)
+    by_length = {part.max_num_characters: (part.num_examples, part.macro_f1.value) for part in report.slices}
+    assert by_length == {4: (none.height, 1.0), 19: (one.height, 1.0)}
+
+
 def _reversed(parts: Splits) -> Splits:
     return Splits(parts.train.reverse(), parts.validation.reverse(), parts.test.reverse())
 

@@ -1,10 +1,12 @@
 """What the adapter predicts for the test split, and what that is worth."""
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
-from ftzard.core.evaluation_report import EvaluationReport, LabelReport
+from ftzard.core.evaluation_report import EvaluationReport, Interval, LabelReport, SliceScores
 from ftzard.core.generation_report import GenerationReport
 from ftzard.core.records import AdapterDirectory, Splits
 from ftzard.core.set_report import LabelSetReport
@@ -67,7 +69,12 @@ def _classifier_report(predictions: pl.DataFrame, splits: Splits, step: Step) ->
     report = evaluate(predictions, splits.train, splits.test, step.config.evaluation)
     return StepResult(
         value=report,
-        metadata={"verdict": report.verdict, "sentence": report.sentence, "scores": score_table(report)},
+        metadata={
+            "verdict": report.verdict,
+            "sentence": report.sentence,
+            "scores": score_table(report),
+            "scores_by_length": slice_table(report.slices, "accuracy"),
+        },
         metrics=_logged_metrics(report),
         figures={
             "confusion matrix": confusion_matrix(report.confusion, report.labels),
@@ -97,6 +104,7 @@ def _set_report(predictions: pl.DataFrame, splits: Splits, step: Step) -> StepRe
             "sentence": report.sentence,
             "scores": score_table(report),
             "labels": label_table(report),
+            "scores_by_length": slice_table(report.slices, "subset accuracy"),
         },
         metrics=_logged_metrics(report) | {"num_without_label": report.num_without_label},
         figures={
@@ -106,6 +114,27 @@ def _set_report(predictions: pl.DataFrame, splits: Splits, step: Step) -> StepRe
                 {system.name: system.metrics["macro_f1"] for system in systems}, metric="macro-F1"
             ),
         },
+    )
+
+
+def slice_table(slices: Sequence[SliceScores], accuracy: str) -> pl.DataFrame:
+    """The adapter's scores for short, medium and long texts, one row for each.
+
+    Args:
+        slices: By length of text.
+        accuracy: What their accuracy is called.
+    """
+    return pl.DataFrame(
+        [
+            {
+                "texts": part.name,
+                "characters": f"{part.min_num_characters} to {part.max_num_characters}",
+                "test rows": part.num_examples,
+                accuracy: _with_interval(part.accuracy),
+                "macro-F1": _with_interval(part.macro_f1),
+            }
+            for part in slices
+        ]
     )
 
 
@@ -153,10 +182,7 @@ def answer_score_table(report: GenerationReport) -> pl.DataFrame:
         "untrained model": report.untrained.metrics,
         "difference": report.differences,
     }
-    table = {
-        title: [f"{score.value:.3f} [{score.low:.3f}, {score.high:.3f}]" for score in scores.values()]
-        for title, scores in columns.items()
-    }
+    table = {title: [_with_interval(score) for score in scores.values()] for title, scores in columns.items()}
     return pl.DataFrame({"metric": list(report.differences), **table})
 
 
@@ -179,14 +205,13 @@ def score_table(report: LabelReport) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "metric": list(report.adapter.metrics),
-            **{
-                system.name: [
-                    f"{score.value:.3f} [{score.low:.3f}, {score.high:.3f}]" for score in system.metrics.values()
-                ]
-                for system in systems
-            },
+            **{system.name: [_with_interval(score) for score in system.metrics.values()] for system in systems},
         }
     )
+
+
+def _with_interval(score: Interval) -> str:
+    return f"{score.value:.3f} [{score.low:.3f}, {score.high:.3f}]"
 
 
 def _logged_metrics(report: LabelReport) -> dict[str, float]:

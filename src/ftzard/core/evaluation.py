@@ -5,6 +5,7 @@ The order of rows plays no part: predictions and test examples are matched by `t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -19,17 +20,16 @@ from ftzard.core.bootstrap import (
 )
 from ftzard.core.calibration import expected_calibration_errors, reliability_bins
 from ftzard.core.evaluation_report import (
-    SLICE_NAMES,
     ClassScores,
     EvaluationReport,
     Interval,
     ReliabilityBin,
-    SliceName,
     SliceScores,
     SystemScores,
     Verdict,
 )
 from ftzard.core.evaluation_verdict import sentence_of, verdict_of
+from ftzard.core.length_slices import slices_by_length, text_lengths
 from ftzard.core.metrics import (
     FloatArray,
     IntArray,
@@ -144,7 +144,7 @@ def evaluate(
         sentence=sentence_of("macro-F1", difference, verdict, test.height, whose="TF-IDF's", other="TF-IDF"),
         confusion=tuple(tuple(row) for row in adapter.confusion(_all_rows(adapter))[0].tolist()),
         reliability=reliability_bins(adapter.confidences, adapter.correct, config.num_calibration_bins),
-        slices=_slices(adapter, test["text"].str.len_chars().to_numpy().astype(np.int64), config),
+        slices=slices_by_length(text_lengths(test), partial(_slice_statistic, adapter), config),
     )
 
 
@@ -208,39 +208,12 @@ def _system_scores(name: str, answers: _Answers, labels: Sequence[str], config: 
     )
 
 
-def _slices(answers: _Answers, lengths: IntArray, config: EvaluationConfig) -> tuple[SliceScores, ...]:
-    """Judge the thirds of the rows by length; equal lengths stay together, which may leave a third out."""
-    # A cut that is itself a length, so that who belongs where does not hang on interpolation.
-    cuts = np.quantile(lengths, [1 / 3, 2 / 3], method="inverted_cdf")
-    thirds = np.digitize(lengths, cuts, right=True)
-    return tuple(
-        _slice_scores(name, answers, lengths, np.flatnonzero(thirds == third), config)
-        for third, name in enumerate(SLICE_NAMES)
-        if (thirds == third).any()
-    )
-
-
-def _slice_scores(
-    name: SliceName,
-    answers: _Answers,
-    lengths: IntArray,
-    rows: IntArray,
-    config: EvaluationConfig,
-) -> SliceScores:
+def _slice_statistic(answers: _Answers, rows: IntArray) -> Statistic:
     # A label that does not occur in the slice would count as an F1 of 0 for nothing the adapter did.
     occurring = np.union1d(answers.true[rows], answers.predicted[rows])
 
-    def statistics(samples: IntArray) -> FloatArray:
+    def measure(samples: IntArray) -> FloatArray:
         confusion = answers.confusion(rows[samples])
         return np.stack([accuracy(confusion), f1(confusion)[:, occurring].mean(axis=1)], axis=1)
 
-    values = statistics(np.arange(rows.size)[None])[0]
-    resampled = resample_values(statistics, rows.size, config.num_bootstrap_samples, config.seed)
-    return SliceScores(
-        name=name,
-        min_num_characters=int(lengths[rows].min()),
-        max_num_characters=int(lengths[rows].max()),
-        num_examples=int(rows.size),
-        accuracy=percentile_interval(float(values[0]), resampled[:, 0]),
-        macro_f1=percentile_interval(float(values[1]), resampled[:, 1]),
-    )
+    return measure

@@ -96,7 +96,7 @@ class SliceScores:
         max_num_characters: Length of its longest text.
         num_examples: How many examples it has; texts of equal length are in the same slice, so not exactly a third.
         accuracy: With its 95 % interval, which in a slice is wide.
-        macro_f1: Likewise, over the labels that occur in the slice as truth or prediction.
+        macro_f1: Likewise, over the labels that occur in the slice as truth or prediction; 1 where none does.
     """
 
     name: SliceName

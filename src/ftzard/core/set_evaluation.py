@@ -18,6 +18,7 @@ from ftzard.core.comparison import SetComparison, check_same_labels, compared, s
 from ftzard.core.evaluation_report import ClassScores, SystemScores
 from ftzard.core.evaluation_verdict import sentence_of, verdict_of
 from ftzard.core.label_sets import EMPTY, BoolArray, indicators
+from ftzard.core.length_slices import slices_by_length, text_lengths
 from ftzard.core.metrics import FloatArray, IntArray
 from ftzard.core.predictions import labels_of_predictions, probability_matrix
 from ftzard.core.set_baseline import frequent_set_predictions, tfidf_set_predictions
@@ -129,6 +130,7 @@ def evaluate_sets(predictions: pl.DataFrame, splits: "Splits", config: Evaluatio
             adapter.probabilities.ravel(), adapter.true.ravel().astype(np.float64), config.num_calibration_bins
         ),
         num_without_label=test.filter(pl.col("label") == EMPTY).height,
+        slices=slices_by_length(text_lengths(test), partial(_slice_statistic, adapter), config),
     )
 
 
@@ -220,3 +222,16 @@ def _system_scores(name: str, answers: _Answers, labels: Sequence[str], config: 
         },
         per_class=tuple(ClassScores(label, float(p), float(r), float(f), int(n)) for label, p, r, f, n in columns),
     )
+
+
+def _slice_statistic(answers: _Answers, rows: IntArray) -> Statistic:
+    exact = row_exact(answers.true, answers.given)
+    # As for single labels; where no row of the slice has or gets one, there was nothing to get wrong.
+    occurring = np.flatnonzero((answers.true[rows] | answers.given[rows]).any(axis=0))
+
+    def measure(samples: IntArray) -> FloatArray:
+        scores = answers.label_f1(rows[samples])[:, occurring]
+        mean = scores.mean(axis=1) if occurring.size else np.ones(len(samples))
+        return np.stack([exact[rows[samples]].mean(axis=1), mean], axis=1)
+
+    return measure

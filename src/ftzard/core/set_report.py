@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import ConfigDict, FiniteFloat
 from pydantic.dataclasses import dataclass
 
-from ftzard.core.evaluation_report import LabelReport, ReliabilityBin
+from ftzard.core.evaluation_report import LabelReport, ReliabilityBin, SliceScores
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -20,10 +20,13 @@ class LabelSetReport(LabelReport):
         reliability: How often a label is had where the adapter gives it some probability, all labels together, in
             equal-width bins.
         num_without_label: Test rows that have none of the labels.
+        slices: The adapter's scores by length of text, `accuracy` being subset accuracy; a slice without examples is
+            left out, and a report from before there were slices has none.
         task: Says what kind of report it is.
     """
 
     thresholds: dict[str, FiniteFloat]
     reliability: tuple[ReliabilityBin, ...]
     num_without_label: int
+    slices: tuple[SliceScores, ...] = ()
     task: Literal["multi_label"] = "multi_label"

@@ -9,12 +9,13 @@ from ftzard.config import FtzardConfig
 from ftzard.core.cleaning import clean, labels_of
 from ftzard.core.label_errors import find_label_errors, write_queue
 from ftzard.core.reading import read_batches
+from ftzard.core.set_label_errors import find_set_label_errors
 from ftzard.errors import ConfigError
 from ftzard.label_store import doubtful_name, labels_locked
 from ftzard.resources.file_changes import FileChanges, commit_file_changes
 from ftzard.resources.versioning import DvcRepository
 
-_WHY_NOT = {"multi_label": "confident learning is for texts that have exactly one label"}
+_FINDERS = {"classification": find_label_errors, "multi_label": find_set_label_errors}
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,18 @@ def check_labels(project_dir: Path, config: FtzardConfig, *, max_rows: int) -> L
         MissingPackageError: `cleanlab` is not installed.
         FtzardError: What there is cannot be read or cleaned, is too little, or DVC or git refuses; nothing has changed.
     """
-    if config.data.task != "classification":
+    find = _FINDERS.get(config.data.task)
+    if find is None:
         raise ConfigError(
-            f"data.task is {config.data.task!r}, and {_WHY_NOT.get(config.data.task, 'its answers are no labels')}",
-            fix="look for wrong labels where data.task is 'classification'",
+            f"data.task is {config.data.task!r}, and its answers are no labels",
+            fix="look for wrong labels where data.task is 'classification' or 'multi_label'",
         )
     repository = DvcRepository(project_dir, config.versioning)
     repository.check()
     with labels_locked(project_dir, config):
         examples = clean(read_batches(project_dir, config.data).examples, config.data).examples
         labels = labels_of(examples, config.data)
-        queue = find_label_errors(examples, labels, seed=config.labelling.seed, max_rows=max_rows)
+        queue = find(examples, labels, seed=config.labelling.seed, max_rows=max_rows)
         name, text = doubtful_name(config), write_queue(queue)
         message = f"data: queue {queue.rows.height} example(s) with a doubtful label"
         path = project_dir / name

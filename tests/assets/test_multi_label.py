@@ -103,6 +103,7 @@ def test_the_report_judges_sets_beside_tfidf_and_the_most_frequent_set(tagging: 
     assert shown["metrics"].metadata["subset_accuracy"].value == report.adapter.metrics["subset_accuracy"].value
     assert "F1 of each label" in shown["metrics"].metadata
     assert "F1 of TF-IDF" in str(shown["metrics"].metadata["labels"].value)
+    assert "subset accuracy" in str(shown["metrics"].metadata["scores_by_length"].value)
     assert 0 < shown["splits"].metadata["stratification_error"].value < 0.5  # type: ignore[operator]
 
 
@@ -195,9 +196,28 @@ def test_what_comes_in_is_queued_and_the_sets_that_people_give_are_trained_on(ta
     assert decision.evidence.live_accuracy is not None
 
 
-def test_what_is_for_single_labels_alone_is_refused_with_the_task(tagging: Path) -> None:
-    result = _labels(tagging, "check")
-    assert result.exit_code == 1
-    assert (
-        "data.task is 'multi_label', and confident learning is for texts that have exactly one label" in result.output
+def test_a_set_with_a_label_too_many_is_put_to_people_who_may_answer_with_any_set(
+    project_template: Path, empty_store: Path, tmp_path: Path
+) -> None:
+    project = project_with(
+        project_template, empty_store, tmp_path, lambda raw: _write_batch(raw / "topics.csv", 240, 1)
     )
+    (batch,) = (project / "data" / "raw").iterdir()
+    rows = pl.read_csv(batch)
+    wrong = rows.filter(pl.col("label") == "food")["text"].head(8).to_list()
+    too_many = pl.when(pl.col("text").is_in(wrong)).then(pl.lit("food|music")).otherwise("label")
+    rows.with_columns(label=too_many).write_csv(batch)
+    checked = _labels(project, "check")
+    assert checked.exit_code == 0, checked.output
+    assert "of 240 example(s) queued for a doubtful label: " in checked.output
+    assert "'food|music'" in checked.output
+
+    exported = tmp_path / "open.csv"
+    assert _labels(project, "export", "--output", str(exported)).exit_code == 0
+    with exported.open(newline="", encoding="utf-8-sig") as file:
+        texts = [row["text"] for row in csv.DictReader(file)]
+    found = [text for text in texts if text in wrong]
+    assert len(found) > len(texts) / 2
+    said = ["food" if text in wrong else "" for text in texts]
+    done = _labels(project, "import", str(_filled_in(exported, said)), "--annotator", "anna")
+    assert f"{len(found)} new label(s)" in done.output, done.output

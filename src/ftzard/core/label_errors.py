@@ -15,6 +15,7 @@ import polars as pl
 from ftzard.core.baseline import out_of_fold_probabilities
 from ftzard.core.label_queue import sidecar_schema
 from ftzard.core.metrics import FloatArray, IntArray
+from ftzard.core.predictions import THRESHOLDS, struct_of
 from ftzard.core.records import QUEUE_ROW_SCHEMA, LabelQueue
 from ftzard.errors import MissingPackageError, StorageError
 
@@ -45,18 +46,31 @@ def find_label_errors(examples: pl.DataFrame, labels: Sequence[str], *, seed: in
     codes, probabilities = out_of_fold_probabilities(rows, labels, seed)
     doubtful = _doubtful(codes, probabilities)[:max_rows]
     confidences = probabilities[doubtful]
-    queued = rows[doubtful].with_columns(
-        position=pl.int_range(1, len(doubtful) + 1, dtype=pl.Int64),
+    return doubts_queue(
+        rows[doubtful].with_columns(
+            uncertainty=pl.Series(1.0 - probabilities[doubtful, codes[doubtful]], dtype=pl.Float64),
+            predicted_label=pl.Series([labels[code] for code in confidences.argmax(axis=1)], dtype=pl.String),
+            confidence=pl.Series(confidences.max(axis=1, initial=0.0), dtype=pl.Float64),
+            probabilities=struct_of(confidences, labels),
+        ),
+        sidecar_schema(labels),
+    )
+
+
+def doubts_queue(doubtful: pl.DataFrame, schema: pl.Schema) -> LabelQueue:
+    """The queue of doubtful examples.
+
+    Args:
+        doubtful: `EXAMPLE_SCHEMA` and what the baseline says of them, the most doubtful first.
+        schema: `sidecar_schema`.
+    """
+    queued = doubtful.with_columns(
+        position=pl.int_range(1, pl.len() + 1, dtype=pl.Int64),
         arm=pl.lit("strategy"),
         strategy=pl.lit(STRATEGY),
         champion_version=pl.lit(_JUDGE),
-        uncertainty=pl.Series(1.0 - probabilities[doubtful, codes[doubtful]], dtype=pl.Float64),
-        predicted_label=pl.Series([labels[code] for code in confidences.argmax(axis=1)], dtype=pl.String),
-        confidence=pl.Series(confidences.max(axis=1, initial=0.0), dtype=pl.Float64),
-        probabilities=pl.Series([dict(zip(labels, row, strict=True)) for row in confidences.tolist()],
-                                dtype=sidecar_schema(labels)["probabilities"]),
-    )  # fmt: skip
-    sidecar = queued.select(sidecar_schema(labels).names()).sort("text_hash").cast(sidecar_schema(labels))
+    )
+    sidecar = queued.select(schema.names()).sort("text_hash").cast(schema)
     return LabelQueue(queued.select(QUEUE_ROW_SCHEMA.names()), sidecar)
 
 
@@ -65,12 +79,17 @@ def _doubtful(codes: IntArray, probabilities: FloatArray) -> IntArray:
     try:
         from cleanlab.filter import find_label_issues
     except ModuleNotFoundError as error:
-        raise MissingPackageError(
-            "looking for wrong labels needs the Python package cleanlab, which is not installed",
-            fix="pip install 'ftzard[cleanlab]'",
-        ) from error
+        raise no_cleanlab() from error
     found = find_label_issues(codes, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
     return np.asarray(found, dtype=np.int64)
+
+
+def no_cleanlab() -> MissingPackageError:
+    """The error where the package is not installed."""
+    return MissingPackageError(
+        "looking for wrong labels needs the Python package cleanlab, which is not installed",
+        fix="pip install 'ftzard[cleanlab]'",
+    )
 
 
 def write_queue(queue: LabelQueue) -> str:
@@ -92,7 +111,7 @@ def read_queue(path: Path) -> LabelQueue | None:
             return None
         frame = pl.read_ndjson(io.BytesIO(data), infer_schema_length=None)
         labels = [field.name for field in frame.schema["probabilities"].fields]  # type: ignore[attr-defined]
-        schema = sidecar_schema(labels)
+        schema = sidecar_schema(labels, sets=THRESHOLDS in frame.columns)
         return LabelQueue(
             frame.select(QUEUE_ROW_SCHEMA.names()).cast(QUEUE_ROW_SCHEMA),
             frame.select(schema.names()).cast(schema).sort("text_hash"),

@@ -5,7 +5,8 @@ Both learn from the same train split as the adapter and answer in the same frame
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from ftzard.core.records import Splits
 
 _NUM_FOLDS: Final = 3
+# To look for wrong labels, as for single labels.
+_NUM_CHECKING_FOLDS: Final = 5
 # As for single labels: with fewer rows of a label, a fold's macro-F1 hangs on one or two of them.
 _MIN_ROWS_PER_LABEL_TO_CHOOSE_C: Final = 7 * _NUM_FOLDS
 _MAX_ROWS_TO_CHOOSE_C: Final = 20_000
@@ -77,15 +80,59 @@ def tfidf_set_predictions(
     train, validation, test = splits.train.sort("text_hash"), splits.validation, splits.test
     has_label = _label_matrix(train, labels)
     texts = train["text"].to_list()
-    with warnings.catch_warnings():
-        # It says that a label is in none of the rows, or in all: that is then the answer.
-        warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
-        warnings.filterwarnings("ignore", message="Label not .* is present in all training examples")
+    with _constant_labels():
         classifier = _pipeline(_choose_c(texts, has_label, seed)).fit(texts, has_label.astype(np.int64))
     thresholds = np.full(len(labels), HALF)
     if tunes_thresholds and not validation.is_empty():
         thresholds = tuned_thresholds(_ask(classifier, validation, labels), indicators(validation["label"], labels))
     return _answer(test, _ask(classifier, test, labels), labels, thresholds)
+
+
+def out_of_fold_set_predictions(examples: pl.DataFrame, labels: Sequence[str], seed: int) -> pl.DataFrame:
+    """What the TF-IDF baseline says of each example when it has learned from others alone, in five folds.
+
+    Args:
+        examples: Columns `text_hash`, `text`, `label`, with distinct texts, sorted by content.
+        labels: The label set.
+        seed: Of the folds.
+
+    Returns:
+        One row per example, in their order, with `prediction_schema(labels, sets=True)`; the thresholds are 0.5.
+
+    Raises:
+        TooFewExamplesError: Fewer examples than there are folds have a label, or fewer have it not.
+        UnknownLabelError: A label is not in `labels`.
+    """
+    from sklearn.model_selection import KFold, cross_val_predict
+
+    has_label = _label_matrix(examples, labels)
+    counts = {
+        f"{verb} the label {label!r}": int(count)
+        for verb, column in (("have", has_label), ("do not have", ~has_label))
+        for label, count in zip(labels, column.sum(axis=0), strict=True)
+    }
+    fewest = min(counts, key=counts.__getitem__)
+    if counts[fewest] < _NUM_CHECKING_FOLDS:
+        raise TooFewExamplesError(
+            f"{counts[fewest]} example(s) {fewest}; to judge labels by what others teach takes {_NUM_CHECKING_FOLDS}",
+            fix="add labelled rows of that kind to data.raw_dir",
+        )
+    folds = KFold(_NUM_CHECKING_FOLDS, shuffle=True, random_state=seed)
+    texts = examples["text"].to_list()
+    with _constant_labels():
+        probabilities = cross_val_predict(
+            _pipeline(DEFAULT_C), texts, has_label.astype(np.int64), cv=folds, method="predict_proba"
+        )
+    return _answer(examples, probabilities, labels, np.full(len(labels), HALF))
+
+
+@contextmanager
+def _constant_labels() -> Iterator[None]:
+    """Within it nobody is warned that all rows, or none, have a label: that is then the answer."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
+        warnings.filterwarnings("ignore", message="Label not .* is present in all training examples")
+        yield
 
 
 def _label_matrix(train: pl.DataFrame, labels: Sequence[str]) -> BoolArray:

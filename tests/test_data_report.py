@@ -14,6 +14,7 @@ from ftzard.composition import compose
 from ftzard.core.batch_order import newest_first
 from ftzard.core.data_page import PAGE_BEGINS
 from ftzard.core.data_report import DataReport
+from ftzard.core.intake import content_key
 from ftzard.dagster_instance import project_instance
 from ftzard.data_report import load_stored, write_data_report
 from ftzard.definitions import build_definitions
@@ -138,3 +139,29 @@ def test_a_new_batch_is_compared_in_the_asset_the_run_and_the_page(tracked_proje
     stored, absences = load_stored(tracked_project, compose(TINY, project_dir=tracked_project))
     assert absences == ()
     assert stored.batches == ("data/raw/stones.csv", "data/raw/opinions.csv")
+
+
+def test_files_that_came_in_without_labels_are_compared_on_the_page(materialized_project: Path, tmp_path: Path) -> None:
+    project = copy_of(materialized_project, tmp_path)
+    path = project / "data" / "incoming" / "stones.csv"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("text\n" + "".join(f"quartz basalt granite {number}\n" for number in range(40)), encoding="utf-8")
+    key = content_key(path)
+    with project_instance(project) as instance:
+        instance.add_dynamic_partitions("ftzard_incoming", [key])
+        job = build_definitions(TINY, project_dir=project).resolve_job_def("ftzard_serving")
+        taken_in = job.execute_in_process(
+            instance=instance, asset_selection=[dg.AssetKey("incoming")], partition_key=key
+        )
+        assert taken_in.success
+    done = _command(project, "--output", str(tmp_path / "page.html"))
+    assert done.exit_code == 0, done.output
+    assert "stones.csv differs clearly from the training data (AUC " in done.stdout
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<code>quartz</code>" in page
+
+    stored = project / "data" / "assets" / "incoming" / f"{key}.parquet"
+    stored.write_bytes(stored.read_bytes()[:-20])
+    report = _report(project, tmp_path / "page.html")
+    assert report.incoming_drifts == ()
+    assert report.absences[0].what == f"an incoming file ({key}.parquet)"

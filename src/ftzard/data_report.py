@@ -9,9 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+import polars as pl
+
 from ftzard.config import FtzardConfig
 from ftzard.core.annotation_store import write_whole
+from ftzard.core.batch_names import is_passed_over
 from ftzard.core.batch_order import newest_first, without_copies
+from ftzard.core.data_drift import MAX_BATCHES
 from ftzard.core.data_funnel import StoredData
 from ftzard.core.data_page import PAGE_BEGINS, PageHead, render_page
 from ftzard.core.data_report import Absence, DataReport, data_report
@@ -23,6 +27,7 @@ from ftzard.resources.versioning import DvcRepository
 
 T = TypeVar("T")
 
+_INCOMING = "incoming"
 _SPINE = ("raw_data", "cleaned", "splits")
 
 
@@ -81,8 +86,19 @@ def load_stored(project_dir: Path, config: FtzardConfig) -> tuple[StoredData, tu
         frozen=frozen,
         files=without_copies(project_dir, files or ()),
         unreadable=raw.quarantined if isinstance(raw, Raw) else None,
+        incoming=tuple(_incoming(folder / _INCOMING, repository, absences)),
     )
     return stored, tuple(absences)
+
+
+def _incoming(folder: Path, repository: DvcRepository, absences: list[Absence]) -> Iterator[pl.DataFrame]:
+    """The files that came in last, as far as they are compared; the newest first, by the time of their frames."""
+    paths = (path for path in folder.glob("*.parquet") if not is_passed_over(path.name))
+    frames = sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+    for path in frames[:MAX_BATCHES]:
+        found = _kept(f"an incoming file ({path.name})", absences, lambda path=path: _read(path, repository))  # type: ignore[misc]
+        if found is not None:
+            yield found
 
 
 def _places(folder: Path, name: str) -> Iterator[Path]:

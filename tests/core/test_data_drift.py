@@ -21,6 +21,7 @@ from ftzard.core.data_drift import (
     batch_drifts,
     drift_metrics,
     drift_table,
+    incoming_drifts,
     two_sample_auc,
 )
 from ftzard.core.population_stability import Stability, length_stability, stability
@@ -146,6 +147,24 @@ def test_each_batch_is_compared_with_what_others_brought_into_training() -> None
     assert other.auc is not None
     assert other.auc.value < found.auc.value
     assert drifts == batch_drifts(train.reverse(), train.reverse(), ["odd.csv", "2.csv"], DataConfig())
+
+
+def test_files_without_labels_are_compared_with_all_that_is_trained_on_but_for_labels() -> None:
+    train = _texts(120, 1, *_WORDS["sea"])
+    alike, odd = (
+        _texts(60, seed, *_WORDS[place], batch=f"{place}.csv").with_columns(label=pl.lit(None, pl.String))
+        for seed, place in ((2, "sea"), (3, "land"))
+    )
+    first, second = incoming_drifts([odd, alike.clear(), alike], train, DataConfig())
+    assert (first.batch, second.batch) == ("land.csv", "sea.csv")
+    assert first.auc is not None
+    assert first.auc.value > 0.99
+    assert set(first.words) & set(_WORDS["land"])
+    assert second.auc is not None
+    assert second.auc.low <= 0.5
+    assert (first.answers, second.answers) == (None, None)
+    assert first.num_others == 120
+    assert len(incoming_drifts([odd] * 30, train, DataConfig())) == data_drift.MAX_BATCHES
 
 
 def test_the_cost_is_bounded_whatever_the_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,13 +11,13 @@ import pytest
 from tests.core import answer_scenario, model_scenario, set_scenario
 
 from ftzard.config import DataConfig, GenerationConfig
-from ftzard.core.cleaning import clean
+from ftzard.core.cleaning import clean, hash_texts
 from ftzard.core.data_funnel import StoredData, batch_rows
 from ftzard.core.data_page import PAGE_BEGINS, PageHead, auc_reading, psi_reading, render_page, stacked
 from ftzard.core.data_report import Absence, data_report
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.population_stability import Stability
-from ftzard.core.records import RAW_SCHEMA, REJECTED_SCHEMA, Cleaned, Splits
+from ftzard.core.records import EXAMPLE_SCHEMA, RAW_SCHEMA, REJECTED_SCHEMA, Cleaned, Splits
 from ftzard.core.row_columns import write_messages
 from ftzard.core.splitting import split
 
@@ -101,7 +101,11 @@ def _hostile_data() -> tuple[StoredData, DataConfig]:
     first = split(cleaned.examples, config)
     copies = first.test.head(2).with_columns(reason=pl.lit("in_test_split"))
     splits = replace(first, quarantined=pl.concat([first.quarantined, copies]))
-    return StoredData(raw, cleaned, splits, files=(*names, "data/raw/<i>unread.csv")), config
+    odd = pl.DataFrame([(f"{text} <b>unheard</b> {n}", None, "data/incoming/<img src=x>.csv", n)
+                        for n, text in enumerate(_HOSTILE * 3)], schema=RAW_SCHEMA, orient="row")  # fmt: skip
+    incoming = odd.with_columns(hash_texts(odd["text"])).select(EXAMPLE_SCHEMA.names())
+    files = (*names, "data/raw/<i>unread.csv")
+    return StoredData(raw, cleaned, splits, files=files, incoming=(incoming,)), config
 
 
 @pytest.fixture(scope="module")
@@ -163,9 +167,18 @@ def test_the_page_needs_nothing_but_itself(hostile_page: str) -> None:
 
 def test_each_part_is_on_the_page(hostile_page: str) -> None:
     page = _Page(hostile_page)
-    assert {"rows", "files", "labels", "lengths", "repeated", "characters", "cleaning", "drift", "tokens"} <= (
-        page.attributes["id"]
-    )
+    assert {
+        "rows",
+        "files",
+        "labels",
+        "lengths",
+        "repeated",
+        "characters",
+        "cleaning",
+        "drift",
+        "incoming",
+        "tokens",
+    } <= (page.attributes["id"])
     assert {href.removeprefix("#") for href in page.attributes["href"]} <= page.attributes["id"]
     for told in (
         "0.25",
@@ -173,6 +186,7 @@ def test_each_part_is_on_the_page(hostile_page: str) -> None:
         "Near copies",
         "Texts with several labels",
         "not read yet",
+        "differs clearly from the training data",
     ):
         assert told in page.text
 

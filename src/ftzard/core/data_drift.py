@@ -72,7 +72,8 @@ class BatchDrift:
         auc: How well its texts are told from the others', 0.5 being not at all, with its 95 % interval; None where
             either side has too few rows.
         words: What tells it apart, most first; empty where nothing does.
-        answers: PSI of the labels, or of the lengths of free answers; None where a side has no rows.
+        answers: PSI of the labels, or of the lengths of free answers; None where a side has no rows, or the batch no
+            answers.
         lengths: PSI of the lengths of the texts, by the others' deciles; likewise.
         longer: Cliff's delta of the lengths, above 0 where its texts are longer, with its 95 % interval; likewise.
     """
@@ -110,6 +111,24 @@ def batch_drifts(
         if not own.is_empty():
             found.append(_compare(batch, own, others, config))
     return tuple(found)
+
+
+def incoming_drifts(
+    incoming: Sequence[pl.DataFrame], train: pl.DataFrame, config: DataConfig
+) -> tuple[BatchDrift, ...]:
+    """Compare files that came in without labels with what is trained on.
+
+    Args:
+        incoming: `EXAMPLE_SCHEMA` without labels, one frame for each file; only the first `MAX_BATCHES` are compared.
+        train: `EXAMPLE_SCHEMA`.
+        config: As for `batch_drifts`.
+
+    Returns:
+        In the order of the files; `answers` is None. A file without rows is left out.
+    """
+    train = train.sort("text_hash", "label")
+    files = [frame.sort("text_hash") for frame in incoming[:MAX_BATCHES] if not frame.is_empty()]
+    return tuple(_compare(str(frame["batch"][0]), frame, train, config) for frame in files)
 
 
 def drift_table(drifts: Sequence[BatchDrift]) -> pl.DataFrame:
@@ -213,6 +232,8 @@ def _labelled(own: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
 
 
 def _answer_stability(own: pl.DataFrame, others: pl.DataFrame, config: DataConfig) -> Stability | None:
+    if own["label"].null_count() == own.height:
+        return None
     if not config.has_labels:
         return length_stability(*(frame["label"].str.len_chars().to_numpy() for frame in (own, others)))
     counts = [label_counts(frame["label"], config.task) for frame in (own, others)]

@@ -1,7 +1,7 @@
 """What of a project's data a person should look at first, in sentences."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -60,7 +60,8 @@ def _to_look_at(report: DataReport) -> Iterator[tuple[str, str]]:
         if odd.num_texts >= _MANY_ODD * num_examples:
             share = odd.num_texts / num_examples
             yield "characters", f"{percent(share)} of the examples have {odd.kind.name}: {odd.kind.advice}."
-    yield from (("drift", sentence) for sentence in _drifting(report))
+    yield from (("drift", sentence) for sentence in _drifting(report.drifts, "the rest of the training data"))
+    yield from (("incoming", sentence) for sentence in _drifting(report.incoming_drifts, "the training data"))
     if report.tokens and report.tokens.truncated_share >= _MANY_TRUNCATED:
         cut = percent(report.tokens.truncated_share)
         yield "tokens", f"{cut} of the training examples are cut at model.max_length={report.tokens.max_length}."
@@ -126,16 +127,16 @@ def _repetitions(report: DataReport) -> Iterator[str]:
         yield "Rows repeat a frozen test row and are kept out of training."
 
 
-def _drifting(report: DataReport) -> Iterator[str]:
-    drifting = [drift for drift in report.drifts if is_drifting(drift)]
+def _drifting(drifts: Sequence[BatchDrift], others: str) -> Iterator[str]:
+    drifting = [drift for drift in drifts if is_drifting(drift)]
     if len(drifting) > _NUM_NAMED:
         most = max(drifting, key=lambda drift: drift.auc.value if drift.auc else 0.0)
         name = excerpt(most.batch, _NUM_NAME_CHARACTERS)
-        yield f"{len(drifting)} of {len(report.drifts)} files differ clearly from the rest, most of all {name}."
+        yield f"{len(drifting)} of {len(drifts)} files differ clearly from {others}, most of all {name}."
         return
     for drift in drifting:
         auc = f" (AUC {drift.auc.value:.2f})" if drift.auc else ""
-        yield f"{excerpt(drift.batch, _NUM_NAME_CHARACTERS)} differs clearly from the rest of the training data{auc}."
+        yield f"{excerpt(drift.batch, _NUM_NAME_CHARACTERS)} differs clearly from {others}{auc}."
 
 
 def is_drifting(drift: BatchDrift) -> bool:

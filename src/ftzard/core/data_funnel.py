@@ -55,6 +55,7 @@ class StoredData:
         frozen: The frozen test split.
         files: Batch files that are in the data folders now, newest first; they may have changed since.
         unreadable: `UNREADABLE_SCHEMA`: the rows of these files that could not be read.
+        incoming: `EXAMPLE_SCHEMA` without labels, for each of the files that came in last, newest first.
     """
 
     raw: pl.DataFrame | None = None
@@ -63,6 +64,7 @@ class StoredData:
     frozen: FrozenTest | None = None
     files: tuple[str, ...] = ()
     unreadable: pl.DataFrame | None = None
+    incoming: tuple[pl.DataFrame, ...] = ()
 
     @property
     def batches(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import polars as pl
 
 from ftzard.core.cleaning import labels_of
 from ftzard.core.cleaning_questions import question_changes, question_lengths
-from ftzard.core.data_drift import BatchDrift, batch_drifts
+from ftzard.core.data_drift import BatchDrift, batch_drifts, incoming_drifts
 from ftzard.core.data_funnel import BatchRows, FunnelStep, StoredData, batch_rows, funnel, inconsistencies, label_counts
 from ftzard.core.leakage import quarantined_examples
 from ftzard.core.length_summary import LengthSummary, length_summaries
@@ -60,6 +60,7 @@ class DataReport:
         changes: What each cleaning step does to the rows as read.
         num_cleaned_again: Of how many rows that was counted.
         drifts: Of each batch, newest first, as far as it can be compared.
+        incoming_drifts: Of each of the files that came in without labels, newest first, against the train split.
         tokens: None where they could not be counted.
         absences: What is left out.
         inconsistencies: Where what is stored was not made from each other.
@@ -79,6 +80,7 @@ class DataReport:
     changes: "tuple[StepChanges, ...]"
     num_cleaned_again: int
     drifts: tuple[BatchDrift, ...]
+    incoming_drifts: tuple[BatchDrift, ...]
     tokens: TokenLengths | None
     absences: tuple[Absence, ...]
     inconsistencies: tuple[str, ...]
@@ -125,6 +127,7 @@ def data_report(
         changes=() if raw is None else question_changes(raw["text"], data),
         num_cleaned_again=0 if raw is None else raw.height,
         drifts=_drifts(stored, config),
+        incoming_drifts=incoming_drifts(stored.incoming, stored.splits.train, data) if stored.splits else (),
         tokens=tokens,
         absences=(*absences, *((lacking,) if lacking else ())),
         inconsistencies=tuple(inconsistencies(stored)),

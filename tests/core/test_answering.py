@@ -1,5 +1,7 @@
 """Greedy answers and log-probabilities, beside what one would compute by hand, a token at a time."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ from tests.core.answer_scenario import tiny_base
 
 from ftzard.core.answering import Answer, greedy_answers, log_probabilities
 from ftzard.core.base_model import BaseModel
+from ftzard.errors import OutOfMemoryError
 
 if TYPE_CHECKING:
     from ftzard.core.progress import Progress
@@ -106,3 +109,40 @@ def test_no_prompts_have_no_answers() -> None:
     base = _base()
     assert greedy_answers(base.model, base.tokenizer, [], {2}, max_new_tokens=3, max_tokens=64) == []
     assert log_probabilities(base.model, [], [], max_tokens=64) == []
+
+
+@contextmanager
+def _limited(max_rows: int) -> Iterator[None]:
+    """Let the model fail for more than so many rows at once, as an allocation does."""
+
+    def check(_: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        if len(inputs[0]) > max_rows:
+            message = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes. Error code 12"
+            raise RuntimeError(message)
+
+    hook = _base().model.get_input_embeddings().register_forward_pre_hook(check)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def test_where_memory_runs_out_fewer_rows_are_computed_at_once_and_the_answers_stay(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    prompts = [_ids(text) for text in _PROMPTS]
+    ids = [one.token_ids for one in _answers({2})]
+    likely = log_probabilities(_base().model, prompts, ids, max_tokens=1024)
+    with _limited(2):
+        assert [one.token_ids for one in _answers({2})] == ids
+        found = log_probabilities(_base().model, prompts, ids, max_tokens=1024)
+    for mine, theirs in zip(found, likely, strict=True):
+        assert mine == pytest.approx(theirs, abs=1e-4)
+    assert caplog.text.count("out of memory in batch 1 (4 KiB were asked for): from 1024 to ") == 2
+
+
+def test_a_row_that_has_no_memory_alone_is_an_error_that_says_what_to_do() -> None:
+    with _limited(0), pytest.raises(OutOfMemoryError, match=r"although each example was computed alone") as caught:
+        _answers({2})
+    assert "training.max_tokens_per_batch" in caught.value.fix
+    assert "estimate" not in caught.value.fix

@@ -32,7 +32,9 @@ def _one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def _limited(max_tokens: int, message: str = _ON_THE_CPU, *, after: int = 0, late: bool = False) -> Iterator[None]:
+def _limited(
+    max_tokens: int, message: str = _ON_THE_CPU, *, after: int = 0, late: bool = False, in_training: bool = True
+) -> Iterator[None]:
     """Let the model fail for more than so many tokens at once, as an allocation does.
 
     Args:
@@ -40,6 +42,7 @@ def _limited(max_tokens: int, message: str = _ON_THE_CPU, *, after: int = 0, lat
         message: Of the failure.
         after: Passes that have memory.
         late: When gradients are there already, in the backward pass.
+        in_training: Where gradients are computed; otherwise, where they are not.
     """
     num_passes = [0]
 
@@ -47,7 +50,7 @@ def _limited(max_tokens: int, message: str = _ON_THE_CPU, *, after: int = 0, lat
         raise RuntimeError(message)
 
     def check(module: torch.nn.Module, ids: torch.Tensor | None) -> bool:
-        if not isinstance(module, torch.nn.Embedding) or ids is None or not torch.is_grad_enabled():
+        if not isinstance(module, torch.nn.Embedding) or ids is None or torch.is_grad_enabled() != in_training:
             return False
         num_passes[0] += 1
         return ids.numel() > max_tokens and num_passes[0] > after
@@ -141,6 +144,18 @@ def test_what_was_halved_when_is_told_kept_in_the_manifest_and_by_a_checkpoint(
     assert halved.resumed_from == 2
     assert halved.budget.budgets == {1: 64, 2: 32}
     assert read_manifest(halved.adapter.path).compute["token_budgets"] == "64 from step 1, 32 from step 2"  # noqa: S105 - of texts
+
+
+def test_a_validation_that_runs_out_of_memory_is_computed_in_smaller_pieces(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = _train(tmp_path / "whole", "generation", 64)
+    with _limited(30, in_training=False):
+        halved = _train(tmp_path / "halved", "generation", 64)
+    assert "out of memory in batch 1 (4 KiB were asked for): from 64 to 32 tokens at once" in caplog.text
+    assert not halved.budget.is_halved
+    assert _weights(halved) == _weights(whole)
+    assert halved.validation["loss"].to_list() == pytest.approx(whole.validation["loss"].to_list(), rel=1e-5)
 
 
 def test_one_example_that_does_not_fit_is_an_error_with_the_bytes_and_nothing_is_written(tmp_path: Path) -> None:

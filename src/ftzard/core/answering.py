@@ -1,8 +1,9 @@
 """What a causal language model answers, greedily, and how likely it finds an answer that is given."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from ftzard.core.batching import Indices, micro_batches
 from ftzard.core.metrics import FloatArray
 from ftzard.core.progress import Progress, ProgressReporter
+from ftzard.core.token_budget import FIX_WITHOUT_ESTIMATE, TokenBudget
 
 if TYPE_CHECKING:
     import torch
@@ -50,22 +52,26 @@ def greedy_answers(
         prompts: Token ids, each at least one.
         stop_tokens: What ends an answer; at least one.
         max_new_tokens: Tokens of an answer, at most.
-        max_tokens: Tokens of prompts and answers that are computed at once, padding included.
+        max_tokens: Tokens of prompts and answers that are computed at once, padding included; halved for the rest where
+            memory runs out.
         on_progress: Called after each batch, in prompts.
+
+    Raises:
+        OutOfMemoryError: There is no memory for one prompt alone.
     """
     import torch
 
     lengths = np.array([len(prompt) + max_new_tokens for prompt in prompts], dtype=np.int64)
-    batches = micro_batches(np.arange(len(prompts)), lengths, max_tokens) if prompts else []
     found: dict[int, Answer] = {}
-    num_tokens = 0
+
+    def answer(batch: Indices) -> None:
+        written = _generate(model, [prompts[index] for index in batch], stop_tokens, max_new_tokens)
+        for index, ids in zip(batch, written, strict=True):
+            found[int(index)] = Answer(ids, tokenizer.decode(ids, skip_special_tokens=True).strip())
+
     with ProgressReporter("answers", len(prompts), _logger) as reporter, torch.inference_mode():
-        for batch in batches:
-            written = _generate(model, [prompts[index] for index in batch], stop_tokens, max_new_tokens)
-            for index, ids in zip(batch, written, strict=True):
-                found[int(index)] = Answer(ids, tokenizer.decode(ids, skip_special_tokens=True).strip())
-                num_tokens += len(ids)
-            progress = reporter.update(len(found), num_tokens)
+        for _ in _in_batches(answer, lengths, max_tokens):
+            progress = reporter.update(len(found), sum(len(one.token_ids) for one in found.values()))
             if on_progress is not None:
                 on_progress(progress)
     return [found[index] for index in range(len(prompts))]
@@ -80,26 +86,59 @@ def log_probabilities(
         model: A causal language model in eval mode.
         prompts: Token ids, each at least one.
         answers: Token ids, as many as prompts.
-        max_tokens: Tokens computed at once, padding included.
+        max_tokens: Tokens computed at once, padding included; halved for the rest where memory runs out.
 
     Returns:
         For each answer, the natural logarithm of the probability of each of its tokens.
+
+    Raises:
+        OutOfMemoryError: There is no memory for one answer alone.
     """
     import torch
 
     sequences = [[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=True)]
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
     found: dict[int, FloatArray] = {}
+
+    def score(batch: Indices) -> None:
+        logits = model(input_ids=_padded(sequences, batch, model.device), use_cache=False).logits
+        for row, index in enumerate(batch):
+            start, answer = len(prompts[index]), answers[index]
+            # The logits at a place are those of the next token.
+            scores = logits[row, start - 1 : start - 1 + len(answer)].float().log_softmax(dim=-1)
+            chosen = torch.tensor(list(answer), dtype=torch.int64, device=scores.device)
+            found[int(index)] = scores.gather(1, chosen[:, None])[:, 0].double().cpu().numpy()
+
     with torch.inference_mode():
-        for batch in micro_batches(np.arange(len(sequences)), lengths, max_tokens) if sequences else []:
-            logits = model(input_ids=_padded(sequences, batch, model.device), use_cache=False).logits
-            for row, index in enumerate(batch):
-                start, answer = len(prompts[index]), answers[index]
-                # The logits at a place are those of the next token.
-                scores = logits[row, start - 1 : start - 1 + len(answer)].float().log_softmax(dim=-1)
-                chosen = torch.tensor(list(answer), dtype=torch.int64, device=scores.device)
-                found[int(index)] = scores.gather(1, chosen[:, None])[:, 0].double().cpu().numpy()
+        for _ in _in_batches(score, lengths, max_tokens):
+            pass
     return [found[index] for index in range(len(sequences))]
+
+
+def _in_batches(compute: Callable[[Indices], None], lengths: Indices, max_tokens: int) -> Iterator[None]:
+    """Compute rows batch by batch, longest first; where memory runs out, the rest with half of the tokens at once.
+
+    Args:
+        compute: Takes the positions of a batch's rows; one that failed is computed again.
+        lengths: Tokens of each row, shape (n,).
+        max_tokens: Of a batch, padding included.
+
+    Yields:
+        After each batch.
+
+    Raises:
+        OutOfMemoryError: There is no memory for one row alone.
+    """
+    budget = TokenBudget(max_tokens, "batch", fix=FIX_WITHOUT_ESTIMATE)
+
+    def fill(batch: Indices, max_tokens: int) -> None:
+        for part in micro_batches(batch, lengths, max_tokens):
+            compute(part)
+
+    batches = micro_batches(np.arange(len(lengths)), lengths, max_tokens) if len(lengths) else ()
+    for number, batch in enumerate(batches, start=1):
+        budget.redoing(partial(fill, batch), batch, lengths, step=number)
+        yield
 
 
 def _generate(model: Any, prompts: Sequence[Ids], stop_tokens: set[int], max_new_tokens: int) -> list[list[int]]:

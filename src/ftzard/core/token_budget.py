@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from ftzard.core.batching import Indices, micro_batches, padded_tokens
 from ftzard.core.byte_sizes import in_words
@@ -29,6 +29,13 @@ _FIX_UNANSWERED = "free memory, or take less of it: `ftzard estimate` shows what
 _FIX = (
     "shorten the texts (model.max_length), lower training.max_tokens_per_batch, compute in bfloat16 "
     "(model.dtype=bfloat16), or free memory; `ftzard estimate` shows what takes how much"
+)
+
+
+# The same for what is not estimated.
+FIX_WITHOUT_ESTIMATE: Final = (
+    "lower training.max_tokens_per_batch or model.max_length, compute in bfloat16 (model.dtype=bfloat16), or free "
+    "memory; nothing was written"
 )
 
 

@@ -8,24 +8,20 @@ are those of its pieces added up, so that the optimizer step stays what it would
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from ftzard.core.batching import Indices
-from ftzard.core.token_budget import TokenBudget
+from ftzard.core.token_budget import FIX_WITHOUT_ESTIMATE, TokenBudget
 
-FIX_MEMORY: Final = (
-    "lower training.max_tokens_per_batch or model.max_length, compute in bfloat16 (model.dtype=bfloat16), or free "
-    "memory; nothing was written"
-)
 _ROWS = "ftzard_rows"
 _MODE = "train"
 
 
 def configured_budget(max_tokens_per_batch: int) -> TokenBudget:
     """What a training of TRL's begins with."""
-    return TokenBudget(max_tokens_per_batch, "optimizer step", fix=FIX_MEMORY)
+    return TokenBudget(max_tokens_per_batch, "optimizer step", fix=FIX_WITHOUT_ESTIMATE)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftzard.core.divergence import check_weights, diverged
 from ftzard.core.progress import Progress, ProgressReporter
-from ftzard.core.token_budget import memory_failures_explained
-from ftzard.core.trainer_memory import FIX_MEMORY
+from ftzard.core.token_budget import FIX_WITHOUT_ESTIMATE, memory_failures_explained
 from ftzard.core.training_record import StepRecord
 
 if TYPE_CHECKING:
@@ -173,4 +172,4 @@ class TrainerWatch:
 
 def memory_failures_told(what: str | Callable[[], str]) -> AbstractContextManager[None]:
     """As `memory_failures_explained`, for what is computed beside the passes, or cannot be divided."""
-    return memory_failures_explained(what, FIX_MEMORY)
+    return memory_failures_explained(what, FIX_WITHOUT_ESTIMATE)

@@ -74,6 +74,21 @@ def test_values_and_gradients_are_those_of_each_sequence_alone(
         torch.testing.assert_close(second, first, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("family", _FAMILIES)
+def test_the_last_layers_mlp_computes_the_last_tokens_alone_and_afterwards_all(family: str) -> None:
+    decoder, rows = _decoder(family), _SEQUENCES["a common beginning"]
+    seen: list[int] = []
+    for layer in decoder.layers:
+        linear = next(module for module in layer.mlp.modules() if isinstance(module, torch.nn.Linear))
+        linear.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-2]))
+    last_hidden_states(decoder, _tokens(rows))
+    # Three tokens are common, and nine are not.
+    assert seen == [3 + 9, len(rows)]
+    seen.clear()
+    _alone(decoder, rows[:1])
+    assert seen == [len(rows[0])] * 2
+
+
 @pytest.mark.parametrize(("family", "values"), [("mistral", {"sliding_window": 3}), ("gpt2", {}), ("falcon", {})])
 def test_what_is_not_packed_is_padded_and_right_as_well(family: str, values: dict[str, Any]) -> None:
     decoder = _decoder(family, **values)

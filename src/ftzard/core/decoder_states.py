@@ -4,8 +4,8 @@ Packed in one row where the architecture allows it, else padded at the right, wh
 at a position that is known instead of looked for.
 """
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ftzard.core.batching import pad_right
@@ -57,10 +57,41 @@ def _packed_states(decoder: Any, sequences: Sequence[Tokens], prefix: "FrozenPre
     import torch
 
     packed = pack(sequences)
+    last = torch.from_numpy(packed.last_token).to(decoder.get_input_embeddings().weight.device)
     is_known = prefix is not None and prefix.knows(sequences)
-    with prefix.put_into(decoder, prefix.row(packed, sequences)) if prefix and is_known else nullcontext():
+    with (
+        prefix.put_into(decoder, prefix.row(packed, sequences)) if prefix and is_known else nullcontext(),
+        _last_mlp_of(decoder, last),
+    ):
         states = packed_states(decoder, packed)
-    return states[torch.from_numpy(packed.last_token).to(states.device)].float()
+    return states[last].float()
+
+
+@contextmanager
+def _last_mlp_of(decoder: Any, tokens: "torch.Tensor") -> Iterator[None]:
+    """Within it the last layer's MLP computes some tokens alone: what it makes of the others, nothing looks at.
+
+    Attention has let tokens see each other before; an MLP is half and more of a layer, and treats them one by one.
+
+    Args:
+        decoder: With a packed row to come.
+        tokens: Places in the row, shape (n,).
+    """
+    import torch
+
+    mlp = decoder.layers[-1].mlp
+    compute = mlp.forward
+
+    def forward(states: "torch.Tensor") -> "torch.Tensor":
+        some = compute(states.index_select(1, tokens))
+        return torch.zeros_like(states).index_copy(1, tokens, some)
+
+    # An instance's attribute hides the class's method, and goes with it.
+    mlp.forward = forward
+    try:
+        yield
+    finally:
+        del mlp.forward
 
 
 def _padded_states(decoder: Any, sequences: Sequence[Tokens]) -> "torch.Tensor":

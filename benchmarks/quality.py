@@ -73,16 +73,7 @@ def run(overrides: Sequence[str] = _RECIPE, sizes: Sequence[int] = _SIZES, num_t
         names = [f"label_words_over_{_BASELINE}_at_{size}{suffix}" for suffix in ("", "_low", "_high")]
         figures |= dict(zip(names, (gain.value, gain.low, gain.high), strict=True))
     figures["total_s"] = time.perf_counter() - started
-    rows = [
-        {"labels": size}
-        | {
-            way: "{:.3f} [{:.3f}, {:.3f}]".format(
-                *(getattr(scores[way, size], part) for part in ("value", "low", "high"))
-            )
-            for way in (_BASELINE, *_HEADS)
-        }
-        for size in sizes
-    ]
+    rows = [{"labels": size} | {way: _told(scores[way, size]) for way in (_BASELINE, *_HEADS)} for size in sizes]
     return Result(figures, table=pl.DataFrame(rows))
 
 

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.resources.data_scenario import isolate, make_project
+from tests.resources.data_scenario import isolate, make_project, template_folder
 
 
 @pytest.fixture(autouse=True)
@@ -17,11 +17,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with one commit of the person and DVC. Made once and copied: most of a second each."""
-    folder = tmp_path_factory.mktemp("template")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        isolate(monkeypatch, tmp_path_factory.mktemp("home"))
-        make_project(folder)
-    return folder
+    with template_folder(tmp_path_factory) as folder:
+        return make_project(folder)
 
 
 @pytest.fixture

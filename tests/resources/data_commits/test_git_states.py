@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.resources.data_scenario import commit, dvc, fails, git, isolate, make_project, status, write_data
+from tests.resources.data_scenario import commit, dvc, fails, git, make_project, status, template_folder, write_data
 
 from ftzard.config import VersioningConfig
 from ftzard.resources.versioning import DvcRepository
@@ -27,9 +27,8 @@ _HOOKS = (
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With a data commit, new data, and a branch `side` whose last commit conflicts with the one of `main`."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        isolate(monkeypatch, tmp_path_factory.mktemp("home"))
-        folder = make_project(tmp_path_factory.mktemp("template") / "project")
+    with template_folder(tmp_path_factory) as folder:
+        make_project(folder)
         commit(folder)
         git(folder, "switch", "--quiet", "--create", "side")
         for text in ("side, first", "side, second"):

@@ -7,7 +7,17 @@ from typing import Any
 import dvc.dvcfile
 import pytest
 from click.testing import CliRunner
-from tests.resources.data_scenario import DEFAULT, commit, die, git, isolate, killed, make_project, status, write_data
+from tests.resources.data_scenario import (
+    DEFAULT,
+    commit,
+    die,
+    git,
+    killed,
+    make_project,
+    status,
+    template_folder,
+    write_data,
+)
 from tests.resources.data_scenario import dvc as run_dvc
 
 from ftzard.cli import main
@@ -29,9 +39,8 @@ _POINTER_BYTES = 97
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With one data commit, and new data that is not committed."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        isolate(monkeypatch, tmp_path_factory.mktemp("home"))
-        folder = make_project(tmp_path_factory.mktemp("template") / "project")
+    with template_folder(tmp_path_factory) as folder:
+        make_project(folder)
         commit(folder)
     write_data(folder, "two")
     return folder

@@ -5,16 +5,14 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.resources.data_scenario import commit, dvc, git, isolate, make_project, status, write_data
+from tests.resources.data_scenario import commit, dvc, git, make_project, status, template_folder, write_data
 
 _FILE = "data/raw/batch.csv"
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        isolate(monkeypatch, tmp_path_factory.mktemp("home"))
-        folder = tmp_path_factory.mktemp("template")
+    with template_folder(tmp_path_factory) as folder:
         return make_project(folder / "project", remote=folder / "store")
 
 

@@ -1,14 +1,13 @@
 """What a causal language model answers, greedily, and how likely it finds an answer that is given."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftzard.core.batching import Indices, micro_batches
+from ftzard.core.batching import Indices
 from ftzard.core.metrics import FloatArray
 from ftzard.core.progress import Progress, ProgressReporter
 from ftzard.core.token_budget import FIX_WITHOUT_ESTIMATE, TokenBudget
@@ -63,6 +62,7 @@ def greedy_answers(
 
     lengths = np.array([len(prompt) + max_new_tokens for prompt in prompts], dtype=np.int64)
     found: dict[int, Answer] = {}
+    num_tokens = 0
 
     def answer(batch: Indices) -> None:
         written = _generate(model, [prompts[index] for index in batch], stop_tokens, max_new_tokens)
@@ -70,8 +70,9 @@ def greedy_answers(
             found[int(index)] = Answer(ids, tokenizer.decode(ids, skip_special_tokens=True).strip())
 
     with ProgressReporter("answers", len(prompts), _logger) as reporter, torch.inference_mode():
-        for _ in _in_batches(answer, lengths, max_tokens):
-            progress = reporter.update(len(found), sum(len(one.token_ids) for one in found.values()))
+        for batch in _budget(max_tokens).in_batches(answer, lengths):
+            num_tokens += sum(len(found[int(index)].token_ids) for index in batch)
+            progress = reporter.update(len(found), num_tokens)
             if on_progress is not None:
                 on_progress(progress)
     return [found[index] for index in range(len(prompts))]
@@ -110,35 +111,13 @@ def log_probabilities(
             found[int(index)] = scores.gather(1, chosen[:, None])[:, 0].double().cpu().numpy()
 
     with torch.inference_mode():
-        for _ in _in_batches(score, lengths, max_tokens):
+        for _ in _budget(max_tokens).in_batches(score, lengths):
             pass
     return [found[index] for index in range(len(sequences))]
 
 
-def _in_batches(compute: Callable[[Indices], None], lengths: Indices, max_tokens: int) -> Iterator[None]:
-    """Compute rows batch by batch, longest first; where memory runs out, the rest with half of the tokens at once.
-
-    Args:
-        compute: Takes the positions of a batch's rows; one that failed is computed again.
-        lengths: Tokens of each row, shape (n,).
-        max_tokens: Of a batch, padding included.
-
-    Yields:
-        After each batch.
-
-    Raises:
-        OutOfMemoryError: There is no memory for one row alone.
-    """
-    budget = TokenBudget(max_tokens, "batch", fix=FIX_WITHOUT_ESTIMATE)
-
-    def fill(batch: Indices, max_tokens: int) -> None:
-        for part in micro_batches(batch, lengths, max_tokens):
-            compute(part)
-
-    batches = micro_batches(np.arange(len(lengths)), lengths, max_tokens) if len(lengths) else ()
-    for number, batch in enumerate(batches, start=1):
-        budget.redoing(partial(fill, batch), batch, lengths, step=number)
-        yield
+def _budget(max_tokens: int) -> TokenBudget:
+    return TokenBudget(max_tokens, "batch", fix=FIX_WITHOUT_ESTIMATE)
 
 
 def _generate(model: Any, prompts: Sequence[Ids], stop_tokens: set[int], max_new_tokens: int) -> list[list[int]]:

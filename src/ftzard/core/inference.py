@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +20,7 @@ from ftzard.core.adapter import (
 )
 from ftzard.core.base_model import BaseModel, borrowed_base_model
 from ftzard.core.base_source import find_base_model
-from ftzard.core.batching import Indices, micro_batches
+from ftzard.core.batching import Indices
 from ftzard.core.classifier import Classifier, lora_classifier
 from ftzard.core.devices import resolve_device
 from ftzard.core.label_head import LabelHead
@@ -124,16 +123,13 @@ def compute_rows(
     lengths = np.array([len(ids) for ids in distinct], dtype=np.int64)
     num_prompts = np.bincount(place, minlength=len(distinct))
     rows = np.empty((len(distinct), width), dtype=np.float32)
-    budget = TokenBudget(max_tokens, "batch")
 
-    def fill(batch: Indices, max_tokens: int) -> None:
-        for part in micro_batches(batch, lengths, max_tokens):
-            rows[part] = compute([distinct[index] for index in part]).cpu().numpy()
+    def fill(part: Indices) -> None:
+        rows[part] = compute([distinct[index] for index in part]).cpu().numpy()
 
     done = num_tokens = 0
     with ProgressReporter("examples", len(place), _logger) as reporter, torch.inference_mode():
-        for number, batch in enumerate(micro_batches(np.arange(len(distinct)), lengths, max_tokens), start=1):
-            budget.redoing(partial(fill, batch), batch, lengths, step=number)
+        for batch in TokenBudget(max_tokens, "batch").in_batches(fill, lengths):
             done, num_tokens = done + int(num_prompts[batch].sum()), num_tokens + int(lengths[batch].sum())
             progress = reporter.update(done, num_tokens)
             if on_progress is not None:

@@ -10,7 +10,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, TypeVar
+
+import numpy as np
 
 from ftzard.core.batching import Indices, micro_batches, padded_tokens
 from ftzard.core.byte_sizes import in_words
@@ -118,6 +121,28 @@ class TokenBudget:
             undo()
             free_unused()
             self._halve(examples, lengths, step, num_bytes)
+
+    def in_batches(self, compute: Callable[[Indices], None], lengths: Indices) -> Iterator[Indices]:
+        """Compute all examples batch by batch, longest first; where memory runs out, the rest in smaller batches.
+
+        Args:
+            compute: Takes the positions of some examples, shape (m,); where it failed, it is asked for them again.
+            lengths: Tokens of each example, shape (n,).
+
+        Yields:
+            After each batch, the positions of its examples.
+
+        Raises:
+            OutOfMemoryError: There is no memory for one example alone.
+        """
+
+        def fill(batch: Indices, max_tokens: int) -> None:
+            for part in micro_batches(batch, lengths, max_tokens):
+                compute(part)
+
+        for number, batch in enumerate(micro_batches(np.arange(len(lengths)), lengths, self.max_tokens), start=1):
+            self.redoing(partial(fill, batch), batch, lengths, step=number)
+            yield batch
 
     def _halve(self, examples: Indices, lengths: Indices, step: int, num_bytes: int | None) -> None:
         """Go to the largest half, quarter ... that cuts the examples into smaller pieces than now."""

@@ -89,6 +89,20 @@ def test_the_last_layers_mlp_computes_the_last_tokens_alone_and_afterwards_all(f
     assert seen == [len(rows[0])] * 2
 
 
+def test_a_forward_that_somebody_else_gave_the_mlp_is_computed_and_still_there_afterwards() -> None:
+    decoder, rows = _decoder("llama"), _SEQUENCES["one"]
+    mlp = decoder.layers[-1].mlp
+    own, num_calls = mlp.forward, [0]
+
+    def counted(states: torch.Tensor) -> Any:
+        num_calls[0] += 1
+        return own(states)
+
+    mlp.forward = counted
+    torch.testing.assert_close(last_hidden_states(decoder, _tokens(rows)), _alone(decoder, rows), rtol=1e-5, atol=1e-5)
+    assert num_calls == [2]
+
+
 @pytest.mark.parametrize(("family", "values"), [("mistral", {"sliding_window": 3}), ("gpt2", {}), ("falcon", {})])
 def test_what_is_not_packed_is_padded_and_right_as_well(family: str, values: dict[str, Any]) -> None:
     decoder = _decoder(family, **values)

@@ -86,12 +86,23 @@ def _last_mlp_of(decoder: Any, tokens: "torch.Tensor") -> Iterator[None]:
         some = compute(states.index_select(1, tokens))
         return torch.zeros_like(states).index_copy(1, tokens, some)
 
-    # An instance's attribute hides the class's method, and goes with it.
-    mlp.forward = forward
+    with computing(mlp, forward):
+        yield
+
+
+@contextmanager
+def computing(module: Any, forward: Any) -> Iterator[None]:
+    """Within it a module computes what a function does; afterwards what it did before."""
+    # An instance's attribute hides the class's method, and goes with it. Others may have put one there, too.
+    before = vars(module).get("forward")
+    module.forward = forward
     try:
         yield
     finally:
-        del mlp.forward
+        if before is None:
+            del module.forward
+        else:
+            module.forward = before
 
 
 def _padded_states(decoder: Any, sequences: Sequence[Tokens]) -> "torch.Tensor":

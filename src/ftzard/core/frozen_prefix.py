@@ -16,7 +16,7 @@ import numpy as np
 
 from ftzard.core.batching import micro_batches
 from ftzard.core.byte_sizes import in_words
-from ftzard.core.decoder_states import packed_states
+from ftzard.core.decoder_states import computing, packed_states
 from ftzard.core.device_memory import free_bytes
 from ftzard.core.packed_attention import can_pack
 from ftzard.core.packing import PackedBatch, pack
@@ -66,7 +66,7 @@ class FrozenPrefix:
     def put_into(self, decoder: Any, row: "torch.Tensor") -> Iterator[None]:
         """Within it the first layers hand on what is kept, whatever they are given."""
         first = decoder.layers[: self.num_layers]
-        with _computing_nothing(first[:-1]), _computing(first[-1], lambda *_, **__: row):
+        with _computing_nothing(first[:-1]), computing(first[-1], lambda *_, **__: row):
             yield
 
 
@@ -167,18 +167,8 @@ def _computed(
 def _computing_nothing(layers: Any) -> Iterator[None]:
     with ExitStack() as stack:
         for layer in layers:
-            stack.enter_context(_computing(layer, lambda hidden_states, *_, **__: hidden_states))
+            stack.enter_context(computing(layer, lambda hidden_states, *_, **__: hidden_states))
         yield
-
-
-@contextmanager
-def _computing(layer: Any, forward: Any) -> Iterator[None]:
-    # An instance's attribute hides the class's method, and goes with it.
-    layer.forward = forward
-    try:
-        yield
-    finally:
-        del layer.forward
 
 
 def _checksum(sequences: Sequence[Tokens]) -> str:

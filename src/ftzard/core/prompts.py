@@ -6,6 +6,7 @@ What a text says is never read as a special token: a tweet that contains `<|im_e
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,10 +129,18 @@ def encode_prompts(texts: Sequence[str], template: PromptTemplate, tokenizer: An
     num_truncated = 0
     for first in range(0, len(texts), _TEXTS_PER_CALL):
         openings = [opening + text for text in texts[first : first + _TEXTS_PER_CALL]]
-        for middle in _encode_plain(tokenizer, openings):
-            num_truncated += len(middle) > room
-            input_ids.append(np.array([*start, *middle[:room], *end], dtype=np.int32))
+        middles = _encode_plain(tokenizer, openings)
+        num_truncated += sum(len(middle) > room for middle in middles)
+        input_ids += _as_arrays([[*start, *middle[:room], *end] for middle in middles])
     return EncodedPrompts(input_ids, num_truncated)
+
+
+def _as_arrays(sequences: Sequence[Sequence[int]]) -> list[Tokens]:
+    """The sequences as parts of one array: to make one of each takes as long as to tokenise."""
+    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+    ends = lengths.cumsum()
+    ids = np.fromiter(chain.from_iterable(sequences), dtype=np.int32, count=int(ends[-1]))
+    return np.split(ids, ends[:-1])
 
 
 def _encode(tokenizer: Any, texts: list[str], *, split_special_tokens: bool = False) -> list[list[int]]:

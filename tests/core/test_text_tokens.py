@@ -14,8 +14,13 @@ _PIECES = st.sampled_from(
     [
         "@bob",
         "http",
+        "httptco",
+        "https",
         "HTTP://x.y/z",
+        "https://x",
         "www.a",
+        "wwwa",
+        "www",
         "don't",
         "Don\u2019t",
         "\ufb01t",

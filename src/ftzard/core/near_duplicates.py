@@ -179,12 +179,15 @@ class _Filter:
 
     def keys_of(self, sketches: Sketches, rows: Positions) -> Numbers:
         """Those keys of some texts that may be there, sorted, each before the text's number."""
-        found = [np.zeros(0, np.uint64)]
-        for some in _in_turn(rows):
+
+        def find(some: Positions) -> Numbers:
             keys = sketches.keys(some)
             places, columns = np.nonzero(self._is_there[keys >> self._shift])
-            found.append((keys[places, columns].astype(np.uint64) << _HALF) | some[places].astype(np.uint64))
-        keys = np.concatenate(found)
+            found: Numbers = (keys[places, columns].astype(np.uint64) << _HALF) | some[places].astype(np.uint64)
+            return found
+
+        with ThreadPoolExecutor(NUM_THREADS) as pool:
+            keys = np.concatenate([np.zeros(0, np.uint64), *pool.map(find, _in_turn(rows))])
         keys.sort()
         return keys
 

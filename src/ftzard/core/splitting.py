@@ -161,11 +161,12 @@ def _split(drawn: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame | None)
         rows = rows.with_columns(settled=settle_first(rows, tokens, config))
         numbers = test_of(rows)
         known, known_texts = named[numbers], tokens.take(numbers.to_numpy())
+        is_known = rows["number"].is_in(numbers.implode())
     else:
+        _check_frozen(frozen, drawn)
         known, known_texts = frozen, sketch(frozen["text"], tokens.order)
-    _check_frozen(known, drawn)
+        is_known = drawn["text_hash"].is_in(frozen["text_hash"].implode())
     # What has several labels is not judged, and a copy of itself.
-    is_known = drawn["text_hash"].is_in(known["text_hash"].implode())
     rows = _placed(rows.with_columns(is_test=is_known & drawn["is_judged"]), known_texts, tokens, config)
     parts = {part: named[numbers["number"]] for (part,), numbers in rows.group_by("part", maintain_order=True)}
     empty = named.clear()

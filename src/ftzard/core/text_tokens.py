@@ -16,9 +16,9 @@ import polars as pl
 
 # What makes no difference. `http` is what the cleaning step `replace_urls` leaves of an address.
 _NOISE: Final = r"(?i)(?:https?://|\bwww\.)\S+|\bhttp\b|@+\w+"
-# What begins it, as numbers of so many bytes.
-_HTTP, _WWW, _WW = (int.from_bytes(start, "little") for start in (b"http", b"www", b"ww"))
-_THREE_BYTES: Final = 0xFFFFFF
+# What begins it, as numbers of four bytes and of two; what separates words is a zero.
+_HTTP, _WWW, _WW = (int.from_bytes(start, "little") for start in (b"http", b"www\0", b"ww"))
+_NUM_HTTP_LETTERS: Final = 4
 _AT, _FIRST_BEYOND_ASCII = ord("@"), 0x80
 _APOSTROPHE: Final = r"['\x{2019}`]"
 _WORD: Final = (
@@ -26,6 +26,7 @@ _WORD: Final = (
     r"|[\p{L}\p{M}\p{N}&&[^\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]]+"
 )
 _SEPARATOR, _NOTHING = 0, 1
+_NO_LETTERS: Final = bytes([_SEPARATOR, _NOTHING])
 _NUM_ROWS_AT_ONCE: Final = 16_384
 # Numpy and polars let others work while they do.
 NUM_THREADS: Final = min(4, os.cpu_count() or 1)
@@ -98,29 +99,29 @@ def _pieces(texts: pl.Series) -> Iterator[pl.Series]:
 def _read(texts: pl.Series) -> TokenTexts:
     texts = texts.cast(pl.String)
     data, row_starts = _joined(texts)
-    if (odd := _odd(data, row_starts)).size:
+    lower = _lower(data)
+    if (odd := _odd(data, lower, row_starts)).size:
         data, row_starts = _joined(texts.clone().scatter(odd, _canonical(texts[odd])))
-    letters = data.translate(_CLASSES, _NO_LETTERS)
-    # With what is none on both sides, so that there is something to the left of the first and to the right of the last.
-    data = b"".join([_SIDE, data.translate(_CLASSES), _SIDE])
+        lower = _lower(data)
+    # The sides, too, are none of the texts.
     row_starts += len(_SIDE)
-    if (gone := np.flatnonzero(np.frombuffer(data, np.uint8) == _NOTHING)).size:
-        data = data.replace(bytes([_NOTHING]), b"")
+    if (gone := np.flatnonzero(np.frombuffer(lower, np.uint8) == _NOTHING)).size:
+        lower = lower.replace(bytes([_NOTHING]), b"")
         row_starts -= np.searchsorted(gone, row_starts)
-    classes = np.frombuffer(data, np.uint8)
+    classes = np.frombuffer(lower, np.uint8)
     is_word = classes != _SEPARATOR
     changes = np.flatnonzero(is_word[1:] != is_word[:-1]) + 1
     token_starts, token_lengths = changes[::2], changes[1::2] - changes[::2]
     starts = np.searchsorted(token_starts, row_starts)
-    # From here on in the letters alone.
+    # In the letters alone.
     rows = np.concatenate([[0], np.cumsum(token_lengths)])[starts]
-    same = _hashes(letters, rows[:-1], np.diff(rows))
+    same = _hashes(lower.translate(None, _NO_LETTERS), rows[:-1], np.diff(rows))
     is_empty = rows[:-1] == rows[1:]
     if is_empty.any():
         signs, sign_starts = _joined(texts.filter(pl.Series(is_empty)))
         # With the line end, which tells a text that ends with NUL characters from one that does not.
         same[is_empty] = _hashes(signs, sign_starts[:-1], np.diff(sign_starts))
-    return TokenTexts(same, np.diff(starts), _hashes(data, token_starts, token_lengths))
+    return TokenTexts(same, np.diff(starts), _hashes(lower, token_starts, token_lengths))
 
 
 def _hashes(data: bytes, starts: Positions, lengths: Positions) -> Any:
@@ -141,13 +142,19 @@ def _hashes(data: bytes, starts: Positions, lengths: Positions) -> Any:
     return hashes
 
 
-def _odd(data: bytes, row_starts: Positions) -> Positions:
+def _odd(data: bytes, lower: bytes, row_starts: Positions) -> Positions:
     """The texts in which more than ASCII's letters, digits and signs may matter: noise, and all other characters."""
-    lower = b"".join([data.translate(_CLASSES), _SIDE])
-    pairs = np.ndarray((len(data),), "<u2", lower, 0, (1,))
-    fours = np.ndarray((len(data),), "<u4", lower, 0, (1,))
-    found = [np.flatnonzero(fours == _HTTP), np.flatnonzero(pairs == _WW)]
-    found[1] = found[1][fours[found[1]] & _THREE_BYTES == _WWW]
+    num_bytes = len(data)
+    # From here on as long as the sides allow what comes later to be looked at.
+    classes = np.frombuffer(lower, np.uint8)[len(_SIDE) :]
+    pairs = np.ndarray((num_bytes,), "<u2", lower, len(_SIDE), (1,))
+    fours = np.ndarray((num_bytes,), "<u4", lower, len(_SIDE), (1,))
+    http = np.flatnonzero(fours == _HTTP)
+    # A word that only begins so is none: what comes next is no letter, or an s and then none.
+    ends = classes[http + _NUM_HTTP_LETTERS]
+    next_ends = np.where(ends == ord("s"), classes[http + _NUM_HTTP_LETTERS + 1], ends)
+    www = np.flatnonzero(pairs == _WW)
+    found = [http[next_ends <= _NOTHING], www[fours[www] == _WWW]]
     if not data.isascii() or b"@" in data:
         characters = np.frombuffer(data, np.uint8)
         found += [np.flatnonzero(characters == _AT), np.flatnonzero(characters >= _FIRST_BEYOND_ASCII)]
@@ -171,6 +178,11 @@ def _joined(texts: pl.Series) -> tuple[bytes, Positions]:
     return data, np.concatenate([[0], np.cumsum(texts.str.len_bytes().to_numpy().astype(np.int64) + 1)])
 
 
+def _lower(data: bytes) -> bytes:
+    """The class of each byte, with what is none on both sides: something is to the left and to the right of each."""
+    return b"".join([_SIDE, data.translate(_CLASSES), _SIDE])
+
+
 def _classes() -> bytes:
     """For each byte the lower-case letter or digit, or what it is instead; beyond ASCII only words are left."""
     classes = np.full(256, _SEPARATOR, np.uint8)
@@ -182,4 +194,3 @@ def _classes() -> bytes:
 
 
 _CLASSES: Final = _classes()
-_NO_LETTERS: Final = bytes(code for code, kind in enumerate(_CLASSES) if kind in {_SEPARATOR, _NOTHING})

@@ -20,6 +20,8 @@ from ftzard.core.estimate import Estimate, learned_efficiency
 from ftzard.core.estimate_report import estimate_lines, to_document
 from ftzard.core.label_head import LabelHead
 from ftzard.core.outline import Outline, outline
+from ftzard.core.prompts import PromptTemplate
+from ftzard.core.training_work import work_of
 from ftzard.errors import ConfigError, DoesNotFitError, FtzardError
 
 
@@ -32,6 +34,11 @@ def _outline(num_rows: int = 3, length: int = 20, **settings: Any) -> Outline:
 
 def _estimate(**settings: Any) -> Estimate:
     return estimate.estimate(config(**settings), splits(), LABELS)
+
+
+def _template_and_tokenizer() -> tuple[PromptTemplate, Any]:
+    model = config().model
+    return PromptTemplate.from_parts(model.prompt_template, LABELS, model.max_length), describe_base_model(model)[2]
 
 
 @pytest.mark.parametrize(
@@ -109,8 +116,9 @@ def test_an_estimate_without_texts_takes_the_longest_that_can_be() -> None:
 
 
 def test_an_epoch_takes_less_where_the_lower_layers_are_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Another rate each time would hide it.
+    # Another rate each time would hide it; and it is operations that are saved.
     monkeypatch.setattr(estimate, "gemm_flops", lambda *_: 1e9)
+    monkeypatch.setattr(estimate, "_LAYER_S", {"cpu": 0.0})
     whole, top = _estimate(), _estimate(lora=LoraConfig(r=4, layers_to_transform=(1,)))
     for found in (whole, top):
         trained = found.outline.num_computed - found.outline.num_frozen
@@ -185,6 +193,30 @@ def test_an_earlier_training_of_the_same_model_on_the_same_device_says_how_much_
     assert errors["estimate_time_error"] == pytest.approx(0)
     assert errors["estimate_memory_error"] == pytest.approx(-0.5)
     assert errors["efficiency"] == pytest.approx(0.2)
+
+
+def test_fewer_tokens_at_once_take_the_same_operations_and_a_fixed_time_for_each_batch_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(estimate, "gemm_flops", lambda *_: 1e9)
+    steps = {"train_batch_size": 8, "num_train_epochs": 2}
+    few, many = _estimate(max_tokens_per_batch=32, **steps), _estimate(max_tokens_per_batch=4096, **steps)
+    assert few.flop == many.flop
+    assert few.seconds is not None
+    assert many.seconds is not None
+    assert few.seconds - many.seconds == pytest.approx((few.batches_s - many.batches_s) / few.efficiency)
+    # The tiny model has two layers, and with the large budget each step of eight, twice over, is one batch.
+    num_steps = 2 * -(-splits().train.height // 8)
+    assert many.batches_s == pytest.approx(0.002 * 2 * (num_steps + 0.5 * 2))
+    assert few.seconds_per_1000_examples > many.seconds_per_1000_examples
+
+
+def test_each_validation_of_an_epoch_takes_its_time() -> None:
+    once, often = _estimate(), _estimate(num_validations_per_epoch=3)
+    tokens = 2 * once.outline.num_computed
+    lengths = work_of(splits(), config(), *_template_and_tokenizer()).num_validation_tokens
+    assert lengths
+    assert often.flop - once.flop == pytest.approx(2 * tokens * lengths)
 
 
 def test_a_target_module_that_does_not_exist_is_refused_before_anything_is_loaded() -> None:

@@ -2,8 +2,8 @@
 
 Memory: the tensors are counted (`ftzard.core.outline`), for the largest micro-batch that this very training will have;
 on top come what loading needs for a moment, and shares that were measured (`benchmarks/estimate.py`). Time: operations
-over the rate at which this device multiplies the model's matrices now, times the share of that rate that the last
-training made of it.
+over the rate at which this device multiplies the model's matrices now, and a fixed time for each micro-batch, of which
+a smaller budget makes more; both over the share that the last training made of it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,25 +11,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ftzard.core.base_model import describe_base_model, is_at_hand
-from ftzard.core.batching import micro_batches
 from ftzard.core.byte_sizes import in_words
-from ftzard.core.data_parallel import Ranks
 from ftzard.core.device_memory import free_bytes
 from ftzard.core.devices import Device, resolve_device, resolve_dtype
 from ftzard.core.frozen_prefix import MAX_SHARE
 from ftzard.core.gemm_rate import gemm_flops
 from ftzard.core.outline import Outline, outline
 from ftzard.core.precision import precision_for
-from ftzard.core.prompts import EncodedPrompts, PromptTemplate, Tokens, encode_prompts, label_words
-from ftzard.core.training_loop import all_steps
+from ftzard.core.prompts import PromptTemplate, label_words
+from ftzard.core.training_work import Work, unknown_work, work_of
 from ftzard.errors import ConfigError, DoesNotFitError
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from ftzard.config import FtzardConfig
     from ftzard.core.records import Splits
 
@@ -50,29 +44,16 @@ _OVERHEAD_BYTES: Mapping[str, int] = {"cpu": 18 * 2**20, "cuda": 16 * 2**20}
 # Copies of the largest weight that exist for a moment while weights are read and converted, in float32; measured with a
 # .gguf file.
 _LOADING_COPIES = 2
-# Texts that are tokenized: of more, their lengths are taken for those of all.
-_SAMPLE = 4096
-# Share of the rate of matrix products that training made of it in `benchmarks/training_throughput.py`.
-DEFAULT_EFFICIENCY = 0.44
+# What a layer takes in each micro-batch, however few tokens there are, to call its operations and to read its weights;
+# over the efficiency, as its operations. On the CPU it is what the trainings of `benchmarks/estimate.py` with 256 and
+# 1,024 tokens at once differ by; on CUDA, where calls do not wait for each other, it was not measured.
+_LAYER_S: Mapping[str, float] = {"cpu": 0.002, "cuda": 0.0}
+# The share of it that a pass without gradients takes.
+_WITHOUT_GRADIENTS = 0.5
+# What training made of both in `benchmarks/training_throughput.py`.
+DEFAULT_EFFICIENCY = 0.5
 # Rows of the matrices whose rate is measured; more of them are multiplied no faster.
 _PROBE_TOKENS = 512
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is to be computed.
-
-    Attributes:
-        largest: The micro-batch that keeps most.
-        num_train_tokens: Of all epochs; None where the texts are not known.
-        num_validation_tokens: Likewise, without gradients.
-        longest: Tokens of the longest text.
-    """
-
-    largest: Sequence[Tokens]
-    num_train_tokens: int | None
-    num_validation_tokens: int | None
-    longest: int
 
 
 @dataclass(frozen=True)
@@ -91,7 +72,9 @@ class Estimate:
             known.
         flop: Floating-point operations in all; 0 where the texts are not known.
         gemm_flops: Floating-point operations a second of matrix products, measured now.
-        efficiency: The share of it that is taken for this training.
+        efficiency: The time that operations at this rate, and what each micro-batch takes besides, would need, over
+            the time that is taken for this training.
+        batches_s: What the micro-batches would need besides, in seconds.
         num_processes: How many processes will each take so much of the memory that is free: those of the launcher on a
             CPU; one on CUDA, where each has a device of its own.
         num_devices: How many devices share the work.
@@ -108,6 +91,7 @@ class Estimate:
     flop: float
     gemm_flops: float
     efficiency: float
+    batches_s: float = 0.0
     num_processes: int = 1
     num_devices: int = 1
 
@@ -139,12 +123,12 @@ class Estimate:
         )
 
     def errors(self, peak_bytes: int, seconds: float) -> dict[str, float]:
-        """Relative errors, above 0 where the estimate was too high, and the share of the rate that was made use of."""
+        """Relative errors, above 0 where the estimate was too high, and the efficiency that would have been right."""
         errors = {"estimate_memory_error": self.peak_bytes / peak_bytes - 1} if peak_bytes > 0 else {}
         if self.seconds is not None and seconds > 0:
             errors |= {
                 "estimate_time_error": self.seconds / seconds - 1,
-                "efficiency": self.flop / seconds / self.gemm_flops / self.num_devices,
+                "efficiency": self.efficiency * self.seconds / seconds,
             }
         return errors
 
@@ -158,8 +142,8 @@ def estimate(
         config: Its sections `model` and `training`, and of `launcher` how many processes there will be.
         splits: What is trained and validated on; None where it is not known: every text is then as long as can be.
         labels: The label set.
-        efficiency: Share of the rate of matrix products that an earlier training of this model on this device made use
-            of; None: a documented default.
+        efficiency: That of an earlier training of this model on this device, as `Estimate.errors` tells it; None: a
+            documented default.
 
     Raises:
         ConfigError: The task is one for which there is no estimate, or the training runs on another machine.
@@ -186,7 +170,7 @@ def estimate(
     template = PromptTemplate.from_parts(
         config.model.prompt_template, label_words(labels, config.model), config.model.max_length
     )
-    work = _work_of(splits, config, template, tokenizer) if splits else _unknown_work(config)
+    work = work_of(splits, config, template, tokenizer) if splits else unknown_work(config)
     counted = outline(source, model_config, config, (device, dtype), num_labels=len(labels), sequences=work.largest)
     file = Path(source.location, source.gguf_file) if source.location and source.gguf_file else None
     is_here = splits is not None and config.launcher.kind == "in_process"
@@ -204,8 +188,9 @@ def estimate(
     rate = gemm_flops(counted.linear_shapes, dtype, device, min(config.training.max_tokens_per_batch, _PROBE_TOKENS))
     share = efficiency or DEFAULT_EFFICIENCY
     flop = _flop(counted, work, config.training.num_train_epochs, is_kept=is_kept)
-    mean = work.longest if work.num_train_tokens is None else _mean_tokens(work, splits, config)
-    per_1000 = 1000 * mean * _training_flop_per_token(counted) / (rate * share)
+    batch_s = _LAYER_S[device] * int(model_config.get_text_config().num_hidden_layers)
+    batches_s = batch_s * (work.num_train_batches + _WITHOUT_GRADIENTS * work.num_validation_batches)
+    example_s = work.mean_tokens * _training_flop_per_token(counted) / (rate * num_devices)
     return Estimate(
         device=device,
         dtype=str(dtype).removeprefix("torch."),
@@ -213,18 +198,19 @@ def estimate(
         parts=parts,
         loading_bytes=loading,
         free_bytes=free_bytes(device),
-        seconds=flop / (rate * share * num_devices) if flop else None,
-        seconds_per_1000_examples=per_1000 / num_devices,
+        seconds=(flop / (rate * num_devices) + batches_s) / share if flop else None,
+        seconds_per_1000_examples=1000 * (example_s + work.batches_per_example * batch_s) / share,
         flop=flop,
         gemm_flops=rate,
         efficiency=share,
+        batches_s=batches_s,
         num_processes=config.launcher.num_processes // num_devices,
         num_devices=num_devices,
     )
 
 
 def learned_efficiency(metrics: Mapping[str, float], params: Mapping[str, str], config: "FtzardConfig") -> float | None:
-    """The share of the matrix products' rate that an earlier training made use of; None where it was another one.
+    """The efficiency of an earlier training, as `Estimate.errors` tells it; None where it was another one.
 
     Args:
         metrics: Of the earlier training's run.
@@ -278,44 +264,6 @@ def _parts(counted: Outline, device: Device, dtype: str) -> dict[str, int]:
     }
 
 
-def _work_of(splits: "Splits", config: "FtzardConfig", template: PromptTemplate, tokenizer: Any) -> Work:
-    train = _encoded(splits.train, template, tokenizer)
-    validation = _encoded(splits.validation, template, tokenizer)
-    epochs, lengths = config.training.num_train_epochs, train.lengths
-    # One epoch shows what batches there are; the shuffling of later ones makes others of the same kind.
-    one = replace(config.training, num_train_epochs=1)
-    size = config.launcher.num_processes
-    batches = [
-        part
-        for _, batch in all_steps(lengths, one)
-        for rank in range(size)
-        for part in micro_batches(
-            Ranks(rank, size).share(batch, lengths), lengths, config.training.max_tokens_per_batch
-        )
-    ]
-    largest = max(batches, key=lambda part: int(lengths[part].sum()))
-    return Work(
-        [train.input_ids[index] for index in largest],
-        round(lengths.mean() * splits.train.height) * epochs,
-        round(validation.lengths.mean() * splits.validation.height) * epochs if len(validation.lengths) else 0,
-        int(lengths.max()),
-    )
-
-
-def _encoded(frame: "pl.DataFrame", template: PromptTemplate, tokenizer: Any) -> EncodedPrompts:
-    """In the order of the hashes, so that the first ones are a sample."""
-    return encode_prompts(frame.sort("text_hash")["text"].head(_SAMPLE).to_list(), template, tokenizer)
-
-
-def _unknown_work(config: "FtzardConfig") -> Work:
-    longest = config.model.max_length
-    share = -(-config.training.train_batch_size // config.launcher.num_processes)
-    rows = min(share, max(1, config.training.max_tokens_per_batch // longest))
-    # Each begins with another token: what they had in common would be computed once.
-    sequences = [np.full(longest, row, dtype=np.int32) for row in range(rows)]
-    return Work(sequences, None, None, longest)
-
-
 def _training_flop_per_token(counted: Outline) -> int:
     """Through what is frozen no gradient goes."""
     return _TRAINING_FLOP * (counted.num_computed - counted.num_frozen) + _INFERENCE_FLOP * counted.num_frozen
@@ -338,8 +286,3 @@ def _kept_bytes(counted: Outline, work: Work, config: "FtzardConfig", model_conf
     num_tokens = (work.num_train_tokens or 0) + (work.num_validation_tokens or 0)
     hidden_size = int(model_config.get_text_config().hidden_size)
     return num_tokens // config.training.num_train_epochs * hidden_size * itemsize
-
-
-def _mean_tokens(work: Work, splits: "Splits | None", config: "FtzardConfig") -> float:
-    num_examples = splits.train.height if splits else 0
-    return (work.num_train_tokens or 0) / max(1, num_examples * config.training.num_train_epochs)

@@ -41,7 +41,7 @@ def _time(found: Estimate) -> str:
     how_long = "the texts are not known yet" if found.seconds is None else f"about {found.seconds / 60:.1f} minutes"
     return (
         f"Time: {how_long}; {found.seconds_per_1000_examples:.0f} s for an epoch of 1,000 examples "
-        f"({found.gemm_flops / 1e9:.0f} GFLOP/s of matrix products now, {found.efficiency:.2f} of it)."
+        f"({found.gemm_flops / 1e9:.0f} GFLOP/s of matrix products now, at an efficiency of {found.efficiency:.2f})."
     )
 
 

@@ -45,7 +45,7 @@ def test_a_training_records_what_it_took_and_the_errors_of_the_estimate(material
     assert metrics["peak_memory_bytes"] > 0
     error = metrics["estimated_memory_bytes"] / metrics["peak_memory_bytes"] - 1
     assert metrics["estimate_memory_error"] == pytest.approx(error)
-    assert shown["token_budget"].value == "1024 tokens at once, as configured"
+    assert shown["token_budget"].value == "2048 tokens at once, as configured"
 
 
 def test_a_training_that_cannot_fit_is_refused_before_it_loads_anything(

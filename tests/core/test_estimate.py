@@ -263,7 +263,7 @@ def test_the_peak_of_a_block_is_watched_where_the_system_does_not_forget_the_one
 
 
 def test_a_training_tells_its_budget(tmp_path: Path) -> None:
-    assert train(tmp_path / "adapter", num_train_epochs=1).budget.max_tokens == 1024
+    assert train(tmp_path / "adapter", num_train_epochs=1).budget.max_tokens == 2048
 
 
 def test_frozen_layers_take_less_time_and_the_memory_of_what_is_kept() -> None:

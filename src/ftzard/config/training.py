@@ -63,7 +63,7 @@ class TrainingConfig:
     warmup_fraction: Fraction = 0.1
     max_grad_norm: PositiveFloat = 1.0
     # Tokens, padding included, in one forward pass, and the number of examples that make an optimizer step.
-    max_tokens_per_batch: PositiveInt = 1024
+    max_tokens_per_batch: PositiveInt = 2048
     train_batch_size: PositiveInt = 16
     # What a label counts in the loss: `balanced` lets each label count the same, `none` each example, and `explicit` is
     # by `class_weight_values`: a weight for every label, such as {negative: 1, positive: 3}; only proportions matter.

@@ -60,7 +60,10 @@ class AdapterOptimizer:
         self._masters = [parameter.detach().float().clone() for parameter in self._parameters]
         self._peak = config.learning_rate
         self._max_grad_norm = config.max_grad_norm
-        self._adamw = torch.optim.AdamW(self._masters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        # In one kernel: an adapter is hundreds of small tensors, to each of which a dozen operations would be applied.
+        self._adamw = torch.optim.AdamW(
+            self._masters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
         self.num_steps = 0
         self._num_updates = 0
         # Not while an update is being applied, which an interruption may cut in two.
@@ -140,7 +143,8 @@ class AdapterOptimizer:
             master.detach().copy_(state[f"weight.{number:04d}"])
             if num_updates:
                 moments = {kind: state[f"{kind}.{number:04d}"].to(master.device, copy=True) for kind in _MOMENTS}
-                self._adamw.state[master] = {"step": torch.tensor(num_updates), **moments}
+                step = torch.tensor(num_updates, dtype=torch.float32, device=master.device)
+                self._adamw.state[master] = {"step": step, **moments}
         if scaler:
             scale, tracker = scaler
             self._scaler.load_state_dict(

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -15,7 +16,7 @@ from tests.project_scenario import materializations, project_with, stored_value
 
 from ftzard.assets.checks import adapter_beats_baseline, examples_fit_the_schema, splits_are_disjoint
 from ftzard.assets.data import cleaned, raw_data, splits
-from ftzard.assets.evaluation import metrics, predictions
+from ftzard.assets.evaluation import confusion_table, metrics, predictions
 from ftzard.assets.step import Step
 from ftzard.champion import describe_champion
 from ftzard.cli import main
@@ -34,6 +35,7 @@ from ftzard.difference import diff_lines, diff_project
 from ftzard.labels import label_status
 from ftzard.materialization import materialize
 from ftzard.reproduction import reproduce
+from ftzard.resources.tracking import Tracking
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -105,6 +107,46 @@ def test_the_report_judges_sets_beside_tfidf_and_the_most_frequent_set(tagging: 
     assert "F1 of TF-IDF" in str(shown["metrics"].metadata["labels"].value)
     assert "subset accuracy" in str(shown["metrics"].metadata["scores_by_length"].value)
     assert 0 < shown["splits"].metadata["stratification_error"].value < 0.5  # type: ignore[operator]
+
+
+def test_dagster_and_mlflow_show_how_often_each_label_is_right_and_wrong_and_which_are_confused(tagging: Path) -> None:
+    report, told = stored_value(tagging, "metrics"), materializations(tagging)["metrics"].metadata
+    header, _, *rows = str(told["outcomes"].value).splitlines()
+    assert header.startswith("| label | true positives | false positives | false negatives | true negatives | true pos")
+    for row, *systems in zip(rows, report.adapter.outcomes, report.baseline.outcomes, strict=True):
+        label, *counts = row.strip("| ").split(" | ")
+        assert label == systems[0].label
+        assert [int(count) for count in counts] == [
+            count
+            for one in systems
+            for count in (
+                one.num_true_positives,
+                one.num_false_positives,
+                one.num_false_negatives,
+                one.num_true_negatives,
+            )
+        ]
+        assert sum(map(int, counts)) == 2 * report.num_test
+    assert str(told["confused_labels"].value).startswith("| missed | wrongly given | test rows |")
+    run_id = str(told["mlflow_run_id"].value)
+    with Tracking(compose(_TINY, project_dir=tagging).tracking, tagging).connected() as client:
+        pictures = {item.path for item in client.list_artifacts(run_id, "figures")}
+    assert {"figures/counts of each label.png", "figures/confused labels.png"} <= pictures
+    assert {"counts of each label", "confused labels"} <= told.keys()
+
+
+def test_confused_labels_are_listed_by_how_often_they_are_and_twenty_at_most(tagging: Path) -> None:
+    report = stored_value(tagging, "metrics")
+    confused = replace(report, confusion=((9, 0, 2), (5, 9, 0), (2, 1, 9)))
+    assert confusion_table(confused).rows() == [
+        ("music", "food", 5),
+        ("food", "travel", 2),
+        ("travel", "food", 2),
+        ("travel", "music", 1),
+    ]
+    many = tuple(f"label {number}" for number in range(6))
+    assert confusion_table(replace(report, labels=many, confusion=((1,) * 6,) * 6)).height == 20
+    assert confusion_table(replace(report, confusion=((9, 0, 0), (0, 9, 0), (0, 0, 9)))).is_empty()
 
 
 def test_the_first_adapter_is_champion_and_told_with_its_scores(tagging: Path) -> None:

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from sklearn.metrics import average_precision_score, f1_score, hamming_loss, precision_score, recall_score
+from sklearn.metrics import (
+    average_precision_score,
+    confusion_matrix,
+    f1_score,
+    hamming_loss,
+    precision_score,
+    recall_score,
+)
 
 from ftzard.core import set_metrics
 from ftzard.core.label_sets import BoolArray
@@ -62,6 +69,28 @@ def test_hamming_loss_subset_accuracy_and_average_precision_are_those_of_scikit_
         expected = np.mean([average_precision_score(*column) if column[0].any() else 0.0 for column in columns])
     found = set_metrics.average_precision(probabilities, true, _rows(true))
     assert found[0] == pytest.approx(expected)
+
+
+@given(_answers())
+def test_labels_are_confused_on_the_rows_that_miss_the_one_and_wrongly_get_the_other(
+    answers: tuple[BoolArray, BoolArray, FloatArray],
+) -> None:
+    true, predicted, _ = answers
+    found = set_metrics.confused_labels(true, predicted)
+    for one, other in np.ndindex(found.shape):
+        misses, gets = true[:, one] & ~predicted[:, one], predicted[:, other] & ~true[:, other]
+        rows = true[:, one] & predicted[:, one] if one == other else misses & gets
+        assert found[one, other] == rows.sum()
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=20))
+def test_where_each_row_has_one_label_and_gets_one_they_are_the_confusion_matrix_of_scikit_learn(
+    rows: list[tuple[int, int]],
+) -> None:
+    true, predicted = np.array(rows).T
+    one_of_four = np.eye(4, dtype=bool)
+    found = set_metrics.confused_labels(one_of_four[true], one_of_four[predicted])
+    assert found.tolist() == confusion_matrix(true, predicted, labels=range(4)).tolist()
 
 
 @given(_answers(), st.data())

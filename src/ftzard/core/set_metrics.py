@@ -51,6 +51,27 @@ def label_counts(true: BoolArray, given: BoolArray, samples: IntArray) -> LabelC
     return LabelCounts(*sums)
 
 
+def confused_labels(true: BoolArray, given: BoolArray) -> IntArray:
+    """Count for each two labels the rows that miss the one and wrongly get the other.
+
+    A set does not say which of its wrong labels stands for which of the missed ones, so that every pair counts: a row
+    that misses two labels and gets three wrong ones adds one to each of six cells. One that only misses labels, or only
+    gets some too many, adds nothing beside the diagonal. Where each row has one label and gets one, this is the
+    confusion matrix of single labels.
+
+    Args:
+        true: Which of n rows have which of k labels, shape (n, k).
+        given: Which get which, shape (n, k).
+
+    Returns:
+        Rows, shape (k, k). Beside the diagonal, row i and column j: those that have i and do not get it, and get j and
+        do not have it. On the diagonal: those that have the label and get it.
+    """
+    missed, wrong = (part.astype(np.float64) for part in (true & ~given, given & ~true))
+    # No label is missed and wrong in the same row, so that the product's own diagonal is empty.
+    return np.asarray(missed.T @ wrong + np.diag((true & given).sum(axis=0)), dtype=np.int64)
+
+
 def multiplicities(samples: IntArray, num_rows: int) -> FloatArray:
     """How often each of n rows is in each of b resamples, shape (b, n)."""
     offsets = np.arange(len(samples), dtype=np.int64)[:, None] * num_rows

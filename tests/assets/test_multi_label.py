@@ -137,16 +137,19 @@ def test_dagster_and_mlflow_show_how_often_each_label_is_right_and_wrong_and_whi
 
 def test_confused_labels_are_listed_by_how_often_they_are_and_twenty_at_most(tagging: Path) -> None:
     report = stored_value(tagging, "metrics")
-    confused = replace(report, confusion=((9, 0, 2), (5, 9, 0), (2, 1, 9)))
+    confused = replace(report, confusion=((9, 0, 2, 3), (5, 9, 0, 0), (2, 1, 9, 0), (0, 4, 0, 7)))
     assert confusion_table(confused).rows() == [
         ("music", "food", 5),
+        ("(nothing)", "music", 4),
+        ("food", "(nothing)", 3),
         ("food", "travel", 2),
         ("travel", "food", 2),
         ("travel", "music", 1),
     ]
     many = tuple(f"label {number}" for number in range(6))
-    assert confusion_table(replace(report, labels=many, confusion=((1,) * 6,) * 6)).height == 20
-    assert confusion_table(replace(report, confusion=((9, 0, 0), (0, 9, 0), (0, 0, 9)))).is_empty()
+    assert confusion_table(replace(report, labels=many, confusion=((1,) * 7,) * 7)).height == 20
+    right = tuple(tuple(9 if row == column else 0 for column in range(4)) for row in range(4))
+    assert confusion_table(replace(report, confusion=right)).is_empty()
 
 
 def test_the_first_adapter_is_champion_and_told_with_its_scores(tagging: Path) -> None:

@@ -281,7 +281,7 @@ def _with_labels(report: LabelSetReport, names: list[str]) -> LabelSetReport:
     systems = [
         dataclasses.replace(system, outcomes=outcomes, per_class=scores) for system in (report.adapter, report.baseline)
     ]
-    confusion = ((0,) * len(names),) * len(names)
+    confusion = ((0,) * (len(names) + 1),) * (len(names) + 1)
     return dataclasses.replace(
         report, labels=tuple(names), adapter=systems[0], baseline=systems[1], confusion=confusion
     )

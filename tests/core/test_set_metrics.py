@@ -77,19 +77,27 @@ def test_labels_are_confused_on_the_rows_that_miss_the_one_and_wrongly_get_the_o
 ) -> None:
     true, predicted, _ = answers
     found = set_metrics.confused_labels(true, predicted)
+    nothing = true.shape[1]
+    missed = [{*np.flatnonzero(row)} or {nothing} for row in true & ~predicted]
+    wrong = [{*np.flatnonzero(row)} or {nothing} for row in predicted & ~true]
+    assert found.shape == (nothing + 1, nothing + 1)
     for one, other in np.ndindex(found.shape):
-        misses, gets = true[:, one] & ~predicted[:, one], predicted[:, other] & ~true[:, other]
-        rows = true[:, one] & predicted[:, one] if one == other else misses & gets
-        assert found[one, other] == rows.sum()
+        rows = [one in misses and other in gets for misses, gets in zip(missed, wrong, strict=True)]
+        if one == other == nothing:
+            rows = [not has.any() and not gets.any() for has, gets in zip(true, predicted, strict=True)]
+        elif one == other:
+            rows = (true & predicted)[:, one].tolist()
+        assert found[one, other] == sum(rows)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=20))
-def test_where_each_row_has_one_label_and_gets_one_they_are_the_confusion_matrix_of_scikit_learn(
+def test_where_each_row_has_one_label_or_none_and_gets_one_or_none_that_is_the_confusion_matrix_of_scikit_learn(
     rows: list[tuple[int, int]],
 ) -> None:
     true, predicted = np.array(rows).T
-    one_of_four = np.eye(4, dtype=bool)
-    found = set_metrics.confused_labels(one_of_four[true], one_of_four[predicted])
+    # Of four answers the last is to have none of three labels.
+    answers = np.eye(4, dtype=bool)[:, :3]
+    found = set_metrics.confused_labels(answers[true], answers[predicted])
     assert found.tolist() == confusion_matrix(true, predicted, labels=range(4)).tolist()
 
 

@@ -185,12 +185,16 @@ def _counts(outcomes: LabelOutcomes, whose: str = "") -> dict[str, int]:
 def confusion_table(report: LabelSetReport) -> pl.DataFrame:
     """Which labels the adapter missed while it wrongly gave which others, the most frequent pairs first, 20 at most.
 
-    A test row counts for every pair of a label that it misses and one that it wrongly gets.
+    A test row counts for every pair of a label that it misses and one that it wrongly gets; `(nothing)` stands where
+    there is only one of the two.
     """
+    from ftzard.core.confusion_figures import NOTHING
+
+    names = (*report.labels, NOTHING)
     pairs = [
         {"missed": missed, "wrongly given": given, "test rows": count}
-        for missed, row in zip(report.labels, report.confusion, strict=True)
-        for given, count in zip(report.labels, row, strict=True)
+        for missed, row in zip(names, report.confusion, strict=True)
+        for given, count in zip(names, row, strict=True)
         if missed != given and count
     ]
     schema = pl.Schema({"missed": pl.String, "wrongly given": pl.String, "test rows": pl.Int64})

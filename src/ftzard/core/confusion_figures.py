@@ -11,6 +11,8 @@ from ftzard.core.metrics import FloatArray, IntArray
 if TYPE_CHECKING:
     from ftzard.core.set_report import LabelSetReport
 
+# Stands where a label is missed and none wrongly given, or the other way round.
+NOTHING: Final = "(nothing)"
 # Beyond this many labels a count does not fit into its cell.
 _MAX_LABELS_WITH_COUNTS: Final = 10
 
@@ -38,15 +40,17 @@ def confusion_matrix(confusion: Sequence[Sequence[int]], labels: Sequence[str]) 
 def confused_labels(report: "LabelSetReport") -> bytes:
     """Draw on how many rows each label was missed while each other one was wrongly given; found ones on the diagonal.
 
-    A row counts for every pair of a label that it misses and one that it wrongly gets. Above ten labels the counts are
-    left to the colours, above 20 most names are left out.
+    A row counts for every pair of a label that it misses and one that it wrongly gets; `(nothing)` stands where there
+    is only one of the two, and for rows that rightly get no label. Above nine labels the counts are left to the
+    colours, above 19 most names are left out.
     """
     counts = np.asarray(report.confusion, dtype=np.int64)
-    having = np.array([scores.num_examples for scores in report.adapter.per_class])
-    # Shaded by row, as for single labels; the diagonal is the recall.
-    shares = counts / np.maximum(having, 1)[:, None]
+    # Shaded by row, as for single labels: by the rows that have the label, so that the diagonal is the recall.
+    whole = [*(scores.num_examples for scores in report.adapter.per_class), counts[-1].sum()]
+    shares = counts / np.maximum(whole, 1)[:, None]
     told = ("Missed labels, and what was wrongly given instead", "share of the rows that have the label")
-    return _label_matrix(counts, shares, report.labels, (*told, "wrongly given (on the diagonal: found)", "missed"))
+    labels = [*report.labels, NOTHING]
+    return _label_matrix(counts, shares, labels, (*told, "wrongly given (on the diagonal: found)", "missed"))
 
 
 def _label_matrix(

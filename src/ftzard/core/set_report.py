@@ -57,9 +57,9 @@ class LabelSetReport(LabelReport):
         slices: The adapter's scores by length of text, `accuracy` being subset accuracy; a slice without examples is
             left out, and a report from before there were slices has none.
         confusion: Of the adapter, for each two labels the test rows that miss the one (row) and wrongly get the other
-            (column), in the order of `labels`; on the diagonal those that have the label and get it. A row can count in
-            several cells, or in none: see `ftzard.core.set_metrics.confused_labels`. A report from before there was one
-            has none.
+            (column), in the order of `labels`, and last `nothing`, where no label is missed or wrongly given for the
+            other; on the diagonal those that have the label and get it. A row counts for every such pair: see
+            `ftzard.core.set_metrics.confused_labels`. A report from before there was one has none.
         task: Says what kind of report it is.
     """
 

@@ -22,8 +22,10 @@ from ftzard.champion import describe_champion
 from ftzard.cli import main
 from ftzard.composition import compose
 from ftzard.core.comparison import SetComparison
+from ftzard.core.figures import label_balance
 from ftzard.core.frame_schemas import check_value, describe_columns
 from ftzard.core.label_files import read_label_queue
+from ftzard.core.label_names import label_counts
 from ftzard.core.label_sets import EMPTY, set_members
 from ftzard.core.predictions import prediction_schema
 from ftzard.core.records import Cleaned
@@ -107,6 +109,17 @@ def test_the_report_judges_sets_beside_tfidf_and_the_most_frequent_set(tagging: 
     assert "F1 of TF-IDF" in str(shown["metrics"].metadata["labels"].value)
     assert "subset accuracy" in str(shown["metrics"].metadata["scores_by_length"].value)
     assert 0 < shown["splits"].metadata["stratification_error"].value < 0.5  # type: ignore[operator]
+
+
+def test_the_balance_of_the_labels_shows_how_many_texts_have_none(tagging: Path, tmp_path: Path) -> None:
+    config = compose(_TINY, project_dir=tagging)
+    result = cleaned(stored_value(tagging, "raw_data"), Step(config, tmp_path))
+    examples = result.value.examples
+    counts = label_counts(examples["label"], "multi_label")
+    assert counts.keys() == {*LABELS}
+    without = {"(no label)": examples.filter(pl.col("label") == EMPTY).height}
+    assert result.figures["label balance"] == label_balance({"cleaned": without | counts})
+    assert result.figures["label balance"] != label_balance({"cleaned": counts})
 
 
 def test_dagster_and_mlflow_show_how_often_each_label_is_right_and_wrong_and_which_are_confused(tagging: Path) -> None:

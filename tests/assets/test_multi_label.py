@@ -243,6 +243,8 @@ def test_what_comes_in_is_queued_and_the_sets_that_people_give_are_trained_on(ta
     status = label_status(tagging, compose(_TINY, project_dir=tagging))
     assert status.rows.select("labelled", "open").row(0) == (num_labelled, num_open - num_labelled)
 
+    assert "  of whole sets of labels; F1 of all their labels together: " in "\n".join(status.lines())
+
     examples_before = stored_value(tagging, "cleaned").examples
     assert "lora_adapter" in materialize(tagging, _TINY).ran
     examples_now = stored_value(tagging, "cleaned").examples

@@ -259,7 +259,7 @@ def _tags(path: Path, separator: str = "|") -> Path:
 def test_a_project_can_be_made_of_texts_with_several_labels(tmp_path: Path, separator: str, options: list[str]) -> None:
     result = _init(tmp_path / "tags", "--data", _tags(tmp_path / "tags.csv", separator), *options)
     assert result.exit_code == 0, result.output
-    assert "200 examples: 'food' 100, 'music' 50, 'travel' 100." in result.output
+    assert "200 examples: 'food' 100, 'music' 50, 'travel' 100; 50 without a label." in result.output
     data = compose(project_dir=tmp_path / "tags").data
     assert (data.task, data.label_separator) == ("multi_label", separator)
     assert data.labels == ("food", "music", "travel")

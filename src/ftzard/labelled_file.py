@@ -10,7 +10,7 @@ from ftzard.composition import validate
 from ftzard.config import DataConfig
 from ftzard.core.batch_names import KNOWN_SUFFIXES, is_passed_over, kind_of, printable
 from ftzard.core.cleaning import clean, labels_of
-from ftzard.core.label_names import label_counts
+from ftzard.core.label_names import label_counts, num_without_label
 from ftzard.core.reading import read_batch
 from ftzard.errors import FtzardError, MalformedBatchError, MissingColumnError, NoExamplesError, StorageError
 
@@ -39,6 +39,11 @@ class LabelledFile:
         """The number of examples of each label, in the order of `labels`."""
         counts = label_counts(self.examples["label"], self.task)
         return {label: counts[label] for label in self.labels}
+
+    @property
+    def num_without_label(self) -> int:
+        """Examples that say that they have none of the labels."""
+        return num_without_label(self.examples["label"], self.task)
 
 
 def read_labelled_file(

@@ -80,6 +80,8 @@ class LabelStatus:
         yield f"  of them drawn at random: {self.num_control[0]} queued, {self.num_control[1]} labelled"
         for version, live in self.live.items():
             yield f"live accuracy of champion {version}: {_told(live.accuracy)} on {live.num_control} random row(s)"
+            if live.label_f1 is not None:
+                yield f"  of whole sets of labels; F1 of all their labels together: {_told(live.label_f1)}"
             if live.gain is not None:
                 yield f"  errors found by choosing rows, beyond chance: {_told(live.gain)} a label"
         if not self.live:
@@ -130,7 +132,7 @@ def label_status(project_dir: Path, config: FtzardConfig) -> LabelStatus:
     control = queued.filter(pl.col("arm") == "control")
     sidecars = [queue.sidecar for queue in queues.values()]
     versions = sorted(queued["champion_version"].unique(), key=lambda version: (len(version), version))
-    live = {version: live_accuracy(sidecars, labels, version) for version in versions}
+    live = {version: live_accuracy(sidecars, labels, version, config.data.task) for version in versions}
     return LabelStatus(
         num_queues=len(queues),
         rows=rows.sort("strategy"),

@@ -153,7 +153,6 @@ def _start(
 ) -> tuple[RetrainingPlan, AdapterDirectory | None]:
     """What was trained on, and from which weights: the predecessor of then, whoever is champion now."""
     training, checksum = config.training, manifest.provenance.get(PREDECESSOR_KEY)
-    by_label = config.data.task == "classification"
     if checksum is None:
         return retraining_plan(splits.train, None, training.retraining, training.seed), None
     before = next((one for one in registry.versions() if one.checksum == checksum), None)
@@ -163,7 +162,8 @@ def _start(
         )
     seen = registry.evidence(before).train_hashes
     num_forgotten = int(manifest.provenance.get(FORGOTTEN_KEY, "0"))
-    plan = retraining_plan(splits.train, seen, training.retraining, training.seed, num_forgotten, by_label=by_label)
+    task = config.data.task
+    plan = retraining_plan(splits.train, seen, training.retraining, training.seed, num_forgotten, task=task)
     return plan, registry.load(before) if plan.continues else None
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -15,14 +16,16 @@ from tests.project_scenario import materializations, project_with, stored_value
 
 from ftzard.assets.checks import adapter_beats_baseline, examples_fit_the_schema, splits_are_disjoint
 from ftzard.assets.data import cleaned, raw_data, splits
-from ftzard.assets.evaluation import metrics, predictions
+from ftzard.assets.evaluation import confusion_table, metrics, predictions
 from ftzard.assets.step import Step
 from ftzard.champion import describe_champion
 from ftzard.cli import main
 from ftzard.composition import compose
 from ftzard.core.comparison import SetComparison
+from ftzard.core.figures import label_balance
 from ftzard.core.frame_schemas import check_value, describe_columns
 from ftzard.core.label_files import read_label_queue
+from ftzard.core.label_names import label_counts
 from ftzard.core.label_sets import EMPTY, set_members
 from ftzard.core.predictions import prediction_schema
 from ftzard.core.records import Cleaned
@@ -34,6 +37,7 @@ from ftzard.difference import diff_lines, diff_project
 from ftzard.labels import label_status
 from ftzard.materialization import materialize
 from ftzard.reproduction import reproduce
+from ftzard.resources.tracking import Tracking
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -105,6 +109,60 @@ def test_the_report_judges_sets_beside_tfidf_and_the_most_frequent_set(tagging: 
     assert "F1 of TF-IDF" in str(shown["metrics"].metadata["labels"].value)
     assert "subset accuracy" in str(shown["metrics"].metadata["scores_by_length"].value)
     assert 0 < shown["splits"].metadata["stratification_error"].value < 0.5  # type: ignore[operator]
+
+
+def test_the_balance_of_the_labels_shows_how_many_texts_have_none(tagging: Path, tmp_path: Path) -> None:
+    config = compose(_TINY, project_dir=tagging)
+    result = cleaned(stored_value(tagging, "raw_data"), Step(config, tmp_path))
+    examples = result.value.examples
+    counts = label_counts(examples["label"], "multi_label")
+    assert counts.keys() == {*LABELS}
+    without = {"(no label)": examples.filter(pl.col("label") == EMPTY).height}
+    assert result.figures["label balance"] == label_balance({"cleaned": without | counts})
+    assert result.figures["label balance"] != label_balance({"cleaned": counts})
+
+
+def test_dagster_and_mlflow_show_how_often_each_label_is_right_and_wrong_and_which_are_confused(tagging: Path) -> None:
+    report, told = stored_value(tagging, "metrics"), materializations(tagging)["metrics"].metadata
+    header, _, *rows = str(told["outcomes"].value).splitlines()
+    assert header.startswith("| label | true positives | false positives | false negatives | true negatives | true pos")
+    for row, *systems in zip(rows, report.adapter.outcomes, report.baseline.outcomes, strict=True):
+        label, *counts = row.strip("| ").split(" | ")
+        assert label == systems[0].label
+        assert [int(count) for count in counts] == [
+            count
+            for one in systems
+            for count in (
+                one.num_true_positives,
+                one.num_false_positives,
+                one.num_false_negatives,
+                one.num_true_negatives,
+            )
+        ]
+        assert sum(map(int, counts)) == 2 * report.num_test
+    assert str(told["confused_labels"].value).startswith("| missed | wrongly given | test rows |")
+    run_id = str(told["mlflow_run_id"].value)
+    with Tracking(compose(_TINY, project_dir=tagging).tracking, tagging).connected() as client:
+        pictures = {item.path for item in client.list_artifacts(run_id, "figures")}
+    assert {"figures/counts of each label.png", "figures/confused labels.png"} <= pictures
+    assert {"counts of each label", "confused labels"} <= told.keys()
+
+
+def test_confused_labels_are_listed_by_how_often_they_are_and_twenty_at_most(tagging: Path) -> None:
+    report = stored_value(tagging, "metrics")
+    confused = replace(report, confusion=((9, 0, 2, 3), (5, 9, 0, 0), (2, 1, 9, 0), (0, 4, 0, 7)))
+    assert confusion_table(confused).rows() == [
+        ("music", "food", 5),
+        ("(nothing)", "music", 4),
+        ("food", "(nothing)", 3),
+        ("food", "travel", 2),
+        ("travel", "food", 2),
+        ("travel", "music", 1),
+    ]
+    many = tuple(f"label {number}" for number in range(6))
+    assert confusion_table(replace(report, labels=many, confusion=((1,) * 7,) * 7)).height == 20
+    right = tuple(tuple(9 if row == column else 0 for column in range(4)) for row in range(4))
+    assert confusion_table(replace(report, confusion=right)).is_empty()
 
 
 def test_the_first_adapter_is_champion_and_told_with_its_scores(tagging: Path) -> None:
@@ -184,6 +242,8 @@ def test_what_comes_in_is_queued_and_the_sets_that_people_give_are_trained_on(ta
     assert f"{num_labelled} as before" in again.output
     status = label_status(tagging, compose(_TINY, project_dir=tagging))
     assert status.rows.select("labelled", "open").row(0) == (num_labelled, num_open - num_labelled)
+
+    assert "  of whole sets of labels; F1 of all their labels together: " in "\n".join(status.lines())
 
     examples_before = stored_value(tagging, "cleaned").examples
     assert "lora_adapter" in materialize(tagging, _TINY).ran

@@ -24,7 +24,7 @@ from ftzard.core.data_drift import (
     incoming_drifts,
     two_sample_auc,
 )
-from ftzard.core.population_stability import Stability, length_stability, stability
+from ftzard.core.population_stability import Stability, label_stability, length_stability, stability
 from ftzard.core.records import EXAMPLE_SCHEMA
 from ftzard.core.row_columns import write_messages
 
@@ -66,6 +66,29 @@ def test_equal_shares_have_no_drift_and_the_order_of_the_two_does_not_matter(bin
     assert one.chance == pytest.approx(other.chance)
     assert one.value >= 0
     assert _stability(counts, [3 * count for count in counts]).value == pytest.approx(0)
+
+
+def test_the_index_of_labels_that_go_together_is_the_sum_of_those_of_each() -> None:
+    both = label_stability([30, 10], [20, 15], 50, 40)
+    assert both is not None
+    each = [_stability([30, 20], [20, 20]), _stability([10, 40], [15, 25])]
+    assert both.value == pytest.approx(sum(one.value for one in each))
+    assert max(one.chance for one in each) < both.chance < sum(one.chance for one in each)
+    turned = label_stability([20, 15], [30, 10], 40, 50)
+    assert turned is not None
+    assert turned.value == pytest.approx(both.value)
+    assert turned.chance == both.chance
+    assert label_stability([0], [0], 0, 5) is None
+    nobody_has_one = label_stability([], [], 5, 5)
+    assert nobody_has_one is not None
+    assert (nobody_has_one.value, nobody_has_one.is_beyond_chance) == (0, False)
+
+
+def test_chance_moves_the_labels_of_two_samples_of_one_population_beyond_what_it_is_said_to_once_in_twenty() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [[rng.binomial(size, [0.4, 0.2, 0.05]).tolist() for size in (60, 200)] for _ in range(200)]
+    found = [label_stability(one, other, 60, 200) for one, other in drawn]
+    assert 0.01 < np.mean([one is not None and one.is_beyond_chance for one in found]) < 0.12
 
 
 @given(_COUNTS, st.integers(2, 20))

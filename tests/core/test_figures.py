@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ftzard.core.calibration import reliability_bins
+from ftzard.core.confusion_figures import confusion_matrix
 from ftzard.core.evaluation_report import Interval, ReliabilityBin
 from ftzard.core.figures import (
-    confusion_matrix,
     interval_plot,
     label_balance,
     length_histogram,

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ftzard.core.label_sets import EMPTY
 from ftzard.core.live_accuracy import live_accuracy, newcombe_interval, wilson_interval
 
 
@@ -37,6 +38,27 @@ def test_accuracy_is_that_of_labelled_control_rows_alone() -> None:
     assert found.strategy_error_rate.value == 1
     assert found.gain is not None
     assert found.gain.value == 0.5
+
+
+def test_of_sets_the_labels_are_judged_besides_on_the_same_rows() -> None:
+    queue = sidecar(
+        ("a", "control", "food|music"), ("b", "control", EMPTY), ("c", "control", "food"), ("d", "strategy", "travel"),
+    )  # fmt: skip
+    given_labels = labels(a="food", b="music|travel", c="food", d="food")
+    found = live_accuracy(queue, given_labels, task="multi_label")
+    assert found is not None
+    # Two labels are right, one is given too many, and two are missed.
+    assert found.label_f1 is not None
+    assert found.label_f1.value == pytest.approx(2 * 2 / (2 * 2 + 1 + 2))
+    assert 0 <= found.label_f1.low < found.label_f1.value < found.label_f1.high <= 1
+    assert found.accuracy.value == pytest.approx(1 / 3)
+    assert live_accuracy(queue.reverse(), given_labels.reverse(), task="multi_label") == found
+    single = live_accuracy(queue, given_labels)
+    assert single is not None
+    assert single.label_f1 is None
+    nothing = live_accuracy(queue.filter(text_hash="b"), labels(b=EMPTY), task="multi_label")
+    assert nothing is not None
+    assert (nothing.accuracy.value, nothing.label_f1) == (1, None)
 
 
 def test_without_a_labelled_control_row_nothing_is_claimed() -> None:

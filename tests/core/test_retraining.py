@@ -114,7 +114,7 @@ def test_a_larger_replay_holds_the_smaller_one_and_the_order_of_the_rows_is_of_n
 def test_where_labels_are_answers_the_replay_is_of_all_examples_together() -> None:
     answers = _TRAIN.with_columns(label=pl.col("text_hash"))
     settings = RetrainingConfig(**_FROM_CHAMPION, replay_fraction=0.25)
-    plan = retraining_plan(answers, _SEEN, settings, 0, by_label=False)
+    plan = retraining_plan(answers, _SEEN, settings, 0, task="generation")
     num_seen = answers.filter(pl.col("text_hash").is_in(_SEEN.implode())).height
     assert plan.num_old == -(-num_seen // 4)
     # Within each label it would be all of them, because each has a label of its own.

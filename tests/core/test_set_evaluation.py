@@ -2,23 +2,28 @@
 
 import dataclasses
 import json
+import warnings
 
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.metrics import multilabel_confusion_matrix
 from tests.core.set_scenario import LABELS, examples, splits
 
 from ftzard.config import EvaluationConfig
 from ftzard.core.comparison import Comparison, SetComparison
+from ftzard.core.confusion_figures import confused_labels as picture_of_confused_labels
+from ftzard.core.evaluation_report import ClassScores
 from ftzard.core.gate import PromotionVerdict, judge, objections
 from ftzard.core.label_sets import EMPTY, indicators
 from ftzard.core.predictions import predictions_frame
 from ftzard.core.records import Splits
 from ftzard.core.set_baseline import frequent_set_predictions, tfidf_set_predictions
 from ftzard.core.set_evaluation import METRIC_NAMES, compare_sets, evaluate_sets, is_tuned, set_scores
-from ftzard.core.set_figures import label_scores
+from ftzard.core.set_figures import label_outcomes, label_scores
+from ftzard.core.set_metrics import confused_labels
 from ftzard.core.set_predictions import set_predictions_frame, thresholds_of
-from ftzard.core.set_report import LabelSetReport
+from ftzard.core.set_report import LabelOutcomes, LabelSetReport
 from ftzard.core.task_judging import compare_any, judging_of
 from ftzard.errors import (
     LabelSetChangedError,
@@ -74,6 +79,44 @@ def test_a_slice_counts_the_labels_that_occur_in_it_and_one_without_any_label_is
     report = evaluate_sets(_answers(test, 0), Splits(parts.train, parts.validation, test), _CONFIG)
     by_length = {part.max_num_characters: (part.num_examples, part.macro_f1.value) for part in report.slices}
     assert by_length == {4: (none.height, 1.0), 19: (one.height, 1.0)}
+
+
+def test_the_counts_of_each_label_are_those_of_scikit_learn_for_the_adapter_tfidf_and_the_most_frequent_set() -> None:
+    parts = splits()
+    # Texts of other labels, so that TF-IDF errs in every way.
+    noisy = dataclasses.replace(parts, train=parts.train.with_columns(label=pl.col("label").shuffle(seed=1)))
+    mine, test = _answers(parts.test, 30), parts.test.sort("text_hash")
+    report = evaluate_sets(mine, noisy, _CONFIG)
+    answers = {
+        "adapter": mine.sort("text_hash"),
+        "baseline": tfidf_set_predictions(noisy, LABELS, _CONFIG.seed).sort("text_hash"),
+        "majority": frequent_set_predictions(noisy.train, test, LABELS),
+    }
+    true = indicators(test["label"], LABELS)
+    for system, frame in answers.items():
+        expected = multilabel_confusion_matrix(true, indicators(frame["predicted_label"], LABELS))
+        outcomes = getattr(report, system).outcomes
+        found = [
+            [[one.num_true_negatives, one.num_false_positives], [one.num_false_negatives, one.num_true_positives]]
+            for one in outcomes
+        ]
+        assert found == expected.tolist()
+        assert [one.label for one in outcomes] == list(LABELS)
+    assert all(min(one.num_false_positives, one.num_false_negatives) > 0 for one in report.baseline.outcomes)
+    confused = confused_labels(true, indicators(answers["adapter"]["predicted_label"], LABELS))
+    assert report.confusion == tuple(map(tuple, confused.tolist()))
+    assert np.trace(confused) < confused.sum()
+
+
+def test_a_report_from_before_labels_were_counted_is_still_read() -> None:
+    report = evaluate_sets(_answers(splits().test, 6), splits(), _CONFIG)
+    before = report.to_dict()
+    del before["confusion"]
+    for system in ("adapter", "baseline", "majority"):
+        del before[system]["outcomes"]
+    read = LabelSetReport.from_dict(before)
+    assert (read.confusion, read.adapter.outcomes, read.baseline.outcomes) == ((), (), ())
+    assert read.adapter.metrics == report.adapter.metrics
 
 
 def _reversed(parts: Splits) -> Splits:
@@ -215,3 +258,30 @@ def test_the_picture_of_each_labels_f1_is_a_picture_also_of_many_labels() -> Non
     systems = (dataclasses.replace(system, per_class=many) for system in (report.adapter, report.baseline))
     adapter, baseline = systems
     assert label_scores(dataclasses.replace(report, adapter=adapter, baseline=baseline)) != drawn
+
+
+def test_the_pictures_of_counts_and_of_confused_labels_show_them_whatever_the_labels_are_called() -> None:
+    report = evaluate_sets(_answers(splits().test, 30), splits(), _CONFIG)
+    better = evaluate_sets(_answers(splits().test, 3), splits(), _CONFIG)
+    for draw in (label_outcomes, picture_of_confused_labels):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert draw(report).startswith(b"\x89PNG")
+            assert draw(report) == draw(report) != draw(better)
+            assert draw(_with_labels(report, ["$x_{$", "_hidden", "中文\n" * 30])).startswith(b"\x89PNG")
+            assert draw(_with_labels(report, [f"label {number}" for number in range(40)])).startswith(b"\x89PNG")
+    with_others = dataclasses.replace(report, baseline=report.majority)
+    assert label_outcomes(with_others) != label_outcomes(report)
+
+
+def _with_labels(report: LabelSetReport, names: list[str]) -> LabelSetReport:
+    """As if it had so many labels, and none of them a row."""
+    outcomes = tuple(LabelOutcomes(name, 0, 0, 0, 40) for name in names)
+    scores = tuple(ClassScores(name, 0, 0, 0, 0) for name in names)
+    systems = [
+        dataclasses.replace(system, outcomes=outcomes, per_class=scores) for system in (report.adapter, report.baseline)
+    ]
+    confusion = ((0,) * (len(names) + 1),) * (len(names) + 1)
+    return dataclasses.replace(
+        report, labels=tuple(names), adapter=systems[0], baseline=systems[1], confusion=confusion
+    )

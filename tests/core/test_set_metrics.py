@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from sklearn.metrics import average_precision_score, f1_score, hamming_loss, precision_score, recall_score
+from sklearn.metrics import (
+    average_precision_score,
+    confusion_matrix,
+    f1_score,
+    hamming_loss,
+    precision_score,
+    recall_score,
+)
 
 from ftzard.core import set_metrics
 from ftzard.core.label_sets import BoolArray
@@ -62,6 +69,36 @@ def test_hamming_loss_subset_accuracy_and_average_precision_are_those_of_scikit_
         expected = np.mean([average_precision_score(*column) if column[0].any() else 0.0 for column in columns])
     found = set_metrics.average_precision(probabilities, true, _rows(true))
     assert found[0] == pytest.approx(expected)
+
+
+@given(_answers())
+def test_labels_are_confused_on_the_rows_that_miss_the_one_and_wrongly_get_the_other(
+    answers: tuple[BoolArray, BoolArray, FloatArray],
+) -> None:
+    true, predicted, _ = answers
+    found = set_metrics.confused_labels(true, predicted)
+    nothing = true.shape[1]
+    missed = [{*np.flatnonzero(row)} or {nothing} for row in true & ~predicted]
+    wrong = [{*np.flatnonzero(row)} or {nothing} for row in predicted & ~true]
+    assert found.shape == (nothing + 1, nothing + 1)
+    for one, other in np.ndindex(found.shape):
+        rows = [one in misses and other in gets for misses, gets in zip(missed, wrong, strict=True)]
+        if one == other == nothing:
+            rows = [not has.any() and not gets.any() for has, gets in zip(true, predicted, strict=True)]
+        elif one == other:
+            rows = (true & predicted)[:, one].tolist()
+        assert found[one, other] == sum(rows)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=20))
+def test_where_each_row_has_one_label_or_none_and_gets_one_or_none_that_is_the_confusion_matrix_of_scikit_learn(
+    rows: list[tuple[int, int]],
+) -> None:
+    true, predicted = np.array(rows).T
+    # Of four answers the last is to have none of three labels.
+    answers = np.eye(4, dtype=bool)[:, :3]
+    found = set_metrics.confused_labels(answers[true], answers[predicted])
+    assert found.tolist() == confusion_matrix(true, predicted, labels=range(4)).tolist()
 
 
 @given(_answers(), st.data())

@@ -10,6 +10,7 @@ import pytest
 from ftzard.config import DataConfig
 from ftzard.core.data_drift import batch_drifts
 from ftzard.core.label_sets import EMPTY, join_set
+from ftzard.core.population_stability import PSI_LARGE
 from ftzard.core.records import EXAMPLE_SCHEMA, Splits
 from ftzard.core.splitting import split, stratification_error
 from ftzard.errors import TooFewExamplesError
@@ -73,3 +74,18 @@ def test_drift_of_answers_is_that_of_the_labels_and_not_of_the_sets() -> None:
     (drift,) = batch_drifts(examples, examples.filter(batch="old.csv"), ["new.csv"], _CONFIG)
     assert drift.answers is not None
     assert drift.answers.value == pytest.approx(0)
+
+
+def test_a_file_of_texts_that_have_lost_their_labels_has_drifted() -> None:
+    parts = {"old.csv": ["a", "a|b"], "none.csv": [EMPTY, EMPTY], "half.csv": [EMPTY, "a", EMPTY, "a|b"]}
+    rows = [
+        (f"{name} {number}", f"{name} {number}", label, name, number)
+        for name, labels in parts.items()
+        for number, label in enumerate(labels * 20)
+    ]
+    examples = pl.DataFrame(rows, schema=EXAMPLE_SCHEMA, orient="row")
+    drifts = batch_drifts(examples, examples.filter(batch="old.csv"), ["none.csv", "half.csv"], _CONFIG)
+    for drift in drifts:
+        assert drift.answers is not None
+        assert drift.answers.is_beyond_chance
+        assert drift.answers.value > PSI_LARGE

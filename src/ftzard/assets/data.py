@@ -19,7 +19,7 @@ from ftzard.core.cleaning_report import (
 )
 from ftzard.core.data_drift import BatchDrift, batch_drifts, drift_metrics, drift_table
 from ftzard.core.frozen_test import FrozenTest
-from ftzard.core.label_names import label_counts
+from ftzard.core.label_names import label_counts, num_without_label
 from ftzard.core.leakage import quarantined_examples
 from ftzard.core.reading import read_batches, sources_table
 from ftzard.core.records import Cleaned, Raw, Splits
@@ -28,10 +28,12 @@ from ftzard.core.step_registry import registered_version, steps_version
 from ftzard.core.versions import batches_version
 
 if TYPE_CHECKING:
+    from ftzard.config import DataConfig
     from ftzard.core.text_normalisation import StepChanges
 
 _GROUP = "data"
 _NUM_EXAMPLES = 5
+_NO_LABEL = "(no label)"
 
 
 def _batch_files(step: Step) -> str:
@@ -210,7 +212,12 @@ def _label_figures(frames: Mapping[str, pl.DataFrame], step: Step) -> dict[str, 
 
     data = step.config.data
     if data.has_labels:
-        counts = {name: label_counts(frame["label"], data.task) for name, frame in frames.items()}
-        return {"label balance": label_balance(counts)}
+        return {"label balance": label_balance({name: _balance(frame, data) for name, frame in frames.items()})}
     answers = pl.concat(frames.values())["label"]
     return {"answer length": length_histogram(answers.str.len_chars().to_list(), unit="characters")}
+
+
+def _balance(frame: pl.DataFrame, data: "DataConfig") -> dict[str, int]:
+    """Label -> examples; those without any first, because only so many labels are drawn."""
+    without = num_without_label(frame["label"], data.task)
+    return {**({_NO_LABEL: without} if without else {}), **label_counts(frame["label"], data.task)}

@@ -79,8 +79,8 @@ def _evidence(splits: Splits, champion: RegisteredAdapter | None, step: Step) ->
     # Each trial of a study is a training too, if it is not given up.
     num_trainings = 1 if step.config.tuning.method == "none" else 1 + step.config.tuning.num_trials
     num_forgotten = forgotten.num_seen_by(champion, seen) if champion and seen is not None else 0
-    by_label = step.config.data.task == "classification"
-    plan = retraining_plan(splits.train, seen, training.retraining, training.seed, num_forgotten, by_label=by_label)
+    task = step.config.data.task
+    plan = retraining_plan(splits.train, seen, training.retraining, training.seed, num_forgotten, task=task)
     planned = plan.examples.height
     return RetrainEvidence(
         num_new_labels=num_new_examples(splits.train, seen),

@@ -9,9 +9,10 @@ from ftzard.assets.tracked import tracked_asset
 from ftzard.core.evaluation_report import EvaluationReport, Interval, LabelReport, SliceScores
 from ftzard.core.generation_report import GenerationReport
 from ftzard.core.records import AdapterDirectory, Splits
-from ftzard.core.set_report import LabelSetReport
+from ftzard.core.set_report import LabelOutcomes, LabelSetReport
 
 _GROUP = "evaluation"
+_MAX_PAIRS = 20
 Report = EvaluationReport | LabelSetReport | GenerationReport
 
 
@@ -63,8 +64,9 @@ def metrics(predictions: pl.DataFrame, splits: Splits, step: Step) -> StepResult
 
 
 def _classifier_report(predictions: pl.DataFrame, splits: Splits, step: Step) -> StepResult[Report]:
+    from ftzard.core.confusion_figures import confusion_matrix
     from ftzard.core.evaluation import evaluate
-    from ftzard.core.figures import confusion_matrix, interval_plot, reliability_diagram
+    from ftzard.core.figures import interval_plot, reliability_diagram
 
     report = evaluate(predictions, splits.train, splits.test, step.config.evaluation)
     return StepResult(
@@ -91,9 +93,10 @@ def _classifier_report(predictions: pl.DataFrame, splits: Splits, step: Step) ->
 
 
 def _set_report(predictions: pl.DataFrame, splits: Splits, step: Step) -> StepResult[Report]:
+    from ftzard.core.confusion_figures import confused_labels
     from ftzard.core.figures import interval_plot, reliability_diagram
     from ftzard.core.set_evaluation import evaluate_sets
-    from ftzard.core.set_figures import label_scores
+    from ftzard.core.set_figures import label_outcomes, label_scores
 
     report = evaluate_sets(predictions, splits, step.config.evaluation)
     systems = (report.adapter, report.baseline, report.majority)
@@ -104,11 +107,15 @@ def _set_report(predictions: pl.DataFrame, splits: Splits, step: Step) -> StepRe
             "sentence": report.sentence,
             "scores": score_table(report),
             "labels": label_table(report),
+            "outcomes": outcome_table(report),
+            "confused_labels": confusion_table(report),
             "scores_by_length": slice_table(report.slices, "subset accuracy"),
         },
         metrics=_logged_metrics(report) | {"num_without_label": report.num_without_label},
         figures={
             "F1 of each label": label_scores(report),
+            "counts of each label": label_outcomes(report),
+            "confused labels": confused_labels(report),
             "reliability diagram": reliability_diagram(report.reliability, what="label"),
             "macro-F1": interval_plot(
                 {system.name: system.metrics["macro_f1"] for system in systems}, metric="macro-F1"
@@ -155,6 +162,44 @@ def label_table(report: LabelSetReport) -> pl.DataFrame:
             for mine, theirs in pairs
         ]
     )
+
+
+def outcome_table(report: LabelSetReport) -> pl.DataFrame:
+    """How often each label was rightly and wrongly given and not given, one row per label, TF-IDF's counts behind."""
+    pairs = zip(report.adapter.outcomes, report.baseline.outcomes, strict=True)
+    return pl.DataFrame(
+        [{"label": mine.label, **_counts(mine), **_counts(theirs, " of TF-IDF")} for mine, theirs in pairs]
+    )
+
+
+def _counts(outcomes: LabelOutcomes, whose: str = "") -> dict[str, int]:
+    counts = {
+        "true positives": outcomes.num_true_positives,
+        "false positives": outcomes.num_false_positives,
+        "false negatives": outcomes.num_false_negatives,
+        "true negatives": outcomes.num_true_negatives,
+    }
+    return {f"{name}{whose}": count for name, count in counts.items()}
+
+
+def confusion_table(report: LabelSetReport) -> pl.DataFrame:
+    """Which labels the adapter missed while it wrongly gave which others, the most frequent pairs first, 20 at most.
+
+    A test row counts for every pair of a label that it misses and one that it wrongly gets; `(nothing)` stands where
+    there is only one of the two.
+    """
+    from ftzard.core.confusion_figures import NOTHING
+
+    names = (*report.labels, NOTHING)
+    pairs = [
+        {"missed": missed, "wrongly given": given, "test rows": count}
+        for missed, row in zip(names, report.confusion, strict=True)
+        for given, count in zip(names, row, strict=True)
+        if missed != given and count
+    ]
+    schema = pl.Schema({"missed": pl.String, "wrongly given": pl.String, "test rows": pl.Int64})
+    table = pl.DataFrame(pairs, schema=schema)
+    return table.sort("test rows", descending=True, maintain_order=True).head(_MAX_PAIRS)
 
 
 def _answer_report(predictions: pl.DataFrame, splits: Splits, step: Step) -> StepResult[Report]:

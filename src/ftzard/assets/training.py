@@ -115,7 +115,7 @@ def lora_adapter(
         config.training,
         step.registry,
         step.forgotten_labels(splits),
-        by_label=config.data.task == "classification",
+        task=config.data.task,
     )
     followed = start.predecessor.provenance if start.predecessor else {}
     planned = Splits(start.plan.examples, splits.validation, splits.test)

@@ -64,7 +64,8 @@ def _summary(made: "NewProject", folder: Path) -> str:
         more = f" and {len(counts) - _NUM_LABELS_SHOWN} more labels" if len(counts) > _NUM_LABELS_SHOWN else ""
         shown = f"{', '.join(counts[:_NUM_LABELS_SHOWN])}{more}"
         lines.append(f"Copied {made.data.path.name} to data/raw/: {made.data.num_rows} rows.")
-        lines.append(f"Cleaned, these are {made.data.examples.height} examples: {shown}.")
+        without = f"; {made.data.num_without_label} without a label" if made.data.num_without_label else ""
+        lines.append(f"Cleaned, these are {made.data.examples.height} examples: {shown}{without}.")
     lines += [f"Note: {note}" for note in made.notes]
     if not made.data:
         lines += [

@@ -24,7 +24,7 @@ from ftzard.core.drift import cliffs_delta
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.label_names import label_counts
 from ftzard.core.metrics import FloatArray
-from ftzard.core.population_stability import Stability, length_stability, stability
+from ftzard.core.population_stability import Stability, label_stability, length_stability, stability
 from ftzard.core.row_columns import read_messages
 
 # Batches that are compared, and rows of each side that a classifier learns to tell apart.
@@ -72,8 +72,8 @@ class BatchDrift:
         auc: How well its texts are told from the others', 0.5 being not at all, with its 95 % interval; None where
             either side has too few rows.
         words: What tells it apart, most first; empty where nothing does.
-        answers: PSI of the labels, or of the lengths of free answers; None where a side has no rows, or the batch no
-            answers.
+        answers: PSI of the labels (of sets: the sum of that of each label), or of the lengths of free answers; None
+            where a side has no rows, or the batch no answers.
         lengths: PSI of the lengths of the texts, by the others' deciles; likewise.
         longer: Cliff's delta of the lengths, above 0 where its texts are longer, with its 95 % interval; likewise.
     """
@@ -236,9 +236,13 @@ def _answer_stability(own: pl.DataFrame, others: pl.DataFrame, config: DataConfi
         return None
     if not config.has_labels:
         return length_stability(*(frame["label"].str.len_chars().to_numpy() for frame in (own, others)))
-    counts = [label_counts(frame["label"], config.task) for frame in (own, others)]
+    given = [frame["label"].drop_nulls() for frame in (own, others)]
+    counts = [label_counts(cells, config.task) for cells in given]
     labels = sorted({label for counted in counts for label in counted})
-    return stability(*([count.get(label, 0) for label in labels] for count in counts))
+    mine, theirs = ([count.get(label, 0) for label in labels] for count in counts)
+    if config.task == "multi_label":
+        return label_stability(mine, theirs, *map(len, given))
+    return stability(mine, theirs)
 
 
 def _contents(texts: pl.Series, config: DataConfig) -> pl.Series:

@@ -12,12 +12,7 @@ import polars as pl
 
 from ftzard.config import EvaluationConfig
 from ftzard.core.baseline import majority_predictions, tfidf_predictions
-from ftzard.core.bootstrap import (
-    Statistic,
-    paired_difference,
-    percentile_interval,
-    resample_values,
-)
+from ftzard.core.bootstrap import Statistic
 from ftzard.core.calibration import expected_calibration_errors, reliability_bins
 from ftzard.core.evaluation_report import (
     ClassScores,
@@ -28,7 +23,6 @@ from ftzard.core.evaluation_report import (
     SystemScores,
     Verdict,
 )
-from ftzard.core.evaluation_verdict import sentence_of, verdict_of
 from ftzard.core.length_slices import slices_by_length, text_lengths
 from ftzard.core.metrics import (
     FloatArray,
@@ -45,7 +39,7 @@ from ftzard.core.metrics import (
 )
 from ftzard.core.predictions import labels_of_predictions, matched_predictions, probability_matrix
 from ftzard.core.splitting import test_fingerprint
-from ftzard.errors import InvalidPredictionsError, TooFewExamplesError
+from ftzard.core.system_scores import beside_tfidf, check_sound, class_scores, metric_intervals, sorted_test
 
 __all__ = [
     "METRIC_NAMES",
@@ -117,20 +111,12 @@ def evaluate(
         PredictionsMismatchError: Predictions and test examples are not the same rows with the same labels.
         InvalidPredictionsError: The predictions have other columns than agreed, or hold what is no probability.
     """
-    labels = labels_of_predictions(predictions)
-    if test.is_empty():
-        raise TooFewExamplesError(
-            "the test split has no rows", fix="add labelled rows to data.raw_dir or raise data.test_fraction"
-        )
-    test = test.sort("text_hash")
-    train = train.sort("text_hash")
+    labels, test, train = labels_of_predictions(predictions), sorted_test(test), train.sort("text_hash")
     adapter = _answers(matched_predictions(predictions, test), labels)
     baseline = _answers(tfidf_predictions(train, test, labels, config.seed), labels)
     majority = _answers(majority_predictions(train, test, labels), labels)
-    difference = paired_difference(
-        adapter.macro_f1, baseline.macro_f1, test.height, config.num_bootstrap_samples, config.seed
-    )
-    verdict = verdict_of(difference, int((adapter.correct != baseline.correct).sum()))
+    num_differing = int((adapter.correct != baseline.correct).sum())
+    beside = beside_tfidf(adapter.macro_f1, baseline.macro_f1, test.height, num_differing, config)
     return EvaluationReport(
         labels=labels,
         num_train=train.height,
@@ -139,9 +125,9 @@ def evaluate(
         adapter=_system_scores("adapter", adapter, labels, config),
         baseline=_system_scores("TF-IDF + logistic regression", baseline, labels, config),
         majority=_system_scores("majority class", majority, labels, config),
-        difference=difference,
-        verdict=verdict,
-        sentence=sentence_of("macro-F1", difference, verdict, test.height, whose="TF-IDF's", other="TF-IDF"),
+        difference=beside.difference,
+        verdict=beside.verdict,
+        sentence=beside.sentence,
         confusion=tuple(tuple(row) for row in adapter.confusion(_all_rows(adapter))[0].tolist()),
         reliability=reliability_bins(adapter.confidences, adapter.correct, config.num_calibration_bins),
         slices=slices_by_length(text_lengths(test), partial(_slice_statistic, adapter), config),
@@ -153,13 +139,7 @@ def _answers(predictions: pl.DataFrame, labels: Sequence[str]) -> _Answers:
     probabilities = probability_matrix(predictions)
     # Written so that a NaN fails both comparisons.
     sound = (probabilities >= 0).all(axis=1) & (np.abs(probabilities.sum(axis=1) - 1) <= _SUM_TOLERANCE)
-    if not sound.all():
-        first = int(np.flatnonzero(~sound)[0])
-        raise InvalidPredictionsError(
-            f"the probabilities of {int((~sound).sum())} predictions are not from 0 to 1 with sum 1, the first with "
-            f"text_hash {predictions['text_hash'][first]!r}: {probabilities[first].tolist()}",
-            fix="materialize `predictions` again",
-        )
+    check_sound(predictions, probabilities, sound, "from 0 to 1 with sum 1")
     return _Answers(
         true=np.array([position[label] for label in predictions["label"]], dtype=np.int64),
         predicted=np.array([position[label] for label in predictions["predicted_label"]], dtype=np.int64),
@@ -193,18 +173,14 @@ def _statistics(answers: _Answers, num_bins: int) -> Statistic:
 
 
 def _system_scores(name: str, answers: _Answers, labels: Sequence[str], config: EvaluationConfig) -> SystemScores:
-    statistics = _statistics(answers, config.num_calibration_bins)
-    values = statistics(_all_rows(answers))[0]
-    resampled = resample_values(statistics, answers.num_rows, config.num_bootstrap_samples, config.seed)
     confusion = answers.confusion(_all_rows(answers))[0]
-    columns = zip(labels, precision(confusion), recall(confusion), f1(confusion), confusion.sum(axis=1), strict=True)
+    parts = (precision(confusion), recall(confusion), f1(confusion), confusion.sum(axis=1))
     return SystemScores(
         name=name,
-        metrics={
-            metric: percentile_interval(float(values[index]), resampled[:, index])
-            for index, metric in enumerate(METRIC_NAMES)
-        },
-        per_class=tuple(ClassScores(label, float(p), float(r), float(f), int(n)) for label, p, r, f, n in columns),
+        metrics=metric_intervals(
+            METRIC_NAMES, _statistics(answers, config.num_calibration_bins), answers.num_rows, config
+        ),
+        per_class=class_scores(labels, *parts),
     )
 
 

@@ -26,8 +26,6 @@ _DOTS_PER_INCH = 100
 _MAX_LABEL_CHARACTERS = 28
 # Beyond this many labels bars and names touch each other.
 _MAX_LABELS_SHOWN = 20
-# Beyond this many labels a count does not fit into its cell.
-_MAX_LABELS_WITH_COUNTS = 10
 # What a reliability diagram shows -> its axes, and what is counted.
 _RELIABILITY = {
     "prediction": ("mean confidence in the predicted label", "accuracy", "examples"),
@@ -119,39 +117,6 @@ def loss_curve(curve: pl.DataFrame, validation: pl.DataFrame | None = None) -> b
     axes.set_ylabel("cross-entropy in nats")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
-    return _png(figure)
-
-
-def confusion_matrix(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> bytes:
-    """Draw which label was taken for which.
-
-    Args:
-        confusion: Counts of shape (k, k), rows true labels, columns predicted ones.
-        labels: The k labels. Above ten the counts are left to the colours, above 20 most names are left out.
-
-    Raises:
-        ValueError: There are no labels, or the shape is not (k, k).
-    """
-    counts = np.asarray(confusion)
-    if not labels or counts.shape != (len(labels), len(labels)):
-        message = f"{len(labels)} labels do not fit a confusion matrix of shape {counts.shape}"
-        raise ValueError(message)
-    figure, axes = _canvas("Confusion matrix (shade: share of the true label)")
-    # Shaded by row, or the rarer labels would all be white.
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    figure.colorbar(image, ax=axes, label="share of the true label")
-    if len(labels) <= _MAX_LABELS_WITH_COUNTS:
-        for (row, column), share in np.ndenumerate(shares):
-            colour = "white" if share > 0.5 else "black"  # noqa: PLR2004 - half way between the two
-            axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=colour)
-    places = list(range(0, len(labels), 1 + len(labels) // (_MAX_LABELS_SHOWN + 1)))
-    names = [_plain(labels[place]) for place in places]
-    is_crowded = sum(len(name) for name in names) > 2 * _MAX_LABEL_CHARACTERS
-    axes.set_xticks(places, labels=names, parse_math=False, rotation=90 if is_crowded else 0)
-    axes.set_yticks(places, labels=names, parse_math=False)
-    axes.set_xlabel("predicted label")
-    axes.set_ylabel("true label")
     return _png(figure)
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 import polars as pl
 
-from ftzard.core.label_sets import set_members
+from ftzard.core.label_sets import EMPTY, set_members
 
 
 def _one_each(cells: pl.Series) -> pl.Series:
@@ -32,3 +32,8 @@ def label_names(cells: pl.Series, task: str) -> pl.Series:
 def label_counts(cells: pl.Series, task: str) -> dict[str, int]:
     """Label -> how many cells have it, by name."""
     return dict(label_names(cells, task).value_counts().sort(cells.name).iter_rows())
+
+
+def num_without_label(cells: pl.Series, task: str) -> int:
+    """How many cells say that there is none of the labels; 0 where each has one."""
+    return int((cells == EMPTY).sum()) if task == "multi_label" else 0

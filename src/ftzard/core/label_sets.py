@@ -37,6 +37,14 @@ def set_members(cells: pl.Series) -> pl.Series:
     return cells.cast(pl.String).to_frame("cell").select(lists.alias(cells.name)).to_series()
 
 
+def answers_of(cells: pl.Series) -> pl.Series:
+    """What each set says, as lists that are not empty: its labels, or `[]`, that it has none of them; null for null."""
+    none = pl.lit([EMPTY], pl.List(pl.String))
+    members = set_members(cells).to_frame(cells.name)
+    is_empty = pl.col(cells.name).list.len() == 0
+    return members.select(pl.when(is_empty).then(none).otherwise(cells.name).alias(cells.name)).to_series()
+
+
 def indicators(cells: pl.Series, labels: Sequence[str]) -> BoolArray:
     """Which of the k labels each of n sets has, shape (n, k).
 

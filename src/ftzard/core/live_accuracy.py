@@ -13,10 +13,17 @@ import polars as pl
 from pydantic import ConfigDict, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from ftzard.core.bootstrap import bootstrap_interval
 from ftzard.core.evaluation_report import Interval
+from ftzard.core.label_names import label_names
+from ftzard.core.label_sets import indicators
+from ftzard.core.metrics import FloatArray, IntArray
+from ftzard.core.set_metrics import label_counts, micro_f1
 
 # The normal quantile of a two-sided interval of 95 %.
 _Z: Final = 1.959963984540054
+_NUM_RESAMPLES: Final = 1000
+_SEED: Final = 0
 _COLUMNS: Final = ("text_hash", "arm", "predicted_label", "champion_version")
 
 
@@ -31,6 +38,9 @@ class LiveAccuracy:
         strategy_error_rate: Share of those that it predicted wrong, with Wilson's interval; None where there are none.
         gain: By how much that is above the control arm's error rate, with Newcombe's interval: how many more errors a
             label finds because the strategy chose the row and not chance. None where no strategy row is labelled.
+        label_f1: Where a text can have several labels, because of many hardly a set is ever exactly right: micro-F1 of
+            the labels of the control rows, with its 95 % bootstrap interval. None otherwise, and where no row has or
+            gets a label.
     """
 
     accuracy: Interval
@@ -38,10 +48,14 @@ class LiveAccuracy:
     num_strategy: NonNegativeInt
     strategy_error_rate: Interval | None
     gain: Interval | None
+    label_f1: Interval | None = None
 
 
 def live_accuracy(
-    sidecars: pl.DataFrame | Iterable[pl.DataFrame], labels: pl.DataFrame, champion_version: str | None = None
+    sidecars: pl.DataFrame | Iterable[pl.DataFrame],
+    labels: pl.DataFrame,
+    champion_version: str | None = None,
+    task: str = "classification",
 ) -> LiveAccuracy | None:
     """Judge the champion's predictions by the labels that people gave since.
 
@@ -50,6 +64,7 @@ def live_accuracy(
             `champion_version` are passed over.
         labels: Columns `text_hash` and `label`; the examples of `cleaned` will do. One label a row.
         champion_version: Only its predictions count; None: those of every champion.
+        task: `data.task`; a set of labels is right as a whole or not, and has `label_f1` besides.
 
     Returns:
         None where no control row is labelled.
@@ -74,6 +89,7 @@ def live_accuracy(
         num_strategy=num_strategy,
         strategy_error_rate=wilson_interval(strategy_wrong, num_strategy) if has_strategy else None,
         gain=newcombe_interval(strategy_wrong, num_strategy, control_wrong, num_control) if has_strategy else None,
+        label_f1=_label_f1(answered.filter(pl.col("arm") == "control")) if task == "multi_label" else None,
     )
 
 
@@ -118,3 +134,16 @@ def _num_wrong(answered: pl.DataFrame, arm: str) -> tuple[int, int]:
     """How many labelled rows of an arm were predicted wrong, and how many there are."""
     rows = answered.filter(pl.col("arm") == arm)
     return int((rows["predicted_label"] != rows["label"]).sum()), rows.height
+
+
+def _label_f1(rows: pl.DataFrame) -> Interval | None:
+    rows = rows.sort(_COLUMNS)
+    names = sorted({*label_names(pl.concat([rows["label"], rows["predicted_label"]]), "multi_label")})
+    if not names:
+        return None
+    true, given = indicators(rows["label"], names), indicators(rows["predicted_label"], names)
+
+    def measure(samples: IntArray) -> FloatArray:
+        return micro_f1(label_counts(true, given, samples))
+
+    return bootstrap_interval(measure, rows.height, _NUM_RESAMPLES, _SEED)

@@ -69,6 +69,43 @@ def stability(counts: Sequence[int], other_counts: Sequence[int]) -> Stability |
     return Stability(float(_psi(both[0], both[1])), float(np.quantile(simulated, CONFIDENCE_LEVEL)))
 
 
+def label_stability(
+    counts: Sequence[int], other_counts: Sequence[int], num_rows: int, num_other_rows: int
+) -> Stability | None:
+    """The population stability index of two samples whose rows have any number of labels, or none.
+
+    The sum over the labels of the index of having it and not having it. That is the symmetrised Kullback-Leibler
+    divergence of the two where labels are independent of each other, as the classifier takes them to be, because
+    divergences of independent parts add up; so it is read like any other. Rows that lose their labels, or have more of
+    them, move it also where the labels' shares of all that is given stay.
+
+    Args:
+        counts: Rows with each label.
+        other_counts: Likewise, of the other sample.
+        num_rows: All rows.
+        num_other_rows: Likewise, of the other sample.
+
+    Returns:
+        None where either has no rows.
+    """
+    sizes = np.array([num_rows, num_other_rows], dtype=np.int64)
+    if not sizes.all():
+        return None
+    both = np.array([counts, other_counts], dtype=np.int64)
+    rng, shares = np.random.default_rng(_SEED), both.sum(axis=0) / sizes.sum()
+    small, large = (
+        _with_the_rest(rng.binomial(size, shares, (_NUM_SIMULATED, shares.size)), size) for size in np.sort(sizes)
+    )
+    simulated = _psi(small, large).sum(axis=-1)
+    found = _psi(*(_with_the_rest(*one) for one in zip(both, sizes, strict=True))).sum()
+    return Stability(float(found), float(np.quantile(simulated, CONFIDENCE_LEVEL)))
+
+
+def _with_the_rest(counts: IntArray, size: np.int64) -> IntArray:
+    """Those that have a label and those that do not, on an axis of their own."""
+    return np.stack([counts, size - counts], axis=-1)
+
+
 def _psi(counts: IntArray, other_counts: IntArray) -> FloatArray:
     """PSI over the last axis."""
     shares, others = (

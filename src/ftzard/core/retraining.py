@@ -6,8 +6,6 @@ adapter, also after that adapter has become champion itself. Weights that have s
 never gone on from.
 """
 
-import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
@@ -16,6 +14,7 @@ import polars as pl
 
 from ftzard.core.adapter import read_manifest
 from ftzard.core.champion_records import AdapterEvidence, RegisteredAdapter
+from ftzard.core.replay import replayed
 from ftzard.errors import RegistryVersionError
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ def training_start(
     lineage: Lineage | None,
     forgotten: "ForgottenLabels | None" = None,
     *,
-    by_label: bool = True,
+    task: str = "classification",
 ) -> TrainingStart:
     """Decide what a training is to see, and from which weights it starts.
 
@@ -128,11 +127,11 @@ def training_start(
         config: Its `retraining` and its seed.
         lineage: The model registry; None where there is none.
         forgotten: What was taken out; None: nothing.
-        by_label: As for `retraining_plan`.
+        task: As for `retraining_plan`.
     """
     before = find_predecessor(train, lineage, forgotten) if lineage else None
     seen, num_forgotten = (before.train_hashes, before.num_forgotten) if before else (None, 0)
-    plan = retraining_plan(train, seen, config.retraining, config.seed, num_forgotten, by_label=by_label)
+    plan = retraining_plan(train, seen, config.retraining, config.seed, num_forgotten, task=task)
     initial = lineage.load(before.adapter) if lineage and before and plan.continues else None
     return TrainingStart(plan, before, initial)
 
@@ -195,7 +194,7 @@ def retraining_plan(
     seed: int,
     num_forgotten: int = 0,
     *,
-    by_label: bool = True,
+    task: str = "classification",
 ) -> RetrainingPlan:
     """Choose the examples of a training.
 
@@ -203,10 +202,9 @@ def retraining_plan(
         train: `EXAMPLE_SCHEMA`, distinct texts.
         seen: `text_hash` of what the predecessor was trained on; None where there is none.
         config: Where it starts from, the share of old examples that is replayed, and how often new ones occur.
-        seed: Of the replay, which is drawn by hash: an example that is drawn for one share is drawn for every larger
-            one.
+        seed: Of the replay (`ftzard.core.replay`).
         num_forgotten: Examples that the predecessor saw with a label that was taken out since.
-        by_label: Whether it is drawn within each label; not where labels are answers in words.
+        task: `data.task`: says of what an example is one among others in the replay.
 
     Returns:
         All examples once, from the base, where there is no predecessor or nothing is new to it; all of them, from the
@@ -220,7 +218,7 @@ def retraining_plan(
     continues = config.start_from == "champion" and not num_forgotten
     old = ordered.join(new, on="text_hash", how="anti", maintain_order="left")
     if continues:
-        old = _replayed(old, config.replay_fraction, seed, by_label=by_label)
+        old = replayed(old, config.replay_fraction, seed, task)
     # Whole examples are repeated, so that class weights and the number of steps see them as often as the loss does.
     examples = pl.concat([old, *[new] * config.new_example_factor]).sort("text_hash", maintain_order=True)
     return RetrainingPlan(examples, new.height, old.height, continues, obstacle)
@@ -281,15 +279,3 @@ def _is_new(train: pl.DataFrame, seen: pl.Series) -> pl.DataFrame:
 
 def _provenance(version: RegisteredAdapter, lineage: Lineage) -> dict[str, str]:
     return read_manifest(lineage.load(version).path).provenance
-
-
-def _replayed(old: pl.DataFrame, fraction: float, seed: int, *, by_label: bool) -> pl.DataFrame:
-    """The share, of each label or of all, whose hashes come first in a seeded order; at least one."""
-    draws = [hashlib.sha256(f"{seed}:replay:{text_hash}".encode()).hexdigest() for text_hash in old["text_hash"]]
-    ranked = old.with_columns(pl.Series("draw", draws, dtype=pl.String))
-    chosen = [
-        # Rounded first: a tenth of 30 is 3.0000000000000004 in floating point.
-        part.sort("draw").head(math.ceil(round(fraction * part.height, 9)))
-        for part in (ranked.partition_by("label") if by_label else [ranked])
-    ]
-    return pl.concat(chosen).drop("draw") if chosen else old

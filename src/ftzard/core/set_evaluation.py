@@ -12,11 +12,9 @@ import numpy as np
 import polars as pl
 
 from ftzard.config import EvaluationConfig
-from ftzard.core.bootstrap import Statistic, paired_difference, percentile_interval, resample_values
+from ftzard.core.bootstrap import Statistic
 from ftzard.core.calibration import reliability_bins
 from ftzard.core.comparison import SetComparison, check_same_labels, compared, same_rows
-from ftzard.core.evaluation_report import ClassScores, SystemScores
-from ftzard.core.evaluation_verdict import sentence_of, verdict_of
 from ftzard.core.label_sets import EMPTY, BoolArray, indicators
 from ftzard.core.length_slices import slices_by_length, text_lengths
 from ftzard.core.metrics import FloatArray, IntArray
@@ -25,6 +23,7 @@ from ftzard.core.set_baseline import frequent_set_predictions, tfidf_set_predict
 from ftzard.core.set_metrics import (
     LabelCounts,
     average_precision,
+    confused_labels,
     label_counts,
     label_f1,
     label_precision,
@@ -38,10 +37,10 @@ from ftzard.core.set_metrics import (
     row_log_losses,
 )
 from ftzard.core.set_predictions import matched_sets, thresholds_of
-from ftzard.core.set_report import LabelSetReport
+from ftzard.core.set_report import LabelOutcomes, LabelSetReport, SetSystemScores
 from ftzard.core.set_thresholds import HALF
 from ftzard.core.splitting import test_fingerprint
-from ftzard.errors import InvalidPredictionsError, TooFewExamplesError
+from ftzard.core.system_scores import beside_tfidf, check_sound, class_scores, metric_intervals, sorted_test
 
 if TYPE_CHECKING:
     from ftzard.core.records import Splits
@@ -102,18 +101,13 @@ def evaluate_sets(predictions: pl.DataFrame, splits: "Splits", config: Evaluatio
         PredictionsMismatchError: Predictions and test examples are not the same rows with the same labels.
         InvalidPredictionsError: The predictions have other columns than agreed, or hold what is no probability.
     """
-    labels, test = labels_of_predictions(predictions), splits.test.sort("text_hash")
-    if test.is_empty():
-        raise TooFewExamplesError(
-            "the test split has no rows", fix="add labelled rows to data.raw_dir or raise data.test_fraction"
-        )
-    train, size = splits.train.sort("text_hash"), (test.height, config.num_bootstrap_samples, config.seed)
+    labels, test, train = labels_of_predictions(predictions), sorted_test(splits.test), splits.train.sort("text_hash")
     adapter = _answers(matched_sets(predictions, test), labels)
-    beside = tfidf_set_predictions(splits, labels, config.seed, tunes_thresholds=is_tuned(predictions))
-    baseline = _answers(matched_sets(beside, test), labels)
+    tfidf = tfidf_set_predictions(splits, labels, config.seed, tunes_thresholds=is_tuned(predictions))
+    baseline = _answers(matched_sets(tfidf, test), labels)
     majority = _answers(frequent_set_predictions(train, test, labels), labels)
-    difference = paired_difference(adapter.macro_f1, baseline.macro_f1, *size)
-    verdict = verdict_of(difference, int((adapter.given != baseline.given).any(axis=1).sum()))
+    num_differing = int((adapter.given != baseline.given).any(axis=1).sum())
+    beside = beside_tfidf(adapter.macro_f1, baseline.macro_f1, test.height, num_differing, config)
     return LabelSetReport(
         labels=labels,
         thresholds=dict(zip(labels, thresholds_of(predictions).tolist(), strict=True)),
@@ -123,14 +117,15 @@ def evaluate_sets(predictions: pl.DataFrame, splits: "Splits", config: Evaluatio
         adapter=_system_scores("adapter", adapter, labels, config),
         baseline=_system_scores("TF-IDF + logistic regressions", baseline, labels, config),
         majority=_system_scores("most frequent set", majority, labels, config),
-        difference=difference,
-        verdict=verdict,
-        sentence=sentence_of("macro-F1", difference, verdict, test.height, whose="TF-IDF's", other="TF-IDF"),
+        difference=beside.difference,
+        verdict=beside.verdict,
+        sentence=beside.sentence,
         reliability=reliability_bins(
             adapter.probabilities.ravel(), adapter.true.ravel().astype(np.float64), config.num_calibration_bins
         ),
         num_without_label=test.filter(pl.col("label") == EMPTY).height,
         slices=slices_by_length(text_lengths(test), partial(_slice_statistic, adapter), config),
+        confusion=tuple(tuple(row) for row in confused_labels(adapter.true, adapter.given).tolist()),
     )
 
 
@@ -172,14 +167,8 @@ def set_scores(predictions: pl.DataFrame) -> dict[str, float]:
 def _answers(predictions: pl.DataFrame, labels: Sequence[str]) -> _Answers:
     probabilities = probability_matrix(predictions)
     # Written so that a NaN fails both comparisons.
-    sound = ((probabilities >= 0) & (probabilities <= 1)).all(axis=1)
-    if not sound.all():
-        first = int(np.flatnonzero(~sound)[0])
-        raise InvalidPredictionsError(
-            f"the probabilities of {int((~sound).sum())} predictions are not from 0 to 1, the first with text_hash "
-            f"{predictions['text_hash'][first]!r}: {probabilities[first].tolist()}",
-            fix="materialize `predictions` again",
-        )
+    sound = np.asarray(((probabilities >= 0) & (probabilities <= 1)).all(axis=1))
+    check_sound(predictions, probabilities, sound, "from 0 to 1")
     return _Answers(
         true=indicators(predictions["label"], labels),
         given=indicators(predictions["predicted_label"], labels),
@@ -207,20 +196,29 @@ def _statistics(answers: _Answers) -> Statistic:
     return measure
 
 
-def _system_scores(name: str, answers: _Answers, labels: Sequence[str], config: EvaluationConfig) -> SystemScores:
-    statistics = _statistics(answers)
-    values = statistics(answers.all_rows)[0]
-    resampled = resample_values(statistics, len(answers.true), config.num_bootstrap_samples, config.seed)
+def _system_scores(name: str, answers: _Answers, labels: Sequence[str], config: EvaluationConfig) -> SetSystemScores:
     counts = answers.counts(answers.all_rows)
     parts = (label_precision(counts)[0], label_recall(counts)[0], label_f1(counts)[0], counts.true[0])
-    columns = zip(labels, *parts, strict=True)
-    return SystemScores(
+    return SetSystemScores(
         name=name,
-        metrics={
-            metric: percentile_interval(float(values[index]), resampled[:, index])
-            for index, metric in enumerate(METRIC_NAMES)
-        },
-        per_class=tuple(ClassScores(label, float(p), float(r), float(f), int(n)) for label, p, r, f, n in columns),
+        metrics=metric_intervals(METRIC_NAMES, _statistics(answers), len(answers.true), config),
+        per_class=class_scores(labels, *parts),
+        outcomes=_outcomes(counts, len(answers.true), labels),
+    )
+
+
+def _outcomes(counts: LabelCounts, num_rows: int, labels: Sequence[str]) -> tuple[LabelOutcomes, ...]:
+    """From counts of shape (1, k)."""
+    columns = zip(labels, counts.hits[0].tolist(), counts.given[0].tolist(), counts.true[0].tolist(), strict=True)
+    return tuple(
+        LabelOutcomes(
+            label=label,
+            num_true_positives=int(hits),
+            num_false_positives=int(given - hits),
+            num_false_negatives=int(true - hits),
+            num_true_negatives=int(num_rows - given - true + hits),
+        )
+        for label, hits, given, true in columns
     )
 
 

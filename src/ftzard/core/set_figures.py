@@ -4,12 +4,24 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ftzard.core.figures import _BLUE, _MAX_LABELS_SHOWN, _ORANGE, _add_legend, _canvas, _plain, _png, _title
+from ftzard.core.figures import (
+    _BLUE,
+    _GREY,
+    _MAX_LABELS_SHOWN,
+    _ORANGE,
+    _add_legend,
+    _canvas,
+    _plain,
+    _png,
+    _title,
+)
 
 if TYPE_CHECKING:
-    from ftzard.core.set_report import LabelSetReport
+    from ftzard.core.set_report import LabelOutcomes, LabelSetReport
 
 _HEIGHT: Final = 0.4
+# Of TF-IDF's bars, which stand below the adapter's.
+_PALE: Final = 0.45
 
 
 def label_scores(report: "LabelSetReport") -> bytes:
@@ -31,3 +43,41 @@ def label_scores(report: "LabelSetReport") -> bytes:
     axes.set_xlabel("F1 (test rows with the label in brackets)")
     _add_legend(axes)
     return _png(figure)
+
+
+def label_outcomes(report: "LabelSetReport") -> bytes:
+    """Draw how often each label was found, missed and wrongly given, beside TF-IDF, the most frequent labels first.
+
+    Rows that neither have nor get a label are not drawn; beside them all others would be thin. 20 labels at most.
+    """
+    pairs = list(zip(report.adapter.outcomes, report.baseline.outcomes, strict=True))
+    ordered = sorted(pairs, key=lambda pair: -(pair[0].num_true_positives + pair[0].num_false_negatives))
+    shown = ordered[:_MAX_LABELS_SHOWN]
+    figure, axes = _canvas(_title("Counts of each label (TF-IDF: pale)", len(shown), len(ordered)))
+    places = np.arange(len(shown))
+    for side, alpha in enumerate((1.0, _PALE)):
+        ends = np.zeros(len(shown))
+        for name, colour, counts in _stacked([pair[side] for pair in shown]):
+            # What begins with an underscore is left out of the legend: once is enough.
+            told = f"_{name}" if side else name
+            offset = (side - 0.5) * _HEIGHT
+            axes.barh(places + offset, counts, left=ends, height=_HEIGHT, color=colour, alpha=alpha, label=told)
+            ends = ends + np.asarray(counts)
+    axes.set_yticks(places.tolist(), labels=[_plain(mine.label) for mine, _ in shown], parse_math=False)
+    axes.invert_yaxis()
+    # Room for the legend beside the longest bar.
+    axes.margins(x=0.35)
+    axes.set_xlabel("number of test rows")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.locator_params(axis="x", integer=True)
+    _add_legend(axes)
+    return _png(figure)
+
+
+def _stacked(outcomes: list["LabelOutcomes"]) -> tuple[tuple[str, str, list[int]], ...]:
+    """Name, colour and lengths of what a bar is made of, from left to right."""
+    return (
+        ("found", _BLUE, [one.num_true_positives for one in outcomes]),
+        ("missed", _GREY, [one.num_false_negatives for one in outcomes]),
+        ("wrongly given", _ORANGE, [one.num_false_positives for one in outcomes]),
+    )

@@ -51,6 +51,36 @@ def label_counts(true: BoolArray, given: BoolArray, samples: IntArray) -> LabelC
     return LabelCounts(*sums)
 
 
+def confused_labels(true: BoolArray, given: BoolArray) -> IntArray:
+    """Count for each two labels the rows that miss the one and wrongly get the other.
+
+    A set does not say which of its wrong labels stands for which of the missed ones, so that every pair counts: a row
+    that misses two labels and gets three wrong ones adds one to each of six cells. Where nothing is wrongly given for
+    what is missed, or nothing missed for what is wrongly given, `nothing` stands for it, behind the labels. Where each
+    row has one label or none, and gets one or none, this is the confusion matrix with `none` as one more label.
+
+    Args:
+        true: Which of n rows have which of k labels, shape (n, k).
+        given: Which get which, shape (n, k).
+
+    Returns:
+        Rows, shape (k + 1, k + 1). Beside the diagonal, row i and column j: those that have i and do not get it, and
+        get j and do not have it. On the diagonal: those that have the label and get it; in the last place those that
+        have none and get none.
+    """
+    missed, wrong = (_or_nothing(part) for part in (true & ~given, given & ~true))
+    confused = missed.T @ wrong
+    # No label is missed and wrong in the same row, so that the product's own diagonal is empty but for the last place.
+    found, nothing = (true & given).sum(axis=0), (~(true | given).any(axis=1)).sum()
+    np.fill_diagonal(confused, np.append(found, nothing))
+    return np.asarray(confused, dtype=np.int64)
+
+
+def _or_nothing(labels: BoolArray) -> FloatArray:
+    """A column more for rows without any, shape (n, k + 1)."""
+    return np.column_stack([labels, ~labels.any(axis=1)]).astype(np.float64)
+
+
 def multiplicities(samples: IntArray, num_rows: int) -> FloatArray:
     """How often each of n rows is in each of b resamples, shape (b, n)."""
     offsets = np.arange(len(samples), dtype=np.int64)[:, None] * num_rows

@@ -20,7 +20,7 @@ DEFAULT = VersioningConfig()
 def git(folder: Path, *arguments: str) -> str:
     """What the person's own git says, their index and their hooks included."""
     done = subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
-    return done.stdout.decode().removesuffix("\n")
+    return os.fsdecode(done.stdout).removesuffix("\n")
 
 
 def files_in(project: Path, revision: str = "HEAD") -> list[str]:

@@ -1,9 +1,9 @@
 """One git commit of a few files that leaves the person's index and work tree as they are.
 
-The tree is built in a temporary index and the branch is moved by compare-and-swap, so nothing that the person has
-staged, edited or left untracked can get into the commit, and a commit made meanwhile by somebody else is built upon and
-never lost. A change to a file is a function of its content, because it is applied to different versions of the file: to
-the one in the branch, to a newer one after a lost race, and to the one in the person's index.
+The tree is that of the commit before with these files in it, and the branch is moved by compare-and-swap, so nothing
+that the person has staged, edited or left untracked can get into the commit, and a commit made meanwhile by somebody
+else is built upon and never lost. A change to a file is a function of its content, because it is applied to different
+versions of the file: to the one in the branch, to a newer one after a lost race, and to the one in the person's index.
 """
 
 import time
@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from ftzard.errors import DataCommitError
 from ftzard.resources.branch_target import Target, find_target, prepared_move
@@ -24,9 +22,7 @@ Edit = Callable[[bytes | None], bytes | None]
 
 _ATTEMPTS = 8
 _FIRST_PAUSE_S = 0.05
-_REGULAR_FILE = "100644"
-# Split, a temporary index would leave a part of itself in the repository.
-_IN_ONE_FILE = ("-c", "core.splitIndex=false")
+_REGULAR_FILE, _FOLDER = "100644", "040000"
 
 
 @dataclass(frozen=True)
@@ -179,11 +175,7 @@ def _entry_in_commit(git: Git, commit: str, path: str) -> _Entry | None:
 
 
 def _write_commit(git: Git, base: str | None, entries: Mapping[str, _Entry], message: str) -> str:
-    with TemporaryDirectory(prefix="ftzard-index-") as folder:
-        index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
-        git.run(*_IN_ONE_FILE, "read-tree", base or "--empty", variables=index)
-        git.run(*_IN_ONE_FILE, "update-index", "-z", "--index-info", stdin=_index_info(entries), variables=index)
-        tree = git.run(*_IN_ONE_FILE, "write-tree", variables=index)
+    tree = _write_tree(git, base, entries)
     parents = ["-p", base] if base else []
     # Without `-S` it is not signed, whatever commit.gpgSign says: a machine does not sign in the person's name.
     return git.run(
@@ -194,6 +186,29 @@ def _write_commit(git: Git, base: str | None, entries: Mapping[str, _Entry], mes
         *parents,
         stdin=f"{message.rstrip()}\n".encode(),
         variables=git.identity(),
+    )
+
+
+def _write_tree(git: Git, base: str | None, entries: Mapping[str, _Entry]) -> str:
+    """A tree that is as another one but for some entries, by their paths in it; None: it has only these."""
+    listed = git.run("ls-tree", "-z", base).split("\0") if base else []
+    lines = {line.partition("\t")[2]: line for line in listed if line}
+    folders: dict[str, dict[str, _Entry]] = {}
+    for path, entry in entries.items():
+        name, slash, rest = path.partition("/")
+        if slash:
+            folders.setdefault(name, {})[rest] = entry
+        else:
+            lines[name] = f"{entry.mode} blob {entry.blob}\t{name}"
+    for name, inner in folders.items():
+        _, kind, found = lines[name].partition("\t")[0].split() if name in lines else ("", "", "")
+        lines[name] = f"{_FOLDER} tree {_write_tree(git, found if kind == 'tree' else None, inner)}\t{name}"
+    # What is listed may be missing: a partial clone would fetch all of it only to see that it is there.
+    return git.run(
+        "mktree",
+        "-z",
+        "--missing",
+        stdin="".join(f"{line}\0" for line in lines.values()).encode(errors="surrogateescape"),
     )
 
 

@@ -91,6 +91,27 @@ def test_names_may_hold_spaces_letters_of_any_script_and_what_is_special_in_patt
 # Who a commit is by
 
 
+def test_whatever_else_is_in_the_commit_before_is_in_the_data_commit_too(project: Path) -> None:
+    for name in ("data", "data.dvc.old", "data-1", "-x", "line\nbreak", "tab\there"):
+        (project / "kept" / name).mkdir(parents=True)
+        (project / "kept" / name / "file").write_text(name)
+    (project / "kept" / "run.sh").write_text("true")
+    (project / "kept" / "run.sh").chmod(0o755)
+    (project / "kept" / "link").symlink_to("nowhere")
+    (project / os.fsdecode(b"latin-\xe9")).write_text("not UTF-8")
+    git(project, "add", "--all", "--", ":!data")
+    # A submodule, whose commit is in another repository.
+    git(project, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},kept/module")
+    git(project, "commit", "--quiet", "--message", "All kinds")
+    before = git(project, "ls-tree", "-r", "-z", "HEAD").split("\0")
+    commit(project)
+    after = git(project, "ls-tree", "-r", "-z", "HEAD").split("\0")
+    own = (".gitignore", "data.dvc")
+    assert [line for line in after if not line.endswith(own)] == [line for line in before if not line.endswith(own)]
+    assert files_in(project) == [".gitignore", "data.dvc"]
+    git(project, "fsck", "--strict", "--no-dangling")
+
+
 def test_without_an_identity_the_commit_is_ftzards(project: Path, home: Path) -> None:
     (home / ".gitconfig").unlink()
     commit(project)

@@ -22,6 +22,7 @@ from ftzard.assets.bookkeeping import log_result, log_start, provenance, result_
 from ftzard.assets.log_forwarding import logs_forwarded_to
 from ftzard.assets.pipeline import Pipeline
 from ftzard.assets.step import Step, StepResult, T_co, scratch_dir
+from ftzard.assets.stored import data_version, input_versions, stored_materialization
 from ftzard.composition import to_dict
 from ftzard.config import decisive
 from ftzard.core.disk_failures import disk_failures_explained
@@ -167,14 +168,16 @@ class TrackedAsset(Generic[P, T_co]):
         mlflow: MlflowResource = getattr(context.resources, pipeline.mlflow)
         dvc: DvcResource = getattr(context.resources, pipeline.dvc)
         dvc.repository.check()
-        versions = _input_versions(context, pipeline, self.inputs)
+        assets_dir = _assets_dir(configuration, pipeline)
+        stored = dvc.repository.stored_contents(assets_dir)
+        versions = input_versions(context.instance, pipeline, self.inputs, stored)
         step = Step(
             configuration.config,
             configuration.project_path,
             provenance=provenance(dvc, versions),
             registry=mlflow.registry,
-            previous_version=latest_data_version(context.instance, context.asset_key),
-            serving=ServingRecords(_assets_dir(configuration, pipeline), dvc.repository.require_committed),
+            previous_version=data_version(stored_materialization(context.instance, context.asset_key)),
+            serving=ServingRecords(assets_dir, dvc.repository.require_committed),
             dagster_run_id=context.run_id,
             train=trainer(configuration.config.launcher, configuration.project_path, context),
             frozen_path=frozen_path(configuration.project_path, configuration.config.versioning, pipeline.key_prefix),
@@ -251,18 +254,6 @@ def tracked_asset(
         return TrackedAsset(function, mlflow_step, group, frozenset(kinds), io, sections, **options)
 
     return declare
-
-
-def latest_data_version(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
-    """The content version of an asset's latest materialization; None where there is none."""
-    event = instance.get_latest_materialization_event(key)
-    materialization = event.asset_materialization if event else None
-    return (materialization.tags or {}).get("dagster/data_version") if materialization else None
-
-
-def _input_versions(context: dg.AssetExecutionContext, pipeline: Pipeline, names: tuple[str, ...]) -> dict[str, str]:
-    found = {name: latest_data_version(context.instance, pipeline.asset_key(name)) for name in names}
-    return {name: version for name, version in found.items() if version is not None}
 
 
 def _assets_dir(configuration: "ConfigurationResource", pipeline: Pipeline) -> Path:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from ftzard.config.fields import STRICT, Fraction, Name, NonNegativeInt, PositiveInt, ProjectPath
+from ftzard.config.fields import STRICT, Fraction, Name, NonNegativeInt, PositiveInt, ProjectPath, Seed
 
 _FRACTION_TOLERANCE = 1e-6
 _LABELLED = ("classification", "multi_label")
@@ -79,7 +79,7 @@ class DataConfig:
     group_column: Name | None = None
     # A column with the time of a row (ISO 8601, or seconds since 1970): the newest share of the rows is the test split.
     time_column: Name | None = None
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
 
     @property
     def has_labels(self) -> bool:

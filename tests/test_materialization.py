@@ -19,6 +19,7 @@ from ftzard.definitions import build_definitions
 from ftzard.errors import ConfigError, NoBatchesError, StorageError
 from ftzard.materialization import stale_assets
 from ftzard.resources import run_lease
+from ftzard.resources.registry import AdapterRegistry
 
 _FROM_ADAPTER = ("lora_adapter", "predictions", "metrics", "champion")
 _BEFORE_ADAPTER = NAMES[: NAMES.index("lora_adapter")]
@@ -220,6 +221,17 @@ def test_a_batch_that_arrives_while_the_batches_are_read_is_not_taken_for_read(
     run(project)
     with project_instance(project) as instance:
         assert "raw_data" in stale_assets(project, TINY, instance)
+
+
+def test_a_registry_that_was_lost_is_filled_again_without_a_training(
+    materialized_project: Path, tmp_path: Path
+) -> None:
+    project = copy_of(materialized_project, tmp_path)
+    (project / "mlflow.db").unlink()
+    assert run(project).ran == ("champion",)
+    registry = AdapterRegistry(tracking(project))
+    assert [version.checksum for version in registry.versions()] == [stored_value(project, "lora_adapter").checksum]
+    assert _stale(project) == ()
 
 
 # Data of another commit

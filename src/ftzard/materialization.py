@@ -79,6 +79,7 @@ def stale_assets(project_dir: Path, overrides: Sequence[str], instance: dg.Dagst
             and _recorded_fingerprint(stored_materialization(instance, key, content))
             == _fingerprint(asset, step, known)
             and _is_stored(asset, config, project_dir, pipeline)
+            and asset.is_kept(step)
         )
         if not is_fresh:
             stale.append(asset.name)

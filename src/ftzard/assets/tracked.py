@@ -55,6 +55,11 @@ def _no_outside_input(_: Step) -> str:
     return ""
 
 
+def _nothing_elsewhere(_: Step) -> bool:
+    """Most assets leave all they made in the project's folders."""
+    return True
+
+
 def _no_registered_code() -> str:
     """Most assets call FTzard's own code alone."""
     return ""
@@ -73,6 +78,7 @@ class TrackedAsset(Generic[P, T_co]):
         sections: The sections of the configuration that decide about the value.
         code_version: Moves when the meaning of the code does.
         outside_version: The version of what the function reads or calls that is no asset and not FTzard's.
+        is_kept: Whether what the function left in other places than the project's folders is still there.
         registered_version: The version of all code that others registered for the function to call, as it is known
             before there is a configuration.
         pool: Dagster's concurrency pool.
@@ -90,6 +96,7 @@ class TrackedAsset(Generic[P, T_co]):
     sections: tuple[str, ...]
     code_version: str = "1"
     outside_version: Callable[[Step], str] = _no_outside_input
+    is_kept: Callable[[Step], bool] = _nothing_elsewhere
     registered_version: Callable[[], str] = _no_registered_code
     pool: str | None = None
     mlflow_step_of: Callable[[Mapping[str, Any], Step], str] | None = None

@@ -17,7 +17,7 @@ from ftzard.core.reading import RawData, read_batches
 from ftzard.dagster_instance import project_instance
 from ftzard.definitions import build_definitions
 from ftzard.errors import ConfigError, NoBatchesError, StorageError
-from ftzard.materialization import stale_assets
+from ftzard.materialization import materialize, stale_assets
 from ftzard.resources import run_lease
 from ftzard.resources.registry import AdapterRegistry
 
@@ -42,7 +42,7 @@ def test_a_fresh_project_has_everything_to_do(project: Path) -> None:
 def test_the_second_time_there_is_nothing_to_do(materialized_project: Path) -> None:
     num_runs = len(tracking(materialized_project).runs())
     head = git(materialized_project, "rev-parse", "HEAD")
-    done = run(materialized_project)
+    done = materialize(str(materialized_project), TINY)
     assert (done.ran, done.fresh, done.run_id) == ((), NAMES, None)
     assert len(tracking(materialized_project).runs()) == num_runs
     assert git(materialized_project, "rev-parse", "HEAD") == head

@@ -41,7 +41,7 @@ def bundled_conf_dir() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
-def compose(overrides: Sequence[str] = (), *, project_dir: Path | None = None) -> FtzardConfig:
+def compose(overrides: Sequence[str] = (), *, project_dir: Path | str | None = None) -> FtzardConfig:
     """Compose the configuration of a project.
 
     Args:
@@ -116,11 +116,10 @@ def to_yaml(config: FtzardConfig) -> str:
     return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
 
 
-def _conf_dirs(project_dir: Path | None) -> tuple[Path, ...]:
+def _conf_dirs(project_dir: Path | str | None) -> tuple[Path, ...]:
     bundled = bundled_conf_dir()
-    if project_dir is None or (project_dir / "conf").resolve() == bundled:
-        return (bundled,)
-    return ((project_dir / "conf").resolve(), bundled)
+    own = bundled if project_dir is None else Path(project_dir, "conf").resolve()
+    return (bundled,) if own == bundled else (own, bundled)
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def stale_assets(project_dir: Path, overrides: Sequence[str], instance: dg.Dagst
     return tuple(stale)
 
 
-def materialize(project_dir: Path, overrides: Sequence[str] = (), *, force: bool = False) -> Materialization:
+def materialize(project_dir: Path | str, overrides: Sequence[str] = (), *, force: bool = False) -> Materialization:
     """Materialize the spine of a project, as far as it is stale.
 
     Args:
@@ -97,6 +97,7 @@ def materialize(project_dir: Path, overrides: Sequence[str] = (), *, force: bool
     Raises:
         FtzardError: What went wrong in the step that failed; what was stored before is still there.
     """
+    project_dir = Path(project_dir)
     pipeline = make_pipeline(DEFAULT_NAME)
     names = tuple(asset.name for asset in SPINE)
     with disk_failures_explained(), project_instance(project_dir) as instance:

@@ -21,7 +21,7 @@ from ftzard.config import DataConfig, FtzardConfig, LoraConfig, ModelConfig, Tra
 from ftzard.definitions import build_definitions
 from ftzard.errors import ConfigError
 
-_LABEL = st.text("abcdefghij äß0123456789", min_size=1, max_size=8)
+_LABEL = st.text("abcdefghij äß0123456789", min_size=1, max_size=8).map(str.strip).filter(bool)
 
 
 @pytest.fixture
@@ -229,6 +229,7 @@ def test_the_current_directory_does_not_matter(tmp_path: Path, monkeypatch: pyte
         (["training.learning_rate"], ["training.learning_rate", "EQUAL"]),
         (["training.seed=${nowhere}"], ["nowhere", "training.seed"]),
         (["training.seed=4294967296"], ["training.seed", "4294967296", "less than 4294967296"]),
+        (["data.labels=['good ',bad]"], ["data.labels", "'good '", "whitespace"]),
         (["data.label_mapping={true: negative}"], ["True", "in quotes"]),
     ],
 )  # fmt: skip

@@ -129,9 +129,32 @@ def test_a_parameter_may_be_named_by_any_file_or_label_and_two_stay_two(run: Tra
     assert [name for name in params if name.startswith("batch.My reviews _2024_.csv")]
 
 
-def test_a_label_with_any_letters_can_be_part_of_a_metrics_name(run: TrackedRun, client: MlflowClient) -> None:
-    run.log_metrics({"f1_@home=": 0.5, "f1_schön": 0.25, "f1_a/b c-d.e": 0.75})
-    assert client.get_run(run.run_id).data.metrics == {"f1__home_": 0.5, "f1_schön": 0.25, "f1_a/b c-d.e": 0.75}
+def test_a_label_with_any_letters_can_be_part_of_a_metrics_name_and_two_stay_two(
+    run: TrackedRun, client: MlflowClient
+) -> None:
+    plain = {"f1_schön": 0.25, "f1_a/b c-d.e": 0.75}
+    odd = [
+        "f1_@home=",
+        "f1_C++",
+        "f1_C#",
+        "f1_👍",
+        "f1_👎",
+        "f1_a//b",
+        "f1_a/../b",
+        *(f"f1_{'x' * n}" for n in (300, 301)),
+    ]
+    values = {name: number / 8 for number, name in enumerate(odd)}
+    run.log_metrics({**plain, **values})
+    metrics = client.get_run(run.run_id).data.metrics
+    assert {name: metrics.pop(name) for name in plain} == plain
+    assert sorted(metrics.values()) == sorted(values.values())
+    assert [name for name in metrics if name.startswith("f1__home_")]
+
+
+def test_a_run_whose_metrics_mlflow_refuses_ends_as_failed(run: TrackedRun, client: MlflowClient) -> None:
+    with pytest.raises(Exception, match="large"), run.ending_on_failure():
+        run.log_metrics({"loss": 1.0}, step=2**70)
+    assert client.get_run(run.run_id).info.status == "FAILED"
 
 
 def test_a_learning_curve_is_complete_once_the_run_has_ended(run: TrackedRun, client: MlflowClient) -> None:

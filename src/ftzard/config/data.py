@@ -103,6 +103,10 @@ class DataConfig:
         if len(labels) == 1:
             message = "must name at least two labels, or none to take those found in the data"
             raise ValueError(message)
+        # What stands around a label in a file is taken away when it is read, so that no row could have it.
+        if odd := [label for label in labels if label != label.strip() or not label]:
+            message = f"must not hold {odd[0]!r}: a label is not empty and neither begins nor ends with whitespace"
+            raise ValueError(message)
         return labels
 
     @model_validator(mode="after")

@@ -23,7 +23,7 @@ COMMITTED = tuple(asset.name for asset in SPINE if IO_MANAGERS[asset.io].commits
 
 
 def copy_of(project: Path, folder: Path) -> Path:
-    """A copy to write in; artifacts of new MLflow runs go to the original, because MLflow keeps absolute places."""
+    """A copy to write in."""
     return shutil.copytree(project, folder / "copy", symlinks=True)
 
 

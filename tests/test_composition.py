@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,9 +18,10 @@ from hypothesis import strategies as st
 
 from ftzard.composition import bundled_conf_dir, compose, override, to_dict, to_yaml, validate
 from ftzard.config import DataConfig, FtzardConfig, LoraConfig, ModelConfig, TrackingConfig, TrainingConfig
+from ftzard.definitions import build_definitions
 from ftzard.errors import ConfigError
 
-_LABEL = st.text("abcdefghij äß0123456789", min_size=1, max_size=8)
+_LABEL = st.text("abcdefghij äß0123456789", min_size=1, max_size=8).map(str.strip).filter(bool)
 
 
 @pytest.fixture
@@ -167,6 +169,23 @@ def test_a_number_as_a_key_in_a_file_is_the_text_that_a_csv_has(conf: Callable[[
     assert compose(["data=mine"], project_dir=project).data.label_mapping == {"0": "negative", "4": "positive"}
 
 
+def test_a_key_that_yaml_takes_for_true_or_false_is_refused(conf: Callable[[str, str], Path]) -> None:
+    project = conf("data/mine.yaml", "label_mapping: {yes: positive, no: negative}\n")
+    assert "in quotes" in _refusal("data=mine", project_dir=project)
+    conf("data/mine.yaml", 'label_mapping: {"yes": positive, "no": negative}\n')
+    assert compose(["data=mine"], project_dir=project).data.label_mapping == {"yes": "positive", "no": "negative"}
+
+
+@pytest.mark.parametrize("given", ["experiment=tiny", {"training.seed": 3}, [3], b"experiment=tiny"])
+def test_overrides_that_are_no_list_of_texts_are_refused_at_once(given: Any) -> None:
+    with pytest.raises(ConfigError, match="a list of texts"):
+        compose(given)
+    with pytest.raises(ConfigError, match="a list of texts"):
+        override(FtzardConfig(), given)
+    with pytest.raises(ConfigError, match="a list of texts"):
+        build_definitions(given)
+
+
 def test_the_current_directory_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "config.yaml").write_text("training: {seed: 3}\n")
@@ -209,6 +228,9 @@ def test_the_current_directory_does_not_matter(tmp_path: Path, monkeypatch: pyte
         (["experiment=missing"], ["experiment/missing", "demo", "tiny"]),
         (["training.learning_rate"], ["training.learning_rate", "EQUAL"]),
         (["training.seed=${nowhere}"], ["nowhere", "training.seed"]),
+        (["training.seed=4294967296"], ["training.seed", "4294967296", "less than 4294967296"]),
+        (["data.labels=['good ',bad]"], ["data.labels", "'good '", "whitespace"]),
+        (["data.label_mapping={true: negative}"], ["True", "in quotes"]),
     ],
 )  # fmt: skip
 def test_an_impossible_override_is_refused_with_the_key_the_value_and_what_is_allowed(

@@ -2,6 +2,8 @@
 
 import errno
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,11 @@ from tests.project_scenario import NAMES, TINY, copy_of, data_versions, git, run
 from ftzard.config import DataConfig
 from ftzard.core.reading import RawData, read_batches
 from ftzard.dagster_instance import project_instance
+from ftzard.definitions import build_definitions
 from ftzard.errors import ConfigError, NoBatchesError, StorageError
-from ftzard.materialization import stale_assets
+from ftzard.materialization import materialize, stale_assets
 from ftzard.resources import run_lease
+from ftzard.resources.registry import AdapterRegistry
 
 _FROM_ADAPTER = ("lora_adapter", "predictions", "metrics", "champion")
 _BEFORE_ADAPTER = NAMES[: NAMES.index("lora_adapter")]
@@ -38,7 +42,7 @@ def test_a_fresh_project_has_everything_to_do(project: Path) -> None:
 def test_the_second_time_there_is_nothing_to_do(materialized_project: Path) -> None:
     num_runs = len(tracking(materialized_project).runs())
     head = git(materialized_project, "rev-parse", "HEAD")
-    done = run(materialized_project)
+    done = materialize(str(materialized_project), TINY)
     assert (done.ran, done.fresh, done.run_id) == ((), NAMES, None)
     assert len(tracking(materialized_project).runs()) == num_runs
     assert git(materialized_project, "rev-parse", "HEAD") == head
@@ -217,3 +221,57 @@ def test_a_batch_that_arrives_while_the_batches_are_read_is_not_taken_for_read(
     run(project)
     with project_instance(project) as instance:
         assert "raw_data" in stale_assets(project, TINY, instance)
+
+
+def test_a_registry_that_was_lost_is_filled_again_without_a_training(
+    materialized_project: Path, tmp_path: Path
+) -> None:
+    project = copy_of(materialized_project, tmp_path)
+    (project / "mlflow.db").unlink()
+    assert run(project).ran == ("champion",)
+    registry = AdapterRegistry(tracking(project))
+    assert [version.checksum for version in registry.versions()] == [stored_value(project, "lora_adapter").checksum]
+    assert _stale(project) == ()
+
+
+# Data of another commit
+
+
+@pytest.fixture
+def back_at_the_first_adapter(materialized_project: Path, tmp_path: Path) -> Path:
+    """A project whose latest training had another learning rate, and whose data is that of the one before again."""
+    project = copy_of(materialized_project, tmp_path)
+    first = git(project, "rev-parse", "HEAD")
+    run(project, _RATE)
+    git(project, "checkout", "--quiet", "-b", "earlier", first)
+    subprocess.run([sys.executable, "-m", "dvc", "checkout", "--quiet"], cwd=project, check=True)
+    return project
+
+
+def test_what_a_checkout_brought_back_is_fresh_for_what_made_it_and_stale_for_what_did_not(
+    back_at_the_first_adapter: Path,
+) -> None:
+    assert set(_stale(back_at_the_first_adapter)) <= {"champion"}
+    assert _stale(back_at_the_first_adapter, _RATE) == _FROM_ADAPTER
+
+
+def test_a_step_says_which_of_several_adapters_it_read(back_at_the_first_adapter: Path) -> None:
+    project = back_at_the_first_adapter
+    stored = stored_value(project, "lora_adapter").checksum
+    assert stored != data_versions(project)["lora_adapter"]
+    with project_instance(project) as instance:
+        definitions = build_definitions(TINY, project_dir=project)
+        job = definitions.resolve_implicit_global_asset_job_def()
+        result = job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey("predictions")])
+    (event,) = result.asset_materializations_for_node("predictions")
+    run_id = str(event.metadata["mlflow_run_id"].value)
+    with tracking(project).connected() as client:
+        assert client.get_run(run_id).data.tags["ftzard.read.lora_adapter"] == stored
+
+
+def test_data_that_nobody_here_materialized_is_stale(materialized_project: Path, tmp_path: Path) -> None:
+    project = copy_of(materialized_project, tmp_path)
+    report = project / "data" / "assets" / "metrics.json"
+    report.write_text(report.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    subprocess.run([sys.executable, "-m", "dvc", "add", "--quiet", "data"], cwd=project, check=True)
+    assert _stale(project) == ("metrics", "champion")

@@ -14,6 +14,7 @@ _NAMES = {
     "EvaluationReport",
     "FtzardConfig",
     "FtzardError",
+    "Raw",
     "Splits",
     "Step",
     "StepResult",

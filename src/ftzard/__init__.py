@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ftzard.config import FtzardConfig
     from ftzard.core.batch_objects import write_batch
     from ftzard.core.evaluation_report import EvaluationReport
-    from ftzard.core.records import AdapterDirectory, Cleaned, Splits
+    from ftzard.core.records import AdapterDirectory, Cleaned, Raw, Splits
     from ftzard.core.step_registry import cleaning_step
     from ftzard.definitions import build_definitions
     from ftzard.errors import FtzardError
@@ -24,6 +24,7 @@ __all__ = [
     "EvaluationReport",
     "FtzardConfig",
     "FtzardError",
+    "Raw",
     "Splits",
     "Step",
     "StepResult",
@@ -40,6 +41,7 @@ _HOMES = {
     "EvaluationReport": "ftzard.core.evaluation_report",
     "FtzardConfig": "ftzard.config",
     "FtzardError": "ftzard.errors",
+    "Raw": "ftzard.core.records",
     "Splits": "ftzard.core.records",
     "Step": "ftzard.assets.step",
     "StepResult": "ftzard.assets.step",

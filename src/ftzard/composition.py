@@ -41,7 +41,7 @@ def bundled_conf_dir() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
-def compose(overrides: Sequence[str] = (), *, project_dir: Path | None = None) -> FtzardConfig:
+def compose(overrides: Sequence[str] = (), *, project_dir: Path | str | None = None) -> FtzardConfig:
     """Compose the configuration of a project.
 
     Args:
@@ -51,6 +51,7 @@ def compose(overrides: Sequence[str] = (), *, project_dir: Path | None = None) -
     Raises:
         ConfigError: Naming file, key, value and what is allowed, for each violation.
     """
+    overrides = as_overrides(overrides)
     sources = [directory for directory in _conf_dirs(project_dir) if directory.is_dir()]
     with _hydra(sources[0]):
         from hydra.core.config_store import ConfigStore
@@ -72,7 +73,7 @@ def override(config: FtzardConfig, overrides: Sequence[str]) -> FtzardConfig:
     Raises:
         ConfigError: As `compose` does.
     """
-    if not overrides:
+    if not (overrides := as_overrides(overrides)):
         return config
     with _hydra(bundled_conf_dir()):
         from hydra.core.config_store import ConfigStore
@@ -80,6 +81,19 @@ def override(config: FtzardConfig, overrides: Sequence[str]) -> FtzardConfig:
         ConfigStore.instance().store(name=_GIVEN, node=asdict(config), replace=True)
         values, _ = _composed(_GIVEN, overrides)
     return _validated(values, _Origins(tuple(overrides), {}, ()))
+
+
+def as_overrides(given: object) -> list[str]:
+    """A list of overrides as it is.
+
+    Raises:
+        ConfigError: It is something else, such as one text, whose letters would each be taken for an override.
+    """
+    if isinstance(given, Sequence) and not isinstance(given, str) and all(isinstance(item, str) for item in given):
+        return list(given)
+    raise ConfigError(
+        f"Overrides are a list of texts, and {given!r} is none", fix='give a list, such as ["experiment=tiny"]'
+    )
 
 
 def validate(values: Mapping[str, Any]) -> FtzardConfig:
@@ -102,11 +116,10 @@ def to_yaml(config: FtzardConfig) -> str:
     return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
 
 
-def _conf_dirs(project_dir: Path | None) -> tuple[Path, ...]:
+def _conf_dirs(project_dir: Path | str | None) -> tuple[Path, ...]:
     bundled = bundled_conf_dir()
-    if project_dir is None or (project_dir / "conf").resolve() == bundled:
-        return (bundled,)
-    return ((project_dir / "conf").resolve(), bundled)
+    own = bundled if project_dir is None else Path(project_dir, "conf").resolve()
+    return (bundled,) if own == bundled else (own, bundled)
 
 
 @contextmanager
@@ -170,8 +183,17 @@ def _open_mappings(cls: type, prefix: str = "") -> list[str]:
 
 
 def _with_text_keys(values: Any) -> Any:
-    """YAML reads the key in `{0: negative}` as a number; in the configuration every key is a text."""
+    """YAML reads the key in `{0: negative}` as a number; in the configuration every key is a text.
+
+    Raises:
+        ConfigError: It read one as true or false, and nobody knows which of the words for those was written.
+    """
     if isinstance(values, dict):
+        if odd := [key for key in values if isinstance(key, bool)]:
+            raise ConfigError(
+                f"YAML reads a key of {values!r} as {odd[0]}: yes, no, on, off, true and false are no texts there",
+                fix='write such a key in quotes, as in {"yes": positive, "no": negative}',
+            )
         return {str(key): _with_text_keys(value) for key, value in values.items()}
     return values
 

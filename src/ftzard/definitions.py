@@ -27,7 +27,7 @@ from ftzard.assets.serving import incoming, incoming_predictions
 from ftzard.assets.training import lora_adapter
 from ftzard.assets.tuning import tuned_hyperparameters
 from ftzard.automation import automation_sensor, conditions
-from ftzard.composition import to_dict
+from ftzard.composition import as_overrides, to_dict
 from ftzard.config import FtzardConfig
 from ftzard.dead_runs import in_process_tags
 from ftzard.errors import ConfigError
@@ -103,7 +103,7 @@ def build_definitions(
         automation: Whether the sensors run from the start; otherwise somebody switches them on in the browser.
 
     Raises:
-        ConfigError: `name` is not a Python identifier.
+        ConfigError: `name` is not a Python identifier, or `config` neither a configuration nor a list of texts.
     """
     pipeline = make_pipeline(name, key_prefix)
     when = conditions(pipeline)
@@ -170,7 +170,7 @@ def _sensors(pipeline: Pipeline, run_tags: Mapping[str, str], *, running: bool) 
 
 def _resources(pipeline: Pipeline, config: FtzardConfig | Sequence[str], project_dir: Path) -> dict[str, Any]:
     given: dict[str, Any] = (
-        {"values": to_dict(config)} if isinstance(config, FtzardConfig) else {"base_overrides": list(config)}
+        {"values": to_dict(config)} if isinstance(config, FtzardConfig) else {"base_overrides": as_overrides(config)}
     )
     # Configured at launch, so that a run can bring overrides, and the resources that nest it follow them.
     configuration = ConfigurationResource.configure_at_launch(project_dir=str(project_dir), **given)

@@ -115,7 +115,7 @@ def diff_lines(difference: ProjectDifference, num_examples: int) -> Iterator[str
         yield from difference_lines(name, rows, num_examples)
     yield "configuration: the same" if not difference.config else "configuration:"
     for key, (before, after) in difference.config.items():
-        yield f"  {key}: {json.dumps(before)} -> {json.dumps(after)}"
+        yield f"  {key}: {json.dumps(before, ensure_ascii=False)} -> {json.dumps(after, ensure_ascii=False)}"
     scores = difference.scores
     if scores is None:
         yield f"test scores: not comparable: {difference.why_not}"

@@ -17,7 +17,8 @@ import dagster as dg
 from ftzard.assets.bookkeeping import read_versions
 from ftzard.assets.pipeline import Pipeline
 from ftzard.assets.step import Step
-from ftzard.assets.tracked import FINGERPRINT_KEY, TrackedAsset, latest_data_version
+from ftzard.assets.stored import input_versions, stored_materialization
+from ftzard.assets.tracked import FINGERPRINT_KEY, TrackedAsset
 from ftzard.composition import compose
 from ftzard.config import FtzardConfig
 from ftzard.core.disk_failures import disk_failures_explained
@@ -31,6 +32,7 @@ from ftzard.io_managers.committing import PRIVATE_DIR
 from ftzard.resources.registry import AdapterRegistry
 from ftzard.resources.run_lease import hold_lease
 from ftzard.resources.tracking import Tracking
+from ftzard.resources.versioning import DvcRepository
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Materialization:
 def stale_assets(project_dir: Path, overrides: Sequence[str], instance: dg.DagsterInstance) -> tuple[str, ...]:
     """The assets of the spine whose code, configuration or inputs changed since they were materialized, in order.
 
+    What counts is what is stored: after a checkout of other data, the materialization that wrote that.
+
     Raises:
         ConfigError: The configuration is invalid.
         NoBatchesError: There are no labelled batches.
@@ -63,22 +67,26 @@ def stale_assets(project_dir: Path, overrides: Sequence[str], instance: dg.Dagst
         registry=AdapterRegistry(Tracking(config.tracking, project_dir)),
         frozen_path=frozen_path(project_dir, config.versioning, pipeline.key_prefix),
     )
+    assets_dir = project_dir.joinpath(config.versioning.data_dir, ASSETS_DIR, *pipeline.key_prefix)
+    contents = DvcRepository(project_dir, config.versioning).stored_contents(assets_dir)
     stale: list[str] = []
     for asset in SPINE:
-        versions = {name: latest_data_version(instance, pipeline.asset_key(name)) for name in asset.inputs}
-        known = {name: version for name, version in versions.items() if version is not None}
+        key, content = pipeline.asset_key(asset.name), contents.get(asset.name)
+        known = input_versions(instance, pipeline, asset.inputs, contents)
         is_fresh = (
             not set(asset.inputs) & set(stale)
             # Before the look at the disk, so that a project without batches is told so before a run begins.
-            and _recorded_fingerprint(instance, pipeline.asset_key(asset.name)) == _fingerprint(asset, step, known)
+            and _recorded_fingerprint(stored_materialization(instance, key, content))
+            == _fingerprint(asset, step, known)
             and _is_stored(asset, config, project_dir, pipeline)
+            and asset.is_kept(step)
         )
         if not is_fresh:
             stale.append(asset.name)
     return tuple(stale)
 
 
-def materialize(project_dir: Path, overrides: Sequence[str] = (), *, force: bool = False) -> Materialization:
+def materialize(project_dir: Path | str, overrides: Sequence[str] = (), *, force: bool = False) -> Materialization:
     """Materialize the spine of a project, as far as it is stale.
 
     Args:
@@ -89,6 +97,7 @@ def materialize(project_dir: Path, overrides: Sequence[str] = (), *, force: bool
     Raises:
         FtzardError: What went wrong in the step that failed; what was stored before is still there.
     """
+    project_dir = Path(project_dir)
     pipeline = make_pipeline(DEFAULT_NAME)
     names = tuple(asset.name for asset in SPINE)
     with disk_failures_explained(), project_instance(project_dir) as instance:
@@ -147,8 +156,6 @@ def _is_stored(asset: TrackedAsset[Any, Any], config: FtzardConfig, project_dir:
     return any(project_dir.joinpath(parent, ASSETS_DIR, *pipeline.key_prefix).glob(f"{asset.name}*"))
 
 
-def _recorded_fingerprint(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
-    event = instance.get_latest_materialization_event(key)
-    materialization = event.asset_materialization if event else None
+def _recorded_fingerprint(materialization: dg.AssetMaterialization | None) -> str | None:
     entry = materialization.metadata.get(FINGERPRINT_KEY) if materialization else None
     return str(entry.value) if entry is not None else None

@@ -1,5 +1,6 @@
 """An asset function called as a plain function gives what Dagster stores."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from polars.testing import assert_frame_equal
 from tests.project_scenario import COMMITTED, TINY, file_bytes, stored_value
 
+import ftzard
 from ftzard.assets.data import cleaned, raw_data, splits
 from ftzard.assets.evaluation import metrics, predictions
 from ftzard.assets.step import Step
@@ -36,6 +38,24 @@ def direct(materialized_project: Path, tmp_path_factory: pytest.TempPathFactory)
     assert not list(folder.rglob("*.db"))
     made: tuple[AssetValue, ...] = (raw, clean, parts, adapter, answers, report)
     return {**dict(zip(COMMITTED, made, strict=True)), "tuned_hyperparameters": tuned}
+
+
+def test_an_asset_is_called_as_the_readme_says(materialized_project: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (call,) = re.findall(r"^\| in a test \|.*`(.+)` \|$", readme, flags=re.MULTILINE)
+    frame = pl.DataFrame(
+        {
+            "text": ["A  fine day", "A fine day", "Rain"],
+            "label": ["good", "good", "bad"],
+            "batch": ["a.csv"] * 3,
+            "row": [2, 3, 4],
+        }
+    )
+    config = ftzard.compose(TINY, project_dir=str(materialized_project))
+    names = {"frame": frame, "config": config, "project_dir": materialized_project, "cleaned": cleaned}
+    value = eval(call, {**names, "Raw": ftzard.Raw, "Step": ftzard.Step})  # noqa: S307 - it is our own text
+    assert sorted(value.examples["text"]) == ["A fine day", "Rain"]
+    assert value.rejected["reason"].to_list() == ["duplicate"]
 
 
 def _frames(value: object) -> dict[str, pl.DataFrame]:

@@ -78,8 +78,9 @@ def _failing() -> Any:
         (pl.DataFrame({"text": []}), EmptyBatchError, r"rows\.parquet"),
         (pd.DataFrame({"text": ["a", 1], "label": ["b", object()]}), MalformedBatchError, "column"),
         (_failing(), MalformedBatchError, "went away"),
+        (pd.DataFrame([["a", "b"]], columns=["text", "text"]), MalformedBatchError, "Duplicate column names"),
     ],
-    ids=["list", "several splits", "empty", "mixed", "interrupted"],
+    ids=["list", "several splits", "empty", "mixed", "interrupted", "two columns of one name"],
 )
 def test_what_is_no_table_or_fails_half_way_is_an_error_and_leaves_nothing(
     tmp_path: Path, rows: object, error: type[Exception], culprit: str

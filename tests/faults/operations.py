@@ -42,12 +42,12 @@ def versions(project: Path) -> dict[str, str]:
     """The content versions; of the others some hold ids of commits and runs, which differ from run to run."""
     import dagster as dg
 
-    from ftzard.assets.tracked import latest_data_version
+    from ftzard.assets.stored import data_version, stored_materialization
     from ftzard.dagster_instance import project_instance
 
     with project_instance(project) as instance:
         names = ("raw_data", "cleaned", "splits", "predictions")
-        return {name: latest_data_version(instance, dg.AssetKey(name)) or "" for name in names}
+        return {name: data_version(stored_materialization(instance, dg.AssetKey(name))) or "" for name in names}
 
 
 def preload(scratch: Path) -> None:

@@ -1,7 +1,6 @@
 """Projects to begin a trial with; made once, and copied for each."""
 
 import shutil
-import sqlite3
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +10,7 @@ from tests.faults.operations import keep_waiting, materialize, serve, take_in_fi
 from tests.faults.project import make_project
 
 from ftzard.config import TrackingConfig
-
-# Where MLflow keeps absolute places.
-_PLACES = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("model_versions", "source"),
-           ("model_versions", "storage_location"))  # fmt: skip
+from ftzard.resources.moved_store import follow_project
 
 _CONF = Path(__file__).parents[2] / "conf"
 
@@ -107,14 +103,7 @@ def copy_project(template: Path, folder: Path) -> Path:
     shutil.copytree(template, folder, symlinks=True)
     store = folder / "mlflow.db"
     if store.is_file():
-        connection = sqlite3.connect(store)
-        with connection:
-            for table, column in _PLACES:
-                connection.execute(
-                    f"UPDATE {table} SET {column} = replace({column}, ?, ?)",  # noqa: S608 - names from above
-                    (str(template), str(folder)),
-                )
-        connection.close()
+        follow_project(store, template, folder)
     return folder
 
 

@@ -129,9 +129,32 @@ def test_a_parameter_may_be_named_by_any_file_or_label_and_two_stay_two(run: Tra
     assert [name for name in params if name.startswith("batch.My reviews _2024_.csv")]
 
 
-def test_a_label_with_any_letters_can_be_part_of_a_metrics_name(run: TrackedRun, client: MlflowClient) -> None:
-    run.log_metrics({"f1_@home=": 0.5, "f1_schön": 0.25, "f1_a/b c-d.e": 0.75})
-    assert client.get_run(run.run_id).data.metrics == {"f1__home_": 0.5, "f1_schön": 0.25, "f1_a/b c-d.e": 0.75}
+def test_a_label_with_any_letters_can_be_part_of_a_metrics_name_and_two_stay_two(
+    run: TrackedRun, client: MlflowClient
+) -> None:
+    plain = {"f1_schön": 0.25, "f1_a/b c-d.e": 0.75}
+    odd = [
+        "f1_@home=",
+        "f1_C++",
+        "f1_C#",
+        "f1_👍",
+        "f1_👎",
+        "f1_a//b",
+        "f1_a/../b",
+        *(f"f1_{'x' * n}" for n in (300, 301)),
+    ]
+    values = {name: number / 8 for number, name in enumerate(odd)}
+    run.log_metrics({**plain, **values})
+    metrics = client.get_run(run.run_id).data.metrics
+    assert {name: metrics.pop(name) for name in plain} == plain
+    assert sorted(metrics.values()) == sorted(values.values())
+    assert [name for name in metrics if name.startswith("f1__home_")]
+
+
+def test_a_run_whose_metrics_mlflow_refuses_ends_as_failed(run: TrackedRun, client: MlflowClient) -> None:
+    with pytest.raises(Exception, match="large"), run.ending_on_failure():
+        run.log_metrics({"loss": 1.0}, step=2**70)
+    assert client.get_run(run.run_id).info.status == "FAILED"
 
 
 def test_a_learning_curve_is_complete_once_the_run_has_ended(run: TrackedRun, client: MlflowClient) -> None:
@@ -370,3 +393,38 @@ def test_a_store_that_a_kill_left_half_made_is_made_anew(tmp_path: Path) -> None
     (tmp_path / ".mlflow.db.new").write_bytes(b"half of a store")
     assert tracking.runs() == ()
     assert sorted(path.name for path in tmp_path.iterdir()) == [".ftzard", "mlflow.db"]
+
+
+# A project that is elsewhere by now
+
+
+@pytest.mark.parametrize("is_copied", [False, True])
+def test_a_project_that_was_moved_or_copied_reads_and_writes_its_own_artifacts(tmp_path: Path, is_copied: bool) -> None:
+    before, now = tmp_path / "früher 1", tmp_path / "100 % now"
+    old = Tracking(TrackingConfig(experiment="sentiment"), before).open_run("TRAINING", tags={})
+    old.log_text("before", "note.txt")
+    if is_copied:
+        shutil.copytree(before, now)
+    else:
+        before.rename(now)
+    tracking = Tracking(TrackingConfig(experiment="sentiment"), now)
+    new = tracking.open_run("TRAINING", tags={})
+    new.log_text("after", "note.txt")
+    client = MlflowClient(tracking_uri=tracking.tracking_uri)
+    assert _artifact(client, old, "note.txt", tmp_path) == b"before"
+    assert _artifact(client, new, "note.txt", tmp_path) == b"after"
+    places = {str(client.get_run(run.run_id).info.artifact_uri) for run in (old, new)}
+    assert all(place.startswith(f"{now.as_uri()}/mlartifacts/") for place in places)
+    assert before.exists() == is_copied
+    assert not (before / "mlartifacts" / new.run_id).exists()
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///{}/shared.db", "sqlite:///../shared.db"])
+def test_a_store_outside_of_a_project_that_was_copied_stays_as_it_is(tmp_path: Path, uri: str) -> None:
+    config = TrackingConfig(experiment="sentiment", tracking_uri=uri.format(tmp_path))
+    run = Tracking(config, tmp_path / "original").open_run("TRAINING", tags={})
+    shutil.copytree(tmp_path / "original", tmp_path / "copy")
+    tracking = Tracking(config, tmp_path / "copy")
+    tracking.open_run("TRAINING", tags={})
+    place = MlflowClient(tracking_uri=tracking.tracking_uri).get_run(run.run_id).info.artifact_uri
+    assert str(place).startswith(f"{(tmp_path / 'original').as_uri()}/")

@@ -10,7 +10,16 @@ from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
 from ftzard.core.gate import AnyComparison, PromotionVerdict
 from ftzard.core.records import AdapterDirectory, Splits
-from ftzard.errors import ConfigError
+from ftzard.errors import ConfigError, TrackingUnavailableError
+
+
+def _has_versions(step: Step) -> bool:
+    """Whether the registry is still there, and not a new one in the place of one that was lost."""
+    try:
+        return step.registry is None or bool(step.registry.versions())
+    except TrackingUnavailableError:
+        # A server that is away may have them.
+        return True
 
 
 @tracked_asset(
@@ -21,6 +30,7 @@ from ftzard.errors import ConfigError
     sections=("data", "evaluation", "tracking"),
     pool=GPU_POOL,
     op_tags=GPU_TAGS,
+    is_kept=_has_versions,
 )
 def champion(
     lora_adapter: AdapterDirectory, predictions: pl.DataFrame, splits: Splits, metrics: Report, step: Step

@@ -22,6 +22,7 @@ from ftzard.assets.bookkeeping import log_result, log_start, provenance, result_
 from ftzard.assets.log_forwarding import logs_forwarded_to
 from ftzard.assets.pipeline import Pipeline
 from ftzard.assets.step import Step, StepResult, T_co, scratch_dir
+from ftzard.assets.stored import data_version, input_versions, stored_materialization
 from ftzard.composition import to_dict
 from ftzard.config import decisive
 from ftzard.core.disk_failures import disk_failures_explained
@@ -54,6 +55,11 @@ def _no_outside_input(_: Step) -> str:
     return ""
 
 
+def _nothing_elsewhere(_: Step) -> bool:
+    """Most assets leave all they made in the project's folders."""
+    return True
+
+
 def _no_registered_code() -> str:
     """Most assets call FTzard's own code alone."""
     return ""
@@ -72,6 +78,7 @@ class TrackedAsset(Generic[P, T_co]):
         sections: The sections of the configuration that decide about the value.
         code_version: Moves when the meaning of the code does.
         outside_version: The version of what the function reads or calls that is no asset and not FTzard's.
+        is_kept: Whether what the function left in other places than the project's folders is still there.
         registered_version: The version of all code that others registered for the function to call, as it is known
             before there is a configuration.
         pool: Dagster's concurrency pool.
@@ -89,6 +96,7 @@ class TrackedAsset(Generic[P, T_co]):
     sections: tuple[str, ...]
     code_version: str = "1"
     outside_version: Callable[[Step], str] = _no_outside_input
+    is_kept: Callable[[Step], bool] = _nothing_elsewhere
     registered_version: Callable[[], str] = _no_registered_code
     pool: str | None = None
     mlflow_step_of: Callable[[Mapping[str, Any], Step], str] | None = None
@@ -167,14 +175,16 @@ class TrackedAsset(Generic[P, T_co]):
         mlflow: MlflowResource = getattr(context.resources, pipeline.mlflow)
         dvc: DvcResource = getattr(context.resources, pipeline.dvc)
         dvc.repository.check()
-        versions = _input_versions(context, pipeline, self.inputs)
+        assets_dir = _assets_dir(configuration, pipeline)
+        stored = dvc.repository.stored_contents(assets_dir)
+        versions = input_versions(context.instance, pipeline, self.inputs, stored)
         step = Step(
             configuration.config,
             configuration.project_path,
             provenance=provenance(dvc, versions),
             registry=mlflow.registry,
-            previous_version=latest_data_version(context.instance, context.asset_key),
-            serving=ServingRecords(_assets_dir(configuration, pipeline), dvc.repository.require_committed),
+            previous_version=data_version(stored_materialization(context.instance, context.asset_key)),
+            serving=ServingRecords(assets_dir, dvc.repository.require_committed),
             dagster_run_id=context.run_id,
             train=trainer(configuration.config.launcher, configuration.project_path, context),
             frozen_path=frozen_path(configuration.project_path, configuration.config.versioning, pipeline.key_prefix),
@@ -251,18 +261,6 @@ def tracked_asset(
         return TrackedAsset(function, mlflow_step, group, frozenset(kinds), io, sections, **options)
 
     return declare
-
-
-def latest_data_version(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
-    """The content version of an asset's latest materialization; None where there is none."""
-    event = instance.get_latest_materialization_event(key)
-    materialization = event.asset_materialization if event else None
-    return (materialization.tags or {}).get("dagster/data_version") if materialization else None
-
-
-def _input_versions(context: dg.AssetExecutionContext, pipeline: Pipeline, names: tuple[str, ...]) -> dict[str, str]:
-    found = {name: latest_data_version(context.instance, pipeline.asset_key(name)) for name in names}
-    return {name: version for name, version in found.items() if version is not None}
 
 
 def _assets_dir(configuration: "ConfigurationResource", pipeline: Pipeline) -> Path:

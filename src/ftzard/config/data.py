@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from ftzard.config.fields import STRICT, Fraction, Name, NonNegativeInt, PositiveInt, ProjectPath
+from ftzard.config.fields import STRICT, Fraction, Name, NonNegativeInt, PositiveInt, ProjectPath, Seed
 
 _FRACTION_TOLERANCE = 1e-6
 _LABELLED = ("classification", "multi_label")
@@ -79,7 +79,7 @@ class DataConfig:
     group_column: Name | None = None
     # A column with the time of a row (ISO 8601, or seconds since 1970): the newest share of the rows is the test split.
     time_column: Name | None = None
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
 
     @property
     def has_labels(self) -> bool:
@@ -102,6 +102,10 @@ class DataConfig:
             raise ValueError(message)
         if len(labels) == 1:
             message = "must name at least two labels, or none to take those found in the data"
+            raise ValueError(message)
+        # What stands around a label in a file is taken away when it is read, so that no row could have it.
+        if odd := [label for label in labels if label != label.strip() or not label]:
+            message = f"must not hold {odd[0]!r}: a label is not empty and neither begins nor ends with whitespace"
             raise ValueError(message)
         return labels
 

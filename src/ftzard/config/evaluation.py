@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from ftzard.config.fields import STRICT, Fraction, NonNegativeInt
+from ftzard.config.fields import STRICT, Fraction, Seed
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -29,4 +29,4 @@ class EvaluationConfig:
     # For the task `generation`: what the gate compares. Where the task is `preference` it is the preference accuracy.
     generation_metric: Literal["token_f1", "exact_match", "chrf"] = "token_f1"
     gate: GateConfig = field(default_factory=GateConfig)
-    seed: NonNegativeInt = 0
+    seed: Seed = 0

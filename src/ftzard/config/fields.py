@@ -12,6 +12,8 @@ STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
+# What NumPy, scikit-learn and torch all take.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0)]
 Name = Annotated[str, Field(min_length=1)]

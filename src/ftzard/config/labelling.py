@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from ftzard.config.fields import STRICT, Fraction, NonNegativeInt, PositiveInt
+from ftzard.config.fields import STRICT, Fraction, PositiveInt, Seed
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -19,4 +19,4 @@ class LabellingConfig:
     max_rows_per_file: PositiveInt = 100
     # Share of the queue that is drawn at random from the whole file, whatever the strategy thinks of it.
     control_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
-    seed: NonNegativeInt = 0
+    seed: Seed = 0

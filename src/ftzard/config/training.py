@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from ftzard.config.fields import STRICT, Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from ftzard.config.fields import STRICT, Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Seed
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -96,7 +96,7 @@ class TrainingConfig:
     # Seconds between two checkpoints, from which a killed training goes on; None makes none.
     checkpoint_interval_s: NonNegativeFloat | None = 60.0
     retraining: RetrainingConfig = field(default_factory=RetrainingConfig)
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
 
     @field_validator("method")
     @classmethod

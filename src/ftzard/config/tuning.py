@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from ftzard.config.fields import STRICT, Name, NonNegativeInt, PositiveInt, without_password
+from ftzard.config.fields import STRICT, Name, PositiveInt, Seed, without_password
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -55,7 +55,7 @@ class TuningConfig:
     pruner: Literal["median", "successive_halving", "none"] = "median"
     # Any storage Optuna knows; a relative SQLite path is taken from the project folder.
     storage: Name = "sqlite:///.ftzard/tuning.db"
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
 
     @field_validator("storage")
     @classmethod

@@ -113,9 +113,9 @@ def _arrow_pieces(rows: object) -> Iterator[pl.DataFrame]:
 
     try:
         reader = pa.RecordBatchReader.from_stream(rows)
-    except (pa.ArrowException, TypeError) as error:
+    except (pa.ArrowException, TypeError, ValueError) as error:
         raise MalformedBatchError(
-            f"a column cannot be stored: {error}", fix="give each column values of one type"
+            f"a column cannot be stored: {error}", fix="give each column a name of its own and values of one type"
         ) from error
     for batch in reader:
         yield _as_frame(pa.table(batch))

@@ -21,6 +21,7 @@ from ftzard.resources.dvc import DvcResource
 from ftzard.resources.interruption import deferred_requests
 from ftzard.resources.mlflow import MlflowResource
 from ftzard.resources.run_operations import TrackedDataset
+from ftzard.resources.stored_files import STORED_KEY
 from ftzard.resources.tracked_run import TrackedRun
 from ftzard.resources.tracking import RUN_ID_KEY
 
@@ -118,7 +119,15 @@ class CommittingIOManager(dg.UPathIOManager):
             context.log.warning("%s", commit.recovered)
         if commit.pending is not None:
             context.log.warning("The data commit %s is not pushed: %s", commit.commit_id, commit.pending)
-        return _commit_metadata(commit)
+        return _commit_metadata(commit) | self._stored(context, commit)
+
+    def _stored(self, context: dg.OutputContext, commit: DataCommit) -> dict[str, str]:
+        """What was stored, so that it is known again when the person has checked out another commit's data."""
+        if context.has_asset_partitions:
+            return {}
+        path = Path(str(self._get_path(context)))
+        content = self._dvc.repository.stored_contents(path.parent, commit.data_hash).get(path.stem)
+        return {} if content is None else {STORED_KEY: content}
 
     def dump_to_path(self, context: dg.OutputContext, obj: Any, path: UPath) -> None:
         """Write beside the target and rename."""

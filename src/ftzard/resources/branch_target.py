@@ -59,7 +59,8 @@ def find_target(git: Git, branch: str | None) -> Target:
             return _beside(git, f"{_BISECTION}{head}", head)
         return Target(current or DETACHED, tip=head, base=head, is_checked_out=True)
     ref = f"refs/heads/{branch}"
-    if git.attempt("check-ref-format", ref).code != 0 or branch.startswith("-"):
+    # With a branch called `HEAD`, which `git branch` refuses, too, git no longer knows which one is meant.
+    if git.attempt("check-ref-format", ref).code != 0 or branch.startswith("-") or branch == DETACHED:
         raise DataCommitError(
             f"versioning.branch: {branch!r} is not a valid name of a branch", fix="choose one such as `ftzard/data`"
         )

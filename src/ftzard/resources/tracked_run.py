@@ -39,9 +39,9 @@ PARENT_RUN_TAG = "mlflow.parentRunId"
 # MLflow cuts values that are longer.
 _MAX_PARAM_LENGTH = 6000
 # MLflow takes 250 characters; the rest is for a piece of a hash.
-_MAX_PARAM_NAME_LENGTH = 240
+_MAX_NAME_LENGTH = 240
 _FLUSH_AFTER_S = 5.0
-_NOT_IN_A_METRIC_NAME = re.compile(r"[^\w\-. :/]")
+_NOT_IN_A_NAME = re.compile(r"[^\w\-. :/]")
 
 
 @dataclass(frozen=True)
@@ -156,9 +156,11 @@ class TrackedRun:
         self._pending.extend(_point(name, value, step) for name, value in metrics.items())
 
     def _flush(self) -> None:
-        if self._pending:
-            self.sender.send(LogMetrics(tuple(self._pending)))
+        pending = tuple(self._pending)
+        # Before they are sent: what MLflow refuses it would refuse again when the run is to end.
         self._pending.clear()
+        if pending:
+            self.sender.send(LogMetrics(pending))
         self._flushed[0] = time.monotonic()
 
 
@@ -203,7 +205,7 @@ def make_run(client: "MlflowClient", experiment_id: str, parent_run_id: str, run
 
 
 def _point(name: str, value: float, step: int) -> MetricPoint:
-    return MetricPoint(_NOT_IN_A_METRIC_NAME.sub("_", name), float(value), step)
+    return MetricPoint(_mlflow_name(name), float(value), step)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -211,15 +213,15 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield _param_name(f"{prefix}{key}"), value
+            yield _mlflow_name(f"{prefix}{key}"), value
 
 
-def _param_name(key: str) -> str:
-    """A parameter's name as MLflow takes it; keys hold labels and file names, which may be anything.
+def _mlflow_name(key: str) -> str:
+    """The name of a parameter or metric as MLflow takes it; keys hold labels and file names, which may be anything.
 
     One that is not taken as it is ends in a piece of its hash, so that two of them stay two.
     """
-    name = _NOT_IN_A_METRIC_NAME.sub("_", key)
+    name = _NOT_IN_A_NAME.sub("_", key)
     # MLflow may make a path of it, and refuses one that means another.
-    name = posixpath.normpath(name).lstrip("/").replace("..", "__")[:_MAX_PARAM_NAME_LENGTH]
+    name = posixpath.normpath(name).lstrip("/").replace("..", "__")[:_MAX_NAME_LENGTH]
     return name if name == key else f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"

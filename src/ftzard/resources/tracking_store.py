@@ -1,5 +1,6 @@
 """The MLflow store that a project's configuration names: a file, a server or a database."""
 
+import logging
 import os
 import urllib.error
 import urllib.request
@@ -13,13 +14,15 @@ from filelock import FileLock
 
 from ftzard.config import TrackingConfig
 from ftzard.errors import TrackingError, TrackingUnavailableError
+from ftzard.resources.moved_store import follow_project, project_of
 from ftzard.resources.outbox import is_unavailable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+_LOGGER = logging.getLogger(__name__)
 _SQLITE = "sqlite:///"
-_EXPLAINED_PACKAGES = {"mlflow", "sqlalchemy", "requests", "urllib3"}
+_EXPLAINED_PACKAGES = {"mlflow", "sqlalchemy", "sqlite3", "requests", "urllib3"}
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ class TrackingStore:
             client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
             client.search_experiments(max_results=1)
             if not self.answered_before:
+                self._follow_project()
                 self._seen_file.write_text(self.uri, encoding="utf-8")
         return client
 
@@ -128,6 +132,17 @@ class TrackingStore:
         with suppress(FileExistsError):  # somebody's own `mlflow ui` was quicker: theirs stays
             os.link(unfinished, target)
         unfinished.unlink()
+
+    def _follow_project(self) -> None:
+        """Where the project's own store was last used when the project was elsewhere, bring its places along."""
+        target = self.file
+        if target is None or not self._seen_file.is_file():
+            return
+        seen = Path(self._seen_file.read_text(encoding="utf-8").removeprefix(_SQLITE))
+        before = project_of(seen, self.config.tracking_uri.removeprefix(_SQLITE))
+        if before is not None:
+            num_places = follow_project(target, before, self.project_dir.resolve())
+            _LOGGER.warning("the project was at %s before: changed %d place(s) in %s", before, num_places, target)
 
     def _check_server(self) -> None:
         """Ask the server for its health: MLflow's own client would try again for minutes."""

@@ -31,7 +31,7 @@ from ftzard.resources.linked_files import drop_edited_objects
 from ftzard.resources.pending_pushes import PendingPushes
 from ftzard.resources.project_lock import only_process
 from ftzard.resources.push_queue import PushQueue, QueuedBranch
-from ftzard.resources.stored_files import changed_files
+from ftzard.resources.stored_files import changed_files, stored_contents
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -107,6 +107,21 @@ class DvcRepository:
                 fix=f"bring it back with `dvc checkout --force {os.path.relpath(changed[0], folder.dvc_root)}` in "
                 f"{folder.dvc_root}, or materialize the asset that it belongs to",
             )
+
+    def stored_contents(self, path: Path, data_hash: str | None = None) -> dict[str, str]:
+        """What stands for the content of each file and folder that lies directly in one, by its name without ending.
+
+        Args:
+            path: A folder in the data folder.
+            data_hash: As in `DataCommit`; None: the data that the `.dvc` file in the work tree stands for.
+
+        Returns:
+            Empty where DVC's cache does not know that data.
+        """
+        folder = self._find()
+        listing = cached_object(folder.dvc_root, data_hash or self._read_hash(folder) or "")
+        inside = path.resolve().relative_to(folder.on_disk(folder.data).resolve())
+        return stored_contents(listing, PurePosixPath(inside.as_posix()))
 
     def commit(self, message: str, record: Callable[[DataCommit], object] | None = None) -> DataCommit:
         """Hash and cache the data folder, push it, and commit its hash; other files stay as the person has them.

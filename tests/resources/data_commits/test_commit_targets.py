@@ -63,7 +63,7 @@ def test_a_branch_that_another_work_tree_has_is_not_pulled_away(project: Path, t
     assert git(project, "rev-parse", "other") == before
 
 
-@pytest.mark.parametrize("branch", ["a..b", "-f", "with space", "@{-1}"])
+@pytest.mark.parametrize("branch", ["a..b", "-f", "with space", "@{-1}", "HEAD"])
 def test_an_impossible_branch_is_an_error_that_names_it(project: Path, branch: str) -> None:
     with pytest.raises(DataCommitError, match=r"versioning\.branch"):
         DvcRepository(project, VersioningConfig(branch=branch)).check()

@@ -192,6 +192,12 @@ def test_keys_have_the_prefix_that_is_given_or_else_the_name_where_it_is_not_the
     assert len(_keys(definitions)) == len(_ALL)
 
 
+@pytest.mark.parametrize("key_prefix", ["", "x/y", "..", ["x", ""], ["a b"], ["x\n"]])
+def test_a_prefix_that_is_none_of_asset_keys_is_refused(key_prefix: str | list[str]) -> None:
+    with pytest.raises(ConfigError, match="key_prefix = "):
+        build_definitions(key_prefix=key_prefix)
+
+
 @pytest.mark.parametrize("name", ["", "two words", "a-b", "1st", "a/b", "a\n", "ü"])
 def test_a_name_that_cannot_be_part_of_a_resource_key_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="name = "):

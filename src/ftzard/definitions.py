@@ -80,6 +80,7 @@ IO_MANAGERS: Mapping[str, ManagerType] = {
 }
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PREFIX = re.compile(r"[A-Za-z0-9_]+")
 
 
 def build_definitions(
@@ -103,7 +104,8 @@ def build_definitions(
         automation: Whether the sensors run from the start; otherwise somebody switches them on in the browser.
 
     Raises:
-        ConfigError: `name` is not a Python identifier, or `config` neither a configuration nor a list of texts.
+        ConfigError: `name` is not a Python identifier, `key_prefix` no prefix of names, or `config` neither a
+            configuration nor a list of texts.
     """
     pipeline = make_pipeline(name, key_prefix)
     when = conditions(pipeline)
@@ -129,7 +131,14 @@ def make_pipeline(name: str, key_prefix: str | Sequence[str] | None = None) -> P
         )
     if key_prefix is None:
         return Pipeline(name, () if name == DEFAULT_NAME else (name,))
-    return Pipeline(name, (key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix))
+    parts = (key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix)
+    # They name the folders of the assets, too.
+    if odd := [part for part in parts if not _PREFIX.fullmatch(part)]:
+        raise ConfigError(
+            f"key_prefix = {key_prefix!r} cannot be the prefix of asset keys: {odd[0]!r} is no part of one",
+            fix='use letters, digits and underscores; several parts are a list, such as ["team", "sentiment"]',
+        )
+    return Pipeline(name, parts)
 
 
 def _spine_job(pipeline: Pipeline, run_tags: Mapping[str, str]) -> Any:

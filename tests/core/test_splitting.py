@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import math
+import re
 from dataclasses import replace
 from random import Random
 
@@ -382,6 +383,14 @@ def test_a_split_without_a_label_is_an_error_with_split_label_counts_and_remedy(
     assert f"{name} has no 'label 1' (its counts: {{'label 0': {lone.height}}})" in caught.value.what
     for remedy in ("add labelled examples", "data.seed", "fractions"):
         assert remedy in caught.value.fix
+
+
+def test_of_many_labels_that_a_split_lacks_and_has_the_first_and_the_rarest_are_told() -> None:
+    many = some_examples(300).with_columns(label=pl.format("label {}", pl.int_range(pl.len()) % 40))
+    with pytest.raises(TooFewExamplesError, match=r"test has no 'label \d+'(; 'label \d+'){4} and \d+ more") as caught:
+        split(many, PLAIN)
+    assert re.search(r"\(its counts: \{.*\} and \d+ more labels with at least \d+ each\)", caught.value.what)
+    assert len(caught.value.what) < 600
 
 
 def test_an_empty_validation_split_is_an_error_unless_none_is_asked_for() -> None:

@@ -1,11 +1,19 @@
 """The kinds of value that keys of the configuration have."""
 
+import re
+from difflib import get_close_matches
 from pathlib import PurePosixPath
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+# From which on a name is taken for another that was meant: `label` for `labels`, but not `tweet` for `text`.
+_LIKENESS = 0.75
+# Beyond it torch's numbers of 32 bits are infinite.
+_LARGEST = 1e30
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -14,8 +22,8 @@ PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 # What NumPy, scikit-learn and torch all take.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-PositiveFloat = Annotated[float, Field(gt=0.0)]
-NonNegativeFloat = Annotated[float, Field(ge=0.0)]
+PositiveFloat = Annotated[float, Field(gt=0.0, le=_LARGEST)]
+NonNegativeFloat = Annotated[float, Field(ge=0.0, le=_LARGEST)]
 Name = Annotated[str, Field(min_length=1)]
 
 
@@ -34,11 +42,22 @@ def without_password(url: str, instead: str) -> str:
     return url
 
 
-def with_text_once(prompt_template: str) -> str:
-    """Refuse a prompt template that does not hold the text exactly once."""
+def with_text_once(prompt_template: str, *others: str) -> str:
+    """Refuse a prompt template that does not hold the text exactly once, or what looks like a slip of the pen.
+
+    Args:
+        prompt_template: The template.
+        others: Names besides `text` for which something is put in.
+    """
     if prompt_template.count("{text}") != 1:
         message = "must contain {text} exactly once"
         raise ValueError(message)
+    known = ("text", *others)
+    for name in _PLACEHOLDER.findall(prompt_template):
+        nearest = get_close_matches(name.lower(), known, n=1, cutoff=_LIKENESS)
+        if name not in known and nearest:
+            message = f"contains {{{name}}}, for which nothing is put in; did you mean {{{nearest[0]}}}?"
+            raise ValueError(message)
     return prompt_template
 
 

@@ -53,7 +53,7 @@ class ModelConfig:
     @field_validator("prompt_template")
     @classmethod
     def _holds_the_text_once(cls, prompt_template: str) -> str:
-        return with_text_once(prompt_template)
+        return with_text_once(prompt_template, "labels")
 
     @model_validator(mode="after")
     def _pins_hub_models(self) -> Self:

@@ -38,6 +38,7 @@ from ftzard.config import DataConfig
 from ftzard.core.cleaning import labels_of
 from ftzard.core.label_names import label_counts
 from ftzard.core.near_duplicates import is_near
+from ftzard.core.quarantine import culprits
 from ftzard.core.records import EXAMPLE_SCHEMA, QUARANTINED_SCHEMA, Splits
 from ftzard.core.split_draws import IN_VALIDATION, draw_splits
 from ftzard.core.split_places import keeps_together, settle, settle_first, test_of, with_groups_of
@@ -47,6 +48,7 @@ from ftzard.errors import TooFewExamplesError
 # Reasons of the quarantine.
 IN_TEST_SPLIT: Final = "in_test_split"
 HELD_FOR_TEST: Final = "held_for_test"
+_NUM_COUNTS_SHOWN: Final = 5
 _REASONS: Final = (IN_TEST_SPLIT, HELD_FOR_TEST, IN_VALIDATION)
 
 
@@ -245,10 +247,18 @@ def _check(splits: Splits, labels: tuple[str, ...], config: DataConfig) -> None:
 
 
 def _lacking_labels(splits: Splits, labels: tuple[str, ...], task: str) -> list[str]:
-    counts = {name: label_counts(frame["label"], task) for name, frame in _named(splits) if name != "validation"}
+    found = {name: label_counts(frame["label"], task) for name, frame in _named(splits) if name != "validation"}
+    lacking = {name: [repr(label) for label in labels if label not in counts] for name, counts in found.items()}
     return [
-        f"{name} has no {label!r} (its counts: {found or 'none at all'})"
-        for name, found in counts.items()
-        for label in labels
-        if label not in found
+        f"{name} has no {culprits(missing)} (its counts: {_shown(found[name])})"
+        for name, missing in lacking.items()
+        if missing
     ]
+
+
+def _shown(counts: dict[str, int]) -> str:
+    """The rarest labels, of many."""
+    if len(counts) <= _NUM_COUNTS_SHOWN:
+        return str(counts or "none at all")
+    rarest = sorted(counts.items(), key=lambda item: item[1])[:_NUM_COUNTS_SHOWN]
+    return f"{dict(rarest)} and {len(counts) - _NUM_COUNTS_SHOWN} more labels with at least {rarest[-1][1]} each"

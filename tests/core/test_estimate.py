@@ -21,7 +21,8 @@ from ftzard.core.estimate_report import estimate_lines, to_document
 from ftzard.core.label_head import LabelHead
 from ftzard.core.outline import Outline, outline
 from ftzard.core.prompts import PromptTemplate
-from ftzard.core.training_work import work_of
+from ftzard.core.training_time import Pace
+from ftzard.core.training_work import Work, work_of
 from ftzard.errors import ConfigError, DoesNotFitError, FtzardError
 
 
@@ -116,9 +117,8 @@ def test_an_estimate_without_texts_takes_the_longest_that_can_be() -> None:
 
 
 def test_an_epoch_takes_less_where_the_lower_layers_are_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Another rate each time would hide it; and it is operations that are saved.
-    monkeypatch.setattr(estimate, "gemm_flops", lambda *_: 1e9)
-    monkeypatch.setattr(estimate, "_LAYER_S", {"cpu": 0.0})
+    # Another rate each time would hide it; and it is operations whose share is known.
+    monkeypatch.setattr(estimate, "gemm_flops", lambda *_: 1e-9)
     whole, top = _estimate(), _estimate(lora=LoraConfig(r=4, layers_to_transform=(1,)))
     for found in (whole, top):
         trained = found.outline.num_computed - found.outline.num_frozen
@@ -151,7 +151,7 @@ def test_the_budget_that_is_advised_would_fit() -> None:
     free = sum(whole.parts.values()) - round(0.7 * activations)
     found = dataclasses.replace(whole, free_bytes=free, loading_bytes=0)
     with pytest.raises(DoesNotFitError) as caught:
-        found.check(config())
+        found.check(config(max_tokens_per_batch=1024))
     assert "training.max_tokens_per_batch=256," in caught.value.fix
 
 
@@ -195,20 +195,35 @@ def test_an_earlier_training_of_the_same_model_on_the_same_device_says_how_much_
     assert errors["efficiency"] == pytest.approx(0.2)
 
 
-def test_fewer_tokens_at_once_take_the_same_operations_and_a_fixed_time_for_each_batch_more(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_fewer_tokens_at_once_take_the_same_operations_and_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimate, "gemm_flops", lambda *_: 1e9)
     steps = {"train_batch_size": 8, "num_train_epochs": 2}
     few, many = _estimate(max_tokens_per_batch=32, **steps), _estimate(max_tokens_per_batch=4096, **steps)
     assert few.flop == many.flop
     assert few.seconds is not None
     assert many.seconds is not None
-    assert few.seconds - many.seconds == pytest.approx((few.batches_s - many.batches_s) / few.efficiency)
-    # The tiny model has two layers, and with the large budget each step of eight, twice over, is one batch.
-    num_steps = 2 * -(-splits().train.height // 8)
-    assert many.batches_s == pytest.approx(0.002 * 2 * (num_steps + 0.5 * 2))
+    assert few.seconds > many.seconds
     assert few.seconds_per_1000_examples > many.seconds_per_1000_examples
+
+
+def test_the_time_is_that_of_operations_and_of_what_each_token_and_each_batch_takes_besides() -> None:
+    pace = Pace(flop_per_s=10.0, token_s=0.5, batch_s=3.0)
+    work = Work([np.arange(4, dtype=np.int32)], longest=4, mean_tokens=2.0, batches_per_example=0.25)
+    assert pace.seconds_per_example(work, flop_per_token=20.0) == pytest.approx(2 * (2 + 0.5) + 0.75)
+    known = dataclasses.replace(
+        work, num_train_tokens=100, num_validation_tokens=40, num_train_batches=12, num_validation_batches=4
+    )
+    assert pace.seconds(known, flop=1000.0) == pytest.approx(100 + 0.5 * (100 + 20) + 3 * (12 + 2))
+
+
+def test_the_work_is_counted_in_the_batches_that_there_will_be() -> None:
+    made = config(max_tokens_per_batch=4096, train_batch_size=8, num_train_epochs=2, num_validations_per_epoch=3)
+    found = work_of(splits(), made, *_template_and_tokenizer())
+    # With so large a budget each step is one batch, and so is a validation.
+    assert found.num_train_batches == pytest.approx(2 * -(-splits().train.height // 8))
+    assert found.num_validation_batches == pytest.approx(2 * 3)
+    two = dataclasses.replace(made, launcher=LauncherConfig(kind="torchrun", num_processes=2))
+    assert work_of(splits(), two, *_template_and_tokenizer()).num_train_batches == found.num_train_batches
 
 
 def test_each_validation_of_an_epoch_takes_its_time() -> None:

@@ -1,9 +1,9 @@
 """How much memory and time a training will take, before anything of the base model is loaded.
 
 Memory: the tensors are counted (`ftzard.core.outline`), for the largest micro-batch that this very training will have;
-on top come what loading needs for a moment, and shares that were measured (`benchmarks/estimate.py`). Time: operations
-over the rate at which this device multiplies the model's matrices now, and a fixed time for each micro-batch, of which
-a smaller budget makes more; both over the share that the last training made of it.
+on top come what loading needs for a moment, and shares that were measured (`benchmarks/estimate.py`). Time: what the
+device needs at best (`ftzard.core.training_time`), by the rate at which it multiplies the model's matrices now, over
+the efficiency of the last training.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +20,7 @@ from ftzard.core.gemm_rate import gemm_flops
 from ftzard.core.outline import Outline, outline
 from ftzard.core.precision import precision_for
 from ftzard.core.prompts import PromptTemplate, label_words
+from ftzard.core.training_time import DEFAULT_EFFICIENCY, Pace
 from ftzard.core.training_work import Work, unknown_work, work_of
 from ftzard.errors import ConfigError, DoesNotFitError
 
@@ -44,14 +45,6 @@ _OVERHEAD_BYTES: Mapping[str, int] = {"cpu": 18 * 2**20, "cuda": 16 * 2**20}
 # Copies of the largest weight that exist for a moment while weights are read and converted, in float32; measured with a
 # .gguf file.
 _LOADING_COPIES = 2
-# What a layer takes in each micro-batch, however few tokens there are, to call its operations and to read its weights;
-# over the efficiency, as its operations. On the CPU it is what the trainings of `benchmarks/estimate.py` with 256 and
-# 1,024 tokens at once differ by; on CUDA, where calls do not wait for each other, it was not measured.
-_LAYER_S: Mapping[str, float] = {"cpu": 0.002, "cuda": 0.0}
-# The share of it that a pass without gradients takes.
-_WITHOUT_GRADIENTS = 0.5
-# What training made of both in `benchmarks/training_throughput.py`.
-DEFAULT_EFFICIENCY = 0.5
 # Rows of the matrices whose rate is measured; more of them are multiplied no faster.
 _PROBE_TOKENS = 512
 
@@ -72,9 +65,7 @@ class Estimate:
             known.
         flop: Floating-point operations in all; 0 where the texts are not known.
         gemm_flops: Floating-point operations a second of matrix products, measured now.
-        efficiency: The time that operations at this rate, and what each micro-batch takes besides, would need, over
-            the time that is taken for this training.
-        batches_s: What the micro-batches would need besides, in seconds.
+        efficiency: The time that the device would need at best over the time that is taken for this training.
         num_processes: How many processes will each take so much of the memory that is free: those of the launcher on a
             CPU; one on CUDA, where each has a device of its own.
         num_devices: How many devices share the work.
@@ -91,7 +82,6 @@ class Estimate:
     flop: float
     gemm_flops: float
     efficiency: float
-    batches_s: float = 0.0
     num_processes: int = 1
     num_devices: int = 1
 
@@ -186,11 +176,9 @@ def estimate(
     if is_loaded:
         parts, loading = {name: size for name, size in parts.items() if name != "base weights"}, 0
     rate = gemm_flops(counted.linear_shapes, dtype, device, min(config.training.max_tokens_per_batch, _PROBE_TOKENS))
-    share = efficiency or DEFAULT_EFFICIENCY
+    share = efficiency or DEFAULT_EFFICIENCY[device]
     flop = _flop(counted, work, config.training.num_train_epochs, is_kept=is_kept)
-    batch_s = _LAYER_S[device] * int(model_config.get_text_config().num_hidden_layers)
-    batches_s = batch_s * (work.num_train_batches + _WITHOUT_GRADIENTS * work.num_validation_batches)
-    example_s = work.mean_tokens * _training_flop_per_token(counted) / (rate * num_devices)
+    pace = Pace.of(counted, work, model_config, (device, dtype), rate * num_devices)
     return Estimate(
         device=device,
         dtype=str(dtype).removeprefix("torch."),
@@ -198,12 +186,11 @@ def estimate(
         parts=parts,
         loading_bytes=loading,
         free_bytes=free_bytes(device),
-        seconds=(flop / (rate * num_devices) + batches_s) / share if flop else None,
-        seconds_per_1000_examples=1000 * (example_s + work.batches_per_example * batch_s) / share,
+        seconds=pace.seconds(work, flop) / share if flop else None,
+        seconds_per_1000_examples=1000 * pace.seconds_per_example(work, _training_flop_per_token(counted)) / share,
         flop=flop,
         gemm_flops=rate,
         efficiency=share,
-        batches_s=batches_s,
         num_processes=config.launcher.num_processes // num_devices,
         num_devices=num_devices,
     )

@@ -16,6 +16,7 @@ from ftzard.config import TrackingConfig
 from ftzard.materialization import materialize
 from ftzard.resources.project_repository import init_project_repository
 from ftzard.resources.tracking import Tracking
+from ftzard.testing import some_rows
 
 # Processors are shared: an example that is slow once says nothing.
 settings.register_profile("ftzard", deadline=None)
@@ -23,15 +24,6 @@ settings.load_profile("ftzard")
 
 _FOREIGN = ("DAGSTER_", "DVC_", "FTZARD_", "GIT_", "HYDRA_", "MLFLOW_", "XDG_")
 _ROOM_IN_MEMORY = 2**30
-_THINGS = ("tea", "train", "film", "chair", "lamp", "bread", "song", "phone", "garden", "coat", "book", "rain")
-_OPINIONS = {
-    "was lovely": "positive",
-    "made my day": "positive",
-    "is wonderful": "positive",
-    "was awful": "negative",
-    "ruined my day": "negative",
-    "is broken again": "negative",
-}
 
 
 def _isolate(home: Path) -> None:
@@ -112,7 +104,7 @@ def project_template(tmp_path_factory: pytest.TempPathFactory, isolated_environm
     init_project_repository(folder, remote=None)
     batch = folder / "data" / "raw" / "opinions.csv"
     batch.parent.mkdir(parents=True)
-    rows = [f"The {thing} {opinion},{label}" for thing in _THINGS for opinion, label in _OPINIONS.items()]
+    rows = [f"{text},{label}" for text, label in some_rows()]
     batch.write_text("\n".join(["text,label", *rows, ""]), encoding="utf-8")
     return folder
 

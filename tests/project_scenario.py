@@ -1,22 +1,23 @@
 """A project that was materialized with `experiment=tiny`: a copy to change, and what stands in it."""
 
-import contextvars
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 
 from ftzard.composition import compose
 from ftzard.dagster_instance import project_instance
-from ftzard.definitions import IO_MANAGERS, SPINE, build_definitions
+from ftzard.definitions import IO_MANAGERS, SPINE
 from ftzard.errors import FtzardError
 from ftzard.materialization import Materialization, materialize
 from ftzard.resources.tracking import Tracking
+from ftzard.testing import TINY, load_asset
 
-TINY = ("experiment=tiny",)
+# For those that import them from here.
+__all__ = ["TINY", "load_asset"]
+
 NAMES = tuple(asset.name for asset in SPINE)
 # The others are facts about a run, and make no data commit.
 COMMITTED = tuple(asset.name for asset in SPINE if IO_MANAGERS[asset.io].commits)
@@ -63,17 +64,6 @@ def file_bytes(folder: Path) -> dict[str, bytes]:
     """Every file below a folder."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
-def stored_value(project: Path, name: str) -> Any:
-    """An asset's value as a later step, or a person, would load it."""
-
-    def load() -> Any:
-        with project_instance(project) as instance:
-            return build_definitions(project_dir=project).load_asset_value(name, instance=instance)
-
-    # Where loading fails, Dagster leaves a dead instance in a context variable, which later definitions would ask.
-    return contextvars.copy_context().run(load)
 
 
 def materializations(project: Path, names: Sequence[str] = NAMES) -> dict[str, dg.AssetMaterialization]:

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 from tests.core.test_label_queue import file_of
-from tests.project_scenario import TINY, copy_of, file_bytes, git, materializations, run, stored_value, tracking
+from tests.project_scenario import TINY, copy_of, file_bytes, git, load_asset, materializations, run, tracking
 
 from ftzard.assets.decision import retrain_decision
 from ftzard.assets.step import Step, StepResult
@@ -206,7 +206,7 @@ def test_one_that_was_killed_half_way_is_finished_by_the_next_command(labelled: 
 def without_some(materialized_project: Path, tmp_path: Path) -> Path:
     """A project whose champion was trained on a file that was taken out; most of its rows are in another one too."""
     project = copy_of(materialized_project, tmp_path)
-    before = stored_value(project, "splits")
+    before = load_asset(project, "splits")
     kept = pl.concat([before.train.head(40), before.validation, before.test]).select("text", "label")
     new = pl.DataFrame({"text": ["The ship is great"], "label": ["positive"]})
     pl.concat([kept, new]).write_csv(project / "data" / "raw" / "most.csv")
@@ -225,7 +225,7 @@ def _decision(project: Path) -> StepResult[RetrainDecision]:
 
 
 def test_labels_that_the_champion_was_trained_on_are_a_reason_to_train_again(without_some: Path) -> None:
-    seen = set(stored_value(without_some, "splits").train["text_hash"])
+    seen = set(load_asset(without_some, "splits").train["text_hash"])
     num_gone = len(seen - set(clean(_raw(without_some), compose(TINY).data).examples["text_hash"]))
     assert 0 < num_gone < len(seen)
     result = _decision(without_some)
@@ -239,7 +239,7 @@ def test_labels_that_the_champion_was_trained_on_are_a_reason_to_train_again(wit
 
 def test_a_file_that_somebody_deleted_by_hand_is_none(materialized_project: Path, tmp_path: Path) -> None:
     project = copy_of(materialized_project, tmp_path)
-    before = stored_value(project, "splits")
+    before = load_asset(project, "splits")
     (project / "data" / "raw" / "opinions.csv").unlink()
     pl.concat([before.train.head(40), before.test]).write_csv(project / "data" / "raw" / "most.csv")
     before.validation.write_csv(project / "data" / "raw" / "rest.csv")
@@ -250,7 +250,7 @@ def test_a_file_that_somebody_deleted_by_hand_is_none(materialized_project: Path
 @pytest.mark.slow
 def test_the_next_training_starts_from_the_base_and_says_why_and_has_seen_none_of_it(without_some: Path) -> None:
     run(without_some, _FROM_CHAMPION)
-    adapter, splits = stored_value(without_some, "lora_adapter"), stored_value(without_some, "splits")
+    adapter, splits = load_asset(without_some, "lora_adapter"), load_asset(without_some, "splits")
     told = str(materializations(without_some)["lora_adapter"].metadata["trained"].value)
     assert told.startswith("from the base model (the champion's weights have seen ")
     assert materializations(without_some)["lora_adapter"].metadata["num_train_examples"].value == splits.train.height

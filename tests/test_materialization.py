@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from tests.project_scenario import NAMES, TINY, copy_of, data_versions, git, run, stored_value, tracking
+from tests.project_scenario import NAMES, TINY, copy_of, data_versions, git, load_asset, run, tracking
 
 from ftzard.config import DataConfig
 from ftzard.core.reading import RawData, read_batches
@@ -132,9 +132,9 @@ def test_a_new_batch_runs_everything_and_is_in_the_result(materialized_project: 
     project = copy_of(materialized_project, tmp_path)
     (project / "data" / "raw" / "second.jsonl").write_text('{"text": "The soup is wonderful", "label": "positive"}\n')
     assert run(project).ran == NAMES
-    raw = stored_value(project, "raw_data")
+    raw = load_asset(project, "raw_data")
     assert "data/raw/second.jsonl" in raw.examples["batch"].to_list()
-    parts = stored_value(project, "splits")
+    parts = load_asset(project, "splits")
     assert "The soup is wonderful" in parts.labelled["text"].to_list()
 
 
@@ -230,7 +230,7 @@ def test_a_registry_that_was_lost_is_filled_again_without_a_training(
     (project / "mlflow.db").unlink()
     assert run(project).ran == ("champion",)
     registry = AdapterRegistry(tracking(project))
-    assert [version.checksum for version in registry.versions()] == [stored_value(project, "lora_adapter").checksum]
+    assert [version.checksum for version in registry.versions()] == [load_asset(project, "lora_adapter").checksum]
     assert _stale(project) == ()
 
 
@@ -257,7 +257,7 @@ def test_what_a_checkout_brought_back_is_fresh_for_what_made_it_and_stale_for_wh
 
 def test_a_step_says_which_of_several_adapters_it_read(back_at_the_first_adapter: Path) -> None:
     project = back_at_the_first_adapter
-    stored = stored_value(project, "lora_adapter").checksum
+    stored = load_asset(project, "lora_adapter").checksum
     assert stored != data_versions(project)["lora_adapter"]
     with project_instance(project) as instance:
         definitions = build_definitions(TINY, project_dir=project)

@@ -10,7 +10,7 @@ import dagster as dg
 import polars as pl
 import pytest
 from click.testing import CliRunner, Result
-from tests.project_scenario import file_bytes, git, stored_value
+from tests.project_scenario import file_bytes, git, load_asset
 
 from ftzard.cli import main
 from ftzard.composition import compose
@@ -96,7 +96,7 @@ def test_the_data_assets_materialize_and_are_pushed_to_the_remote(made: Path, od
         job = definitions.resolve_implicit_global_asset_job_def()
         selection = [dg.AssetKey(name) for name in ("raw_data", "cleaned", "splits")]
         assert job.execute_in_process(instance=instance, asset_selection=selection).success
-    splits = stored_value(made, "splits")
+    splits = load_asset(made, "splits")
     assert splits.train.height + splits.validation.height + splits.test.height == 250
     assert set(splits.test["label"]) == set(_LABELS)
     assert git(made, "status", "--porcelain") == ""

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from click.testing import CliRunner, Result
-from tests.project_scenario import TINY, copy_of, git, materializations, stored_value
+from tests.project_scenario import TINY, copy_of, git, load_asset, materializations
 
 from ftzard.assets.data import cleaned, raw_data, splits
 from ftzard.assets.step import Step, StepResult
@@ -50,7 +50,7 @@ def _add(project: Path, name: str, rows: list[tuple[str, str]]) -> None:
 def grown(materialized_project: Path, tmp_path: Path) -> Path:
     """A project whose test split is frozen; a batch that came later holds copies of it, and others."""
     project = copy_of(materialized_project, tmp_path)
-    test = stored_value(project, "splits").test
+    test = load_asset(project, "splits").test
     copies = [(f"{text.upper()} !!! https://t.co/{number}", label) for number, (text, label) in
               enumerate(test.select("text", "label").iter_rows())]  # fmt: skip
     others = [(f"Number {number}", ("positive", "negative")[number % 2]) for number in range(100)]
@@ -59,7 +59,7 @@ def grown(materialized_project: Path, tmp_path: Path) -> Path:
 
 
 def test_the_first_materialization_freezes_the_test_split_in_its_own_data_commit(materialized_project: Path) -> None:
-    frozen, test = _frozen(materialized_project), stored_value(materialized_project, "splits").test
+    frozen, test = _frozen(materialized_project), load_asset(materialized_project, "splits").test
     assert frozen.rows["text_hash"].to_list() == test["text_hash"].to_list()
     metadata = materializations(materialized_project, ["splits"])["splits"].metadata
     assert frozen.current.fingerprint[:12] in str(metadata["test_split"].value)
@@ -137,7 +137,7 @@ def test_a_refreeze_needs_a_reason_a_frozen_test_split_and_labels_that_can_be_sp
     growing = _splits(full, "refreeze", "--reason", "why not", "data.test_split=growing")
     assert "data.test_split=growing" in growing.stderr
     head = git(full, "rev-parse", "HEAD")
-    test = stored_value(full, "splits").test
+    test = load_asset(full, "splits").test
     rows = pl.read_csv(full / "data" / "raw" / "opinions.csv").filter(~pl.col("text").is_in(test["text"].to_list()))
     rows.write_csv(full / "data" / "raw" / "opinions.csv")
     assert "There can be no splits: of the" in _must(_splits(full, "status"))
@@ -146,6 +146,6 @@ def test_a_refreeze_needs_a_reason_a_frozen_test_split_and_labels_that_can_be_sp
 
 def test_called_directly_without_a_place_nothing_is_frozen(materialized_project: Path, tmp_path: Path) -> None:
     config = compose(TINY, project_dir=materialized_project)
-    clean = stored_value(materialized_project, "cleaned")
+    clean = load_asset(materialized_project, "cleaned")
     splits(clean, Step(config, tmp_path))
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 from tests.core.test_label_queue import file_of
-from tests.project_scenario import TINY, copy_of, file_bytes, git, stored_value, tracking
+from tests.project_scenario import TINY, copy_of, file_bytes, git, load_asset, tracking
 
 from ftzard.cli import main
 from ftzard.composition import compose
@@ -64,7 +64,7 @@ def test_a_version_leads_back_to_the_rows_of_each_file_and_on_to_the_verdict(mat
         _runs(materialized_project),
         _commits(materialized_project),
     )
-    splits = stored_value(materialized_project, "splits")
+    splits = load_asset(materialized_project, "splits")
     heights = {"train": splits.train.height, "validation": splits.validation.height, "test": splits.test.height}
     assert found["kind"] == "version"
     assert _names(found, "made_from", "data commit") == [commits["splits"]]
@@ -110,7 +110,7 @@ def test_a_commit_names_the_run_that_made_it_its_rows_by_file_and_what_came_of_i
 def test_a_file_tells_what_became_of_its_rows_and_who_was_trained_on_them(materialized_project: Path) -> None:
     found, commits = _show(materialized_project, "opinions.csv"), _commits(materialized_project)
     assert (found["kind"], found["name"], found["facts"]["rows"]) == ("batch", _BATCH, 72)
-    train = stored_value(materialized_project, "splits").train
+    train = load_asset(materialized_project, "splits").train
     present = _facts(found, "present data")
     assert (present["cleaned"], present["train"]) == (72, train.height)
     assert _facts(found, "version") == {"trained on texts of it": train.height}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.core.model_scenario import examples
-from tests.project_scenario import stored_value
+from tests.project_scenario import load_asset
 
 from ftzard.assets.evaluation import predictions
 from ftzard.assets.step import Step
@@ -101,7 +101,7 @@ def test_an_adapter_is_known_by_its_checksum_and_not_by_its_place() -> None:
 
 
 def test_a_report_is_known_by_its_numbers(materialized_project: Path) -> None:
-    report = stored_value(materialized_project, "metrics")
+    report = load_asset(materialized_project, "metrics")
     again = type(report).from_dict(report.to_dict())
     assert content_version(again) == content_version(report)
     changed = type(report).from_dict({**report.to_dict(), "num_train": report.num_train + 1})

@@ -17,9 +17,9 @@ from tests.project_scenario import (
     failure_of,
     file_bytes,
     git,
+    load_asset,
     materializations,
     run,
-    stored_value,
     tracking,
 )
 
@@ -172,7 +172,7 @@ def test_the_data_version_is_the_content_version_of_the_stored_value(materialize
     versions = data_versions(materialized_project)
     # The decision's stands for what it asks for, and that of hyperparameters for the values that were chosen.
     names = [*COMMITTED, "champion"]
-    stored = {name: content_version(stored_value(materialized_project, name)) for name in names}
+    stored = {name: content_version(load_asset(materialized_project, name)) for name in names}
     assert {name: versions[name] for name in names} == stored
 
 
@@ -189,7 +189,7 @@ def test_each_child_run_names_the_versions_it_read_and_the_dagster_run(materiali
 
 
 def test_the_adapter_names_the_data_commit_that_it_was_trained_on(materialized_project: Path) -> None:
-    adapter = stored_value(materialized_project, "lora_adapter")
+    adapter = load_asset(materialized_project, "lora_adapter")
     manifest = json.loads((adapter.path / "manifest.json").read_text())
     assert manifest["provenance"]["data_commit"] == _commit(materialized_project, "splits")
     assert manifest["provenance"]["read.splits"] == data_versions(materialized_project)["splits"]
@@ -289,7 +289,7 @@ def test_data_that_is_not_what_was_committed_is_not_read(
     path.unlink()
     path.write_bytes(damaged)
     with pytest.raises(StorageError, match=r"is not what data\.dvc says was committed") as caught:
-        stored_value(project, name)
+        load_asset(project, name)
     assert path.name in caught.value.what
     assert "dvc checkout" in caught.value.fix
     assert path.read_bytes() == damaged

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from mlflow.entities import Run
-from tests.project_scenario import TINY, copy_of, materializations, run, stored_value, tracking
+from tests.project_scenario import TINY, copy_of, load_asset, materializations, run, tracking
 
 from ftzard.assets.champion import champion
 from ftzard.assets.step import Step, StepResult
@@ -28,7 +28,7 @@ _THINGS = ("ship", "bird", "lake", "road", "bell", "desk", "game", "hat", "bike"
 def _call(project: Path, registry: AdapterRegistry | None) -> StepResult[PromotionVerdict]:
     """The function, on what the project has stored."""
     adapter, predictions, splits, metrics = (
-        stored_value(project, name) for name in ("lora_adapter", "predictions", "splits", "metrics")
+        load_asset(project, name) for name in ("lora_adapter", "predictions", "splits", "metrics")
     )
     run_id = registry.tracking.open_run("CHOOSE_BEST_MODEL", tags={}).run_id if registry else ""
     step = Step(compose(TINY, project_dir=project), project, registry=registry, run_id=run_id)
@@ -75,7 +75,7 @@ def _assert_told(project: Path, verdict: PromotionVerdict) -> None:
 
 def test_called_directly_it_says_what_is_materialized(materialized_project: Path, registry: AdapterRegistry) -> None:
     result = _call(materialized_project, registry)
-    assert result.value == stored_value(materialized_project, "champion")
+    assert result.value == load_asset(materialized_project, "champion")
     assert result.tags["ftzard.verdict"] == "promote"
     found = registry.champion()
     assert found is not None
@@ -88,9 +88,9 @@ def test_without_a_registry_it_cannot_be_called(materialized_project: Path) -> N
 
 
 def test_the_first_verdict_is_against_the_baseline_alone(materialized_project: Path) -> None:
-    verdict = stored_value(materialized_project, "champion")
+    verdict = load_asset(materialized_project, "champion")
     assert (verdict.verdict, verdict.champion, verdict.against_champion) == ("promote", None, None)
-    assert verdict.num_rows == stored_value(materialized_project, "splits").test.height
+    assert verdict.num_rows == load_asset(materialized_project, "splits").test.height
     _assert_told(materialized_project, verdict)
     assert "difference_to_baseline" in _mlflow_run(materialized_project).data.metrics
     registered = _registry(materialized_project).champion()
@@ -104,7 +104,7 @@ def test_a_champion_that_is_kept_is_a_materialization_with_a_tag_and_an_artifact
     project = copy_of(materialized_project, tmp_path)
     before = _mlflow_run(project).info.run_id
     assert run(project, "evaluation.gate.power=0.9").ran == ("metrics", "champion")
-    verdict = stored_value(project, "champion")
+    verdict = load_asset(project, "champion")
     assert (verdict.verdict, verdict.champion) == ("keep", "1")
     assert verdict.reasons == ("it is the champion already, version 1",)
     assert _mlflow_run(project).info.run_id != before
@@ -117,13 +117,13 @@ def test_on_a_test_split_frozen_anew_the_champions_own_weights_answer_anew_and_t
     materialized_project: Path, tmp_path: Path
 ) -> None:
     project = copy_of(materialized_project, tmp_path)
-    first = stored_value(project, "champion")
+    first = load_asset(project, "champion")
     words = {"great": "positive", "dull": "negative", "a joy": "positive", "a bore": "negative"}
     rows = [f"The {thing} is {word},{label}" for thing in _THINGS for word, label in words.items()]
     (project / "data" / "raw" / "later.csv").write_text("\n".join(["text,label", *rows, ""]))
     refreeze(project, compose(TINY, project_dir=project), reason="more opinions")
     assert "champion" in run(project).ran
-    splits, verdict = stored_value(project, "splits"), stored_value(project, "champion")
+    splits, verdict = load_asset(project, "splits"), load_asset(project, "champion")
     assert verdict.test_fingerprint == fingerprint_of(splits.test) != first.test_fingerprint
     champion_before, challenger = _registry(project).versions()
     assert (verdict.champion, verdict.challenger_version) == (champion_before.version, challenger.version)

@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 import pytest
 from tests.core.model_scenario import examples
-from tests.project_scenario import TINY, copy_of, materializations, stored_value
+from tests.project_scenario import TINY, copy_of, load_asset, materializations
 
 from ftzard.assets.checks import (
     adapter_beats_baseline,
@@ -116,7 +116,7 @@ def test_a_row_that_is_trained_on_and_in_the_test_split_fails_the_check_exactly_
 def test_an_adapter_that_is_not_shown_to_be_better_is_a_warning_with_the_reports_sentence(
     materialized_project: Path, verdict: Any, passed: bool
 ) -> None:
-    report = stored_value(materialized_project, "metrics")
+    report = load_asset(materialized_project, "metrics")
     result = adapter_beats_baseline(replace(report, verdict=verdict), _CONFIG)
     assert result.passed is passed
     assert result.severity is dg.AssetCheckSeverity.WARN

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 from tests.core.model_scenario import examples
-from tests.project_scenario import TINY, copy_of, stored_value, tracking
+from tests.project_scenario import TINY, copy_of, load_asset, tracking
 
 from ftzard.assets.decision import retrain_decision
 from ftzard.assets.step import Step, StepResult
@@ -39,7 +39,7 @@ def _verdict(result: StepResult[RetrainDecision]) -> str:
 
 @pytest.fixture(scope="module")
 def splits(materialized_project: Path) -> Splits:
-    value = stored_value(materialized_project, "splits")
+    value = load_asset(materialized_project, "splits")
     assert isinstance(value, Splits)
     return value
 
@@ -117,7 +117,7 @@ def test_drift_is_that_of_the_champions_own_predictions_on_what_came_in(
 ) -> None:
     step = _step(materialized_project, tmp_path)
     assert retrain_decision(splits, step).value.evidence.drift is None
-    predictions = stored_value(materialized_project, "predictions")
+    predictions = load_asset(materialized_project, "predictions")
     _write_predictions(tmp_path, predictions, "another")
     assert retrain_decision(splits, step).value.evidence.drift is None
     _write_predictions(tmp_path, _unsure(predictions), "1")

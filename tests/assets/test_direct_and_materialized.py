@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from tests.project_scenario import COMMITTED, TINY, file_bytes, stored_value
+from tests.project_scenario import COMMITTED, TINY, file_bytes, load_asset
 
 import ftzard
 from ftzard.assets.data import cleaned, raw_data, splits
@@ -69,7 +69,7 @@ def _frames(value: object) -> dict[str, pl.DataFrame]:
 def test_frames_are_the_same_whether_called_or_materialized(
     direct: dict[str, AssetValue], materialized_project: Path, name: str
 ) -> None:
-    called, stored = _frames(direct[name]), _frames(stored_value(materialized_project, name))
+    called, stored = _frames(direct[name]), _frames(load_asset(materialized_project, name))
     assert called.keys() == stored.keys()
     for part, frame in called.items():
         assert_frame_equal(frame, stored[part], check_exact=True)
@@ -79,7 +79,7 @@ def test_frames_are_the_same_whether_called_or_materialized(
 def test_the_adapter_is_the_same_whether_called_or_materialized(
     direct: dict[str, AssetValue], materialized_project: Path
 ) -> None:
-    called, stored = direct["lora_adapter"], stored_value(materialized_project, "lora_adapter")
+    called, stored = direct["lora_adapter"], load_asset(materialized_project, "lora_adapter")
     assert isinstance(called, AdapterDirectory)
     assert called.path != stored.path
     assert called.checksum == stored.checksum
@@ -96,7 +96,7 @@ def test_the_report_is_the_same_whether_called_or_materialized(
 ) -> None:
     called = direct["metrics"]
     assert isinstance(called, EvaluationReport)
-    assert called == stored_value(materialized_project, "metrics")
+    assert called == load_asset(materialized_project, "metrics")
     assert called.num_test > 0
 
 
@@ -104,7 +104,7 @@ def test_the_report_is_the_same_whether_called_or_materialized(
 def test_what_is_called_directly_has_the_content_version_of_what_is_stored(
     direct: dict[str, AssetValue], materialized_project: Path, name: str
 ) -> None:
-    assert content_version(direct[name]) == content_version(stored_value(materialized_project, name))
+    assert content_version(direct[name]) == content_version(load_asset(materialized_project, name))
 
 
 def test_an_adapter_that_is_made_by_a_direct_call_can_be_verified_and_is_left_to_the_caller(

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from polars.testing import assert_frame_equal
 from tests.core.answer_scenario import examples
-from tests.project_scenario import file_bytes, materializations, project_with, stored_value
+from tests.project_scenario import file_bytes, load_asset, materializations, project_with
 
 from ftzard.assets.champion import champion
 from ftzard.assets.checks import adapter_beats_baseline, examples_fit_the_schema, splits_are_disjoint
@@ -88,23 +88,23 @@ def test_what_is_called_is_what_is_materialized(writing: Path, tmp_path: Path) -
     answers = predictions(adapter, parts, step).value
     report = metrics(answers, parts, step).value
     assert not list(tmp_path.rglob("*.db"))
-    assert_frame_equal(answers, stored_value(writing, "predictions"), check_exact=True)
-    assert report == stored_value(writing, "metrics")
-    stored = stored_value(writing, "lora_adapter")
+    assert_frame_equal(answers, load_asset(writing, "predictions"), check_exact=True)
+    assert report == load_asset(writing, "metrics")
+    stored = load_asset(writing, "lora_adapter")
     ours, theirs = file_bytes(adapter.path), file_bytes(stored.path)
     assert {name for name in ours if ours[name] != theirs[name]} == {"manifest.json"}
     for name, value in (("raw_data", raw), ("cleaned", clean), ("splits", parts), ("lora_adapter", adapter)):
-        assert content_version(value) == content_version(stored_value(writing, name))
+        assert content_version(value) == content_version(load_asset(writing, name))
     assert examples_fit_the_schema(clean, config).passed
     assert splits_are_disjoint(parts, config).passed
 
 
 def test_the_predictions_hold_what_both_models_write_and_the_report_judges_them(writing: Path) -> None:
-    answers, parts = stored_value(writing, "predictions"), stored_value(writing, "splits")
+    answers, parts = load_asset(writing, "predictions"), load_asset(writing, "splits")
     assert answers.schema == answer_schema("generation")
     assert check_answers(answers) == "generation"
     assert set(answers["text_hash"]) == set(parts.test["text_hash"])
-    report = stored_value(writing, "metrics")
+    report = load_asset(writing, "metrics")
     assert isinstance(report, GenerationReport)
     assert report.num_test == parts.test.height
     assert report.adapter.metrics["perplexity"].value < report.untrained.metrics["perplexity"].value
@@ -115,7 +115,7 @@ def test_the_predictions_hold_what_both_models_write_and_the_report_judges_them(
 
 def test_dagster_and_mlflow_show_the_metrics_of_answers(writing: Path) -> None:
     shown = materializations(writing)
-    report = stored_value(writing, "metrics")
+    report = load_asset(writing, "metrics")
     assert shown["metrics"].metadata["token_f1"].value == report.adapter.metrics["token_f1"].value
     assert shown["metrics"].metadata["untrained_perplexity"].value == report.untrained.metrics["perplexity"].value
     assert "perplexity" in str(shown["metrics"].metadata["scores"].value)
@@ -125,7 +125,7 @@ def test_dagster_and_mlflow_show_the_metrics_of_answers(writing: Path) -> None:
 
 
 def test_the_first_adapter_is_champion_and_is_told_with_its_scores(writing: Path) -> None:
-    verdict = stored_value(writing, "champion")
+    verdict = load_asset(writing, "champion")
     assert verdict.verdict == "promote"
     assert isinstance(verdict.against_baseline, AnswerComparison)
     assert verdict.against_baseline.other == "untrained model"
@@ -148,12 +148,12 @@ def test_a_difference_compares_by_the_configured_metric(writing: Path) -> None:
 
 
 def test_preferences_go_through_the_same_assets(preferring: Path) -> None:
-    answers, report = stored_value(preferring, "predictions"), stored_value(preferring, "metrics")
+    answers, report = load_asset(preferring, "predictions"), load_asset(preferring, "metrics")
     assert answers.schema == answer_schema("preference")
     assert report.task == "preference"
     assert report.reward_accuracy is not None
     assert report.reward_accuracy.value > 0.5
-    verdict = stored_value(preferring, "champion")
+    verdict = load_asset(preferring, "champion")
     assert verdict.against_baseline.metric == "preference_accuracy"
     assert verdict.verdict == "promote"
 
@@ -208,14 +208,14 @@ def test_a_training_that_is_interrupted_goes_on_and_says_so(writing: Path, tmp_p
             raise KeyboardInterrupt
 
     config = compose(_GENERATION, project_dir=writing)
-    parts = stored_value(writing, "splits")
-    tuned = stored_value(writing, "tuned_hyperparameters")
+    parts = load_asset(writing, "splits")
+    tuned = load_asset(writing, "tuned_hyperparameters")
     with pytest.raises(KeyboardInterrupt):
         lora_adapter(parts, tuned, Step(config, tmp_path, report=report))
     result = lora_adapter(parts, tuned, Step(config, tmp_path))
     assert result.metadata["resumed_from_step"] == 3
     assert "estimated_memory_bytes" not in result.metrics
-    assert result.value.checksum == stored_value(writing, "lora_adapter").checksum
+    assert result.value.checksum == load_asset(writing, "lora_adapter").checksum
 
 
 @pytest.mark.parametrize(
@@ -270,10 +270,10 @@ def test_a_champion_of_another_task_is_not_compared_with(preferring: Path, writi
     )
     registry = AdapterRegistry(Tracking(config.tracking, preferring))
     run_id = registry.tracking.runs()[0].run_id
-    parts = stored_value(writing, "splits")
+    parts = load_asset(writing, "splits")
     assert isinstance(parts, Splits)
-    values = [stored_value(writing, name) for name in ("lora_adapter", "predictions")]
-    report = stored_value(writing, "metrics")
+    values = [load_asset(writing, name) for name in ("lora_adapter", "predictions")]
+    report = load_asset(writing, "metrics")
     step = Step(config, preferring, registry=registry, run_id=run_id)
     with pytest.raises(LabelSetChangedError, match=r"data\.task=preference|for preference") as raised:
         champion(values[0], values[1], parts, report, step)
@@ -288,10 +288,10 @@ def test_examples_that_are_added_train_again_on_from_the_champion(writing: Path)
     told = str(materializations(writing)["lora_adapter"].metadata["trained"].value)
     # Half of all old examples, although hardly any answer is another's.
     assert told.startswith("from the champion's weights on ")
-    decision = stored_value(writing, "retrain_decision")
+    decision = load_asset(writing, "retrain_decision")
     assert decision.evidence.num_new_labels > 0
     assert decision.evidence.drift is not None
-    verdict = stored_value(writing, "champion")
+    verdict = load_asset(writing, "champion")
     assert verdict.champion == "1"
     assert isinstance(verdict.against_champion, AnswerComparison)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from tests.core.model_scenario import examples
-from tests.project_scenario import materializations, stored_value
+from tests.project_scenario import load_asset, materializations
 
 from ftzard.assets.metadata import as_metadata, describe, picture, table
 from ftzard.core.records import EXAMPLE_SCHEMA, RAW_SCHEMA, REJECTED_SCHEMA, Cleaned, Raw, Splits
@@ -130,7 +130,7 @@ def test_materialized_data_shows_its_columns_its_rows_and_a_preview(
         column: str(dtype) for column, dtype in schema.items()
     }
     assert all(column.description for column in shown.schema.columns)
-    value = stored_value(materialized_project, name)
+    value = load_asset(materialized_project, name)
     if isinstance(value, Raw | Cleaned):
         rows = value.examples.height
     else:
@@ -141,7 +141,7 @@ def test_materialized_data_shows_its_columns_its_rows_and_a_preview(
 
 def test_predictions_show_their_columns_and_one_row_per_test_example(materialized_project: Path) -> None:
     metadata = materializations(materialized_project)["predictions"].metadata
-    frame = stored_value(materialized_project, "predictions")
+    frame = load_asset(materialized_project, "predictions")
     assert metadata["dagster/row_count"].value == frame.height
     assert "probabilities" in str(metadata["dagster/column_schema"].value)
 
@@ -160,7 +160,7 @@ def test_pictures_are_where_people_look(materialized_project: Path, name: str, t
 
 def test_the_evaluation_shows_its_sentence_its_table_and_its_numbers(materialized_project: Path) -> None:
     metadata = materializations(materialized_project)["metrics"].metadata
-    report = stored_value(materialized_project, "metrics")
+    report = load_asset(materialized_project, "metrics")
     assert metadata["sentence"].value == report.sentence
     assert metadata["macro_f1"].value == report.adapter.metrics["macro_f1"].value
     assert metadata["baseline_macro_f1"].value == report.baseline.metrics["macro_f1"].value

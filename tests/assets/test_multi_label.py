@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from polars.testing import assert_frame_equal
 from tests.core.set_scenario import LABELS, examples
-from tests.project_scenario import materializations, project_with, stored_value
+from tests.project_scenario import load_asset, materializations, project_with
 
 from ftzard.assets.checks import adapter_beats_baseline, examples_fit_the_schema, splits_are_disjoint
 from ftzard.assets.data import cleaned, raw_data, splits
@@ -71,10 +71,10 @@ def test_what_is_called_is_what_is_materialized(tagging: Path, tmp_path: Path) -
     clean = cleaned(raw, step).value
     parts = splits(clean, step).value
     for name, value in (("raw_data", raw), ("cleaned", clean), ("splits", parts)):
-        assert content_version(value) == content_version(stored_value(tagging, name))
-    answers = predictions(stored_value(tagging, "lora_adapter"), parts, step).value
-    assert_frame_equal(answers, stored_value(tagging, "predictions"), check_exact=True)
-    assert metrics(answers, parts, step).value == stored_value(tagging, "metrics")
+        assert content_version(value) == content_version(load_asset(tagging, name))
+    answers = predictions(load_asset(tagging, "lora_adapter"), parts, step).value
+    assert_frame_equal(answers, load_asset(tagging, "predictions"), check_exact=True)
+    assert metrics(answers, parts, step).value == load_asset(tagging, "metrics")
     assert examples_fit_the_schema(clean, config).passed
     strange = Cleaned(clean.examples.with_columns(label=pl.lit("food|cake")), clean.rejected)
     known = compose([*_TINY, "data.labels=[food,music,travel]"], project_dir=tagging)
@@ -83,7 +83,7 @@ def test_what_is_called_is_what_is_materialized(tagging: Path, tmp_path: Path) -
 
 
 def test_the_predictions_hold_sets_and_the_thresholds_of_the_adapter(tagging: Path) -> None:
-    answers, adapter = stored_value(tagging, "predictions"), stored_value(tagging, "lora_adapter")
+    answers, adapter = load_asset(tagging, "predictions"), load_asset(tagging, "lora_adapter")
     assert answers.schema == prediction_schema(LABELS, sets=True)
     said = json.loads((adapter.path / "labels.json").read_text(encoding="utf-8"))
     assert answers["thresholds"].struct.unnest().row(0) == tuple(said["thresholds"])
@@ -94,7 +94,7 @@ def test_the_predictions_hold_sets_and_the_thresholds_of_the_adapter(tagging: Pa
 
 
 def test_the_report_judges_sets_beside_tfidf_and_the_most_frequent_set(tagging: Path) -> None:
-    report, parts = stored_value(tagging, "metrics"), stored_value(tagging, "splits")
+    report, parts = load_asset(tagging, "metrics"), load_asset(tagging, "splits")
     assert isinstance(report, LabelSetReport)
     assert report.num_test == parts.test.height
     assert report.num_without_label == parts.test.filter(pl.col("label") == EMPTY).height > 0
@@ -113,7 +113,7 @@ def test_the_report_judges_sets_beside_tfidf_and_the_most_frequent_set(tagging: 
 
 def test_the_balance_of_the_labels_shows_how_many_texts_have_none(tagging: Path, tmp_path: Path) -> None:
     config = compose(_TINY, project_dir=tagging)
-    result = cleaned(stored_value(tagging, "raw_data"), Step(config, tmp_path))
+    result = cleaned(load_asset(tagging, "raw_data"), Step(config, tmp_path))
     examples = result.value.examples
     counts = label_counts(examples["label"], "multi_label")
     assert counts.keys() == {*LABELS}
@@ -123,7 +123,7 @@ def test_the_balance_of_the_labels_shows_how_many_texts_have_none(tagging: Path,
 
 
 def test_dagster_and_mlflow_show_how_often_each_label_is_right_and_wrong_and_which_are_confused(tagging: Path) -> None:
-    report, told = stored_value(tagging, "metrics"), materializations(tagging)["metrics"].metadata
+    report, told = load_asset(tagging, "metrics"), materializations(tagging)["metrics"].metadata
     header, _, *rows = str(told["outcomes"].value).splitlines()
     assert header.startswith("| label | true positives | false positives | false negatives | true negatives | true pos")
     for row, *systems in zip(rows, report.adapter.outcomes, report.baseline.outcomes, strict=True):
@@ -149,7 +149,7 @@ def test_dagster_and_mlflow_show_how_often_each_label_is_right_and_wrong_and_whi
 
 
 def test_confused_labels_are_listed_by_how_often_they_are_and_twenty_at_most(tagging: Path) -> None:
-    report = stored_value(tagging, "metrics")
+    report = load_asset(tagging, "metrics")
     confused = replace(report, confusion=((9, 0, 2, 3), (5, 9, 0, 0), (2, 1, 9, 0), (0, 4, 0, 7)))
     assert confusion_table(confused).rows() == [
         ("music", "food", 5),
@@ -166,7 +166,7 @@ def test_confused_labels_are_listed_by_how_often_they_are_and_twenty_at_most(tag
 
 
 def test_the_first_adapter_is_champion_and_told_with_its_scores(tagging: Path) -> None:
-    verdict = stored_value(tagging, "champion")
+    verdict = load_asset(tagging, "champion")
     assert verdict.verdict == "promote"
     assert isinstance(verdict.against_baseline, SetComparison)
     assert verdict.against_baseline.other == "TF-IDF"
@@ -245,14 +245,14 @@ def test_what_comes_in_is_queued_and_the_sets_that_people_give_are_trained_on(ta
 
     assert "  of whole sets of labels; F1 of all their labels together: " in "\n".join(status.lines())
 
-    examples_before = stored_value(tagging, "cleaned").examples
+    examples_before = load_asset(tagging, "cleaned").examples
     assert "lora_adapter" in materialize(tagging, _TINY).ran
-    examples_now = stored_value(tagging, "cleaned").examples
+    examples_now = load_asset(tagging, "cleaned").examples
     new = examples_now.join(examples_before, on="text_hash", how="anti")
     assert new["label"].value_counts().sort("label").rows() == sorted(
         [("food|travel", said.count("travel|food")), (EMPTY, said.count("none")), ("music", said.count("music"))]
     )
-    decision = stored_value(tagging, "retrain_decision")
+    decision = load_asset(tagging, "retrain_decision")
     assert decision.evidence.live_accuracy is not None
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tests.project_scenario import TINY, copy_of, data_versions, materializations, run, stored_value, tracking
+from tests.project_scenario import TINY, copy_of, data_versions, load_asset, materializations, run, tracking
 
 from ftzard.cli import main
 from ftzard.core.adapter import read_manifest
@@ -34,16 +34,16 @@ def _last_training(project: Path) -> tuple[str, dict[str, str]]:
 def test_the_first_training_is_a_training_on_everything(materialized_project: Path) -> None:
     step, tags = _last_training(materialized_project)
     assert (step, tags["ftzard.num_new_labels"]) == ("TRAINING", "0")
-    num_train = stored_value(materialized_project, "splits").train.height
+    num_train = load_asset(materialized_project, "splits").train.height
     told = materializations(materialized_project)["lora_adapter"].metadata["trained"].value
     assert told == f"from the base model on 0 new example(s) and {num_train} old one(s)"
 
 
 @pytest.mark.slow
 def test_a_training_after_new_labels_is_a_retraining_and_counts_them(grown: Path) -> None:
-    seen = stored_value(grown, "splits").train["text_hash"]
+    seen = load_asset(grown, "splits").train["text_hash"]
     run(grown)
-    train = stored_value(grown, "splits").train
+    train = load_asset(grown, "splits").train
     num_new = int((~train["text_hash"].is_in(seen.implode())).sum())
     step, tags = _last_training(grown)
     assert (step, tags["ftzard.num_new_labels"]) == ("RETRAINING", str(num_new))
@@ -56,7 +56,7 @@ def test_it_goes_on_from_the_champion_is_reproduced_and_has_nothing_to_do_the_se
     before = registry.champion()
     assert before is not None
     run(grown, _FROM_CHAMPION)
-    adapter, train = stored_value(grown, "lora_adapter"), stored_value(grown, "splits").train
+    adapter, train = load_asset(grown, "lora_adapter"), load_asset(grown, "splits").train
     assert read_manifest(adapter.path).provenance[PREDECESSOR_KEY] == before.checksum
     told = str(materializations(grown)["lora_adapter"].metadata["trained"].value)
     assert told.startswith("from the champion's weights on ")

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.project_scenario import COMMITTED, copy_of, materializations, run, stored_value, tracking
+from tests.project_scenario import COMMITTED, copy_of, load_asset, materializations, run, tracking
 
 from ftzard.core.adapter import read_lora_config, read_manifest
 from ftzard.core.hyperparameters import TunedHyperparameters
@@ -35,7 +35,7 @@ def _client(project: Path) -> Any:
 
 
 def test_without_a_study_the_asset_is_there_and_says_so(materialized_project: Path) -> None:
-    value = stored_value(materialized_project, "tuned_hyperparameters")
+    value = load_asset(materialized_project, "tuned_hyperparameters")
     assert value == TunedHyperparameters({}, "macro_f1")
     told = materializations(materialized_project)["tuned_hyperparameters"].metadata["sentence"].value
     assert told == "no study: the hyperparameters are those of the configuration (tuning=none)"
@@ -45,7 +45,7 @@ def test_without_a_study_the_asset_is_there_and_says_so(materialized_project: Pa
 @pytest.mark.slow
 def test_each_trial_is_a_run_under_the_child_run_of_tuning(studied: Path) -> None:
     metadata = materializations(studied)["tuned_hyperparameters"].metadata
-    value, parent = stored_value(studied, "tuned_hyperparameters"), str(metadata["mlflow_run_id"].value)
+    value, parent = load_asset(studied, "tuned_hyperparameters"), str(metadata["mlflow_run_id"].value)
     client = _client(studied)
     experiment = client.get_run(parent).info.experiment_id
     trials = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'", order_by=["start_time ASC"])
@@ -60,7 +60,7 @@ def test_each_trial_is_a_run_under_the_child_run_of_tuning(studied: Path) -> Non
 
 @pytest.mark.slow
 def test_the_adapter_is_trained_with_the_values_of_the_best_trial_and_says_so(studied: Path) -> None:
-    value, adapter = stored_value(studied, "tuned_hyperparameters"), stored_value(studied, "lora_adapter")
+    value, adapter = load_asset(studied, "tuned_hyperparameters"), load_asset(studied, "lora_adapter")
     assert value.values == min(value.trials, key=lambda trial: trial.score).values
     assert read_lora_config(adapter.path).r == value.values["training.lora.r"]
     trained = read_manifest(adapter.path).config["training"]

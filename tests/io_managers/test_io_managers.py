@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 from tests.core.model_scenario import examples
-from tests.project_scenario import file_bytes, stored_value
+from tests.project_scenario import file_bytes, load_asset
 from upath import UPath
 
 from ftzard.config import FtzardConfig
@@ -45,7 +45,7 @@ def _load(manager: CommittingIOManager, path: Path) -> Any:
 
 def _adapter(materialized_project: Path, folder: Path) -> AdapterDirectory:
     """A copy, because storing an adapter moves it."""
-    stored: AdapterDirectory = stored_value(materialized_project, "lora_adapter")
+    stored: AdapterDirectory = load_asset(materialized_project, "lora_adapter")
     return AdapterDirectory(shutil.copytree(stored.path, folder), stored.checksum)
 
 
@@ -61,7 +61,7 @@ def test_a_frame_is_read_as_it_was_written(tmp_path: Path, frame: pl.DataFrame) 
 
 @pytest.mark.parametrize("name", ["raw_data", "cleaned", "splits", "predictions"])
 def test_what_a_project_holds_has_a_schema_and_keeps_it(materialized_project: Path, name: str) -> None:
-    value = stored_value(materialized_project, name)
+    value = load_asset(materialized_project, name)
     frames = frames_of(value)
     assert frames
     assert all(schema_of(name, part, frame) is not None for part, frame in frames.items())
@@ -87,7 +87,7 @@ def test_a_record_is_read_as_the_kind_that_was_written(tmp_path: Path, record: R
 
 
 def test_a_report_is_read_as_it_was_written_and_is_strict_json(materialized_project: Path, tmp_path: Path) -> None:
-    manager, report = _manager(ReportIOManager, tmp_path), stored_value(materialized_project, "metrics")
+    manager, report = _manager(ReportIOManager, tmp_path), load_asset(materialized_project, "metrics")
     _dump(manager, report, tmp_path / "report.json")
     assert _load(manager, tmp_path / "report.json") == report
     assert json.loads((tmp_path / "report.json").read_text())["num_test"] == report.num_test
@@ -187,7 +187,7 @@ def test_a_failing_write_leaves_the_old_record_and_the_next_write_succeeds(tmp_p
 
 
 def test_a_value_that_cannot_be_written_leaves_the_old_report(materialized_project: Path, tmp_path: Path) -> None:
-    manager, report = _manager(ReportIOManager, tmp_path), stored_value(materialized_project, "metrics")
+    manager, report = _manager(ReportIOManager, tmp_path), load_asset(materialized_project, "metrics")
     _dump(manager, report, tmp_path / "report.json")
     with pytest.raises(AttributeError):
         _dump(manager, "no report", tmp_path / "report.json")
@@ -261,7 +261,7 @@ def test_a_report_with_an_unknown_key_or_a_number_that_is_none_is_refused(
     materialized_project: Path, tmp_path: Path
 ) -> None:
     manager = _manager(ReportIOManager, tmp_path)
-    content = stored_value(materialized_project, "metrics").to_dict()
+    content = load_asset(materialized_project, "metrics").to_dict()
     for spoilt in ({**content, "surprise": 1}, {**content, "num_test": float("nan")}):
         (tmp_path / "report.json").write_text(json.dumps(spoilt))
         with pytest.raises(StorageError, match="is no EvaluationReport"):
@@ -269,6 +269,6 @@ def test_a_report_with_an_unknown_key_or_a_number_that_is_none_is_refused(
 
 
 def test_a_report_that_is_not_finite_is_never_written(materialized_project: Path) -> None:
-    report = stored_value(materialized_project, "metrics")
+    report = load_asset(materialized_project, "metrics")
     with pytest.raises(ValueError, match="finite"):
         replace(report, difference=replace(report.difference, value=float("nan")))

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 from tests.core.model_scenario import LABELS, save_tiny_model, train
-from tests.project_scenario import NAMES, copy_of, data_versions, failure_of, file_bytes, git, run
+from tests.project_scenario import NAMES, TINY, copy_of, data_versions, failure_of, file_bytes, git, load_asset, run
 
+from ftzard.assets.evaluation import predictions
+from ftzard.assets.step import Step
+from ftzard.composition import compose
 from ftzard.config import VersioningConfig
 from ftzard.core.adapter import read_labels
 from ftzard.errors import (
@@ -96,17 +99,6 @@ def _with_an_encoder(project: Path) -> list[str]:
     folder = project.parent / "encoder"
     BertForMaskedLM(config).save_pretrained(folder)
     return [f"model.base_model={folder}"]
-
-
-def _with_an_adapter_for_another_base(project: Path) -> list[str]:
-    model = save_tiny_model(project.parent / "other-base")
-    stored = project / "data" / "assets" / "lora_adapter"
-    shutil.rmtree(stored)
-    assert read_labels(train(stored, {"base_model": str(model)}).adapter.path).labels == LABELS
-    (project / "data" / "assets" / "predictions.parquet").unlink()
-    # Files that are not what was committed are refused before anybody looks whose adapter they are.
-    DvcRepository(project, VersioningConfig()).commit("data: an adapter of another base model")
-    return []
 
 
 _CASES = (
@@ -195,13 +187,6 @@ _CASES = (
         NotACausalLanguageModelError,
         ("BertForMaskedLM", "encoder"),
         ("LlamaForCausalLM",),
-    ),
-    BadInput(
-        "an adapter made for another base",
-        _with_an_adapter_for_another_base,
-        AdapterMismatchError,
-        ("other-base", "random:tiny-llama"),
-        ("base model",),
     ),
     BadInput(
         "no git repository",
@@ -343,3 +328,23 @@ def test_a_data_folder_that_cannot_be_read_names_it_and_nothing_is_lost(changeab
     assert "permission" in error.fix
     _change_mode(project / _BATCH, add=0o444)
     before.assert_kept_in(project, ())
+
+
+def test_an_adapter_made_for_another_base_is_refused_where_it_is_read_and_then_trained_anew(
+    materialized_project: Path, tmp_path: Path
+) -> None:
+    project = copy_of(materialized_project, tmp_path)
+    model = save_tiny_model(tmp_path / "other-base")
+    stored = project / "data" / "assets" / "lora_adapter"
+    shutil.rmtree(stored)
+    assert read_labels(train(stored, {"base_model": str(model)}).adapter.path).labels == LABELS
+    # Files that are not what was committed are refused before anybody looks whose adapter they are.
+    foreign = DvcRepository(project, VersioningConfig()).commit("data: an adapter of another base model")
+    step = Step(compose(TINY, project_dir=project), project)
+    with pytest.raises(AdapterMismatchError, match=r"other-base(?s:.*)random:tiny-llama") as caught:
+        predictions(load_asset(project, "lora_adapter"), load_asset(project, "splits"), step)
+    assert "base model" in caught.value.fix
+    # No materialization stored that one; it stays in the history.
+    assert "lora_adapter" in run(project).ran
+    assert git(project, "merge-base", "--is-ancestor", foreign.commit_id, "HEAD") == ""
+    assert data_versions(project)["lora_adapter"] == load_asset(project, "lora_adapter").checksum

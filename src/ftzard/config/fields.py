@@ -12,8 +12,6 @@ from pydantic_core import PydanticCustomError
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 # From which on a name is taken for another that was meant: `label` for `labels`, but not `tweet` for `text`.
 _LIKENESS = 0.75
-# Beyond it torch's numbers of 32 bits are infinite.
-_LARGEST = 1e30
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -22,8 +20,8 @@ PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 # What NumPy, scikit-learn and torch all take.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-PositiveFloat = Annotated[float, Field(gt=0.0, le=_LARGEST)]
-NonNegativeFloat = Annotated[float, Field(ge=0.0, le=_LARGEST)]
+PositiveFloat = Annotated[float, Field(gt=0.0)]
+NonNegativeFloat = Annotated[float, Field(ge=0.0)]
 Name = Annotated[str, Field(min_length=1)]
 
 

@@ -48,7 +48,7 @@ from ftzard.core.splitting import split
 from ftzard.core.tweets import sample_tweets
 from ftzard.io_managers.parquet import write_frame
 
-_NUM_ROWS, _NUM_ROUNDS = 1_600_000, 1
+_NUM_ROWS, _NUM_ROUNDS = 1_600_000, 3
 _NUM_TWEETS, _NUM_TOKENISED, _NUM_TOKENISING_ROUNDS = 18_000, 20_000, 3
 _SEED = 0
 _LABELS = {"negative": "0", "positive": "4"}

@@ -9,6 +9,7 @@ import hashlib
 import io
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -27,6 +28,8 @@ from ftzard.core.open_files import read_settled, too_large
 from ftzard.errors import EmptyBatchError, MalformedBatchError
 
 _PIECE_BYTES: Final = 1 << 20
+# Below, a thread costs more than it saves.
+_MIN_BYTES_BESIDE: Final = 1 << 20
 _NUM_HEAD_BYTES: Final = 100
 _PARQUET_MARK: Final = b"PAR1"
 _ARROW_MARK: Final = b"ARROW1"
@@ -61,14 +64,21 @@ class BatchBytes:
     Attributes:
         data: Its bytes, unpacked.
         kind: By its name.
-        sha256: Of the file as it is, in hexadecimal.
-        content_sha256: Of the unpacked bytes.
     """
 
     data: bytes
     kind: BatchKind
-    sha256: str
-    content_sha256: str
+    _digests: "Future[tuple[str, str]]"
+
+    @property
+    def sha256(self) -> str:
+        """Of the file as it is, in hexadecimal; waits until it is computed, beside what else is done with the bytes."""
+        return self._digests.result()[0]
+
+    @property
+    def content_sha256(self) -> str:
+        """Of the unpacked bytes, likewise."""
+        return self._digests.result()[1]
 
 
 def read_bytes(path: Path, name: str, config: DataConfig) -> BatchBytes:
@@ -91,15 +101,32 @@ def read_bytes(path: Path, name: str, config: DataConfig) -> BatchBytes:
         )
     packed = read_settled(path, name, config.max_file_bytes)
     _check_not_empty(packed, name)
-    sha256 = hashlib.sha256(packed).hexdigest()
     if not kind.compression:
         _check_content(packed, kind.format, name)
-        return BatchBytes(packed, kind, sha256, sha256)
+        return BatchBytes(packed, kind, _digests(packed, packed))
     _check_content(packed, kind.compression, name)
     data = unpack(packed, kind.compression, name, config.max_file_bytes)
     _check_not_empty(data, name)
     _check_content(data, kind.format, name)
-    return BatchBytes(data, kind, sha256, hashlib.sha256(data).hexdigest())
+    return BatchBytes(data, kind, _digests(packed, data))
+
+
+def _digests(packed: bytes, data: bytes) -> "Future[tuple[str, str]]":
+    """The SHA-256 of both; of much in a thread, because hashing lets others work meanwhile."""
+
+    def compute() -> tuple[str, str]:
+        sha256 = hashlib.sha256(packed).hexdigest()
+        return sha256, sha256 if data is packed else hashlib.sha256(data).hexdigest()
+
+    if len(packed) + len(data) < _MIN_BYTES_BESIDE:
+        found: Future[tuple[str, str]] = Future()
+        found.set_result(compute())
+        return found
+    pool = ThreadPoolExecutor(1)
+    try:
+        return pool.submit(compute)
+    finally:
+        pool.shutdown(wait=False)
 
 
 def unpack(packed: bytes, compression: str, name: str, max_bytes: int) -> bytes:

@@ -107,15 +107,12 @@ def _find(known: Sketches, asked: Sketches, all_edits: Sequence[int], *, earlier
 
 def _same(known: Sketches, asked: Sketches) -> pl.DataFrame:
     """Those that read the same as a reference, with the first of these."""
-    if not len(known):
-        return NEAR_SCHEMA.to_frame()
-    order = np.argsort(known.same)
-    sorted_ = known.same[order]
-    starts = np.flatnonzero(np.concatenate([[True], sorted_[1:] != sorted_[:-1]]))
-    distinct, firsts = sorted_[starts], np.minimum.reduceat(order, starts)
-    places = np.minimum(np.searchsorted(distinct, asked.same), len(distinct) - 1)
-    candidates = np.flatnonzero(distinct[places] == asked.same)
-    return pl.DataFrame([candidates, firsts[places[candidates]], np.zeros_like(candidates)], schema=NEAR_SCHEMA)
+    texts = pl.LazyFrame({"same": asked.same}).with_row_index("candidate")
+    references = pl.LazyFrame({"same": known.same}).with_row_index("reference")
+    # Few references have one, and only of those the first is looked for.
+    first = references.join(texts, on="same", how="semi").group_by("same").agg(pl.col("reference").min())
+    found = texts.join(first, on="same", maintain_order="left").with_columns(num_edits=0)
+    return found.select(NEAR_SCHEMA.names()).cast(NEAR_SCHEMA).collect()
 
 
 def _within(known: Sketches, asked: Sketches, is_open: Any, edits: int, *, earlier_only: bool) -> pl.DataFrame:

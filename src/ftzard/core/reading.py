@@ -151,14 +151,13 @@ def read_batches(project_dir: Path, config: DataConfig, *, each_content_once: bo
     for path in list_batches(project_dir, config):
         name = path.relative_to(project_dir).as_posix()
         found = read_bytes(path, name, config)
-        # What is read otherwise holds something else.
-        content = found.content_sha256, found.kind.format, _is_returned(found.data, name, config)
-        if each_content_once and content in first_with:
-            sources.append(_repeated(name, found, first_with[content]))
+        # The first has nothing before it, and is parsed while its digest is computed.
+        if each_content_once and first_with and (first := first_with.get(_content(found, name, config))):
+            sources.append(_repeated(name, found, first))
             continue
         frame, source = _parse(found, name, config, answered=True)
         _log(source)
-        first_with[content] = source
+        first_with[_content(found, name, config)] = source
         frames.append(frame)
         sources.append(source)
     # Labels that come back from a queue say nothing of groups and times.
@@ -175,7 +174,7 @@ def sources_table(sources: Sequence[BatchSource]) -> pl.DataFrame:
 
 
 def _parse(found: BatchBytes, name: str, config: DataConfig, *, answered: bool) -> tuple[pl.DataFrame, BatchSource]:
-    source = BatchSource(name, _UTF_8, None, 0, found.sha256)
+    source = BatchSource(name, _UTF_8, None, 0, "")
     shown, suffix = printable(name), found.kind.format
     returned = _returned_labels(found, name, config)
     if returned is not None:
@@ -195,7 +194,7 @@ def _parse(found: BatchBytes, name: str, config: DataConfig, *, answered: bool) 
         )
     placing = [column for column in PLACEMENT_SCHEMA if column in parsed.rows.columns]
     rows = parsed.rows.with_columns(batch=pl.lit(name, pl.String)).select(*RAW_SCHEMA.names(), *placing)
-    return rows, replace(source, num_rows=rows.height, bad=parsed.bad)
+    return rows, replace(source, num_rows=rows.height, bad=parsed.bad, sha256=found.sha256)
 
 
 def _returned_labels(found: BatchBytes, name: str, config: DataConfig) -> ReturnedLabels | None:
@@ -234,6 +233,11 @@ def _is_returned(data: bytes, name: str, config: DataConfig) -> bool:
     suffix = PurePosixPath(name).suffix.lower()
     is_queue = suffix in DELIMITED_SUFFIXES and is_label_file(data)
     return _may_be_returned(name, config) and (suffix == LABEL_STUDIO_SUFFIX or is_queue)
+
+
+def _content(found: BatchBytes, name: str, config: DataConfig) -> tuple[str, str, bool]:
+    """What a file holds; what is read otherwise holds something else."""
+    return found.content_sha256, found.kind.format, _is_returned(found.data, name, config)
 
 
 def _repeated(name: str, found: BatchBytes, first: BatchSource) -> BatchSource:

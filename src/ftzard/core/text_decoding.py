@@ -25,6 +25,7 @@ _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _SURE: Final = 1.0
+_PIECE_BYTES: Final = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -156,8 +157,12 @@ def _warn_if_utf_8(data: bytes, name: str, encoding: str) -> None:
     """Say so when a declared encoding reads a file that is UTF-8 beyond doubt: latin-1 reads anything, as mojibake."""
     if data.isascii() or codecs.lookup(encoding).name.startswith("utf-8"):
         return
+    # Piece by piece, because nothing is done with the text.
+    decoder, bytes_of = codecs.getincrementaldecoder("utf-8")(), memoryview(data)
     try:
-        data.decode("utf-8")
+        for start in range(0, len(data), _PIECE_BYTES):
+            decoder.decode(bytes_of[start : start + _PIECE_BYTES])
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return
     _logger.warning("%s is valid UTF-8 but was read as %s, as data.encoding says", name, encoding)

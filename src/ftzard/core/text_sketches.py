@@ -29,7 +29,7 @@ _SHARED: Final = tuple(combinations(range(_NUM_RAREST), _NUM_SHARED))
 _MAX_SORTED: Final = 64
 _NUM_ROWS_AT_A_TIME, _NUM_TOKENS_AT_A_TIME = 1 << 15, 1 << 17
 # Tokens are counted by their first bits, of many a sample: an order that is nearly that of rarity is as right.
-_MAX_COUNTED: Final = 1 << 22
+_MAX_COUNTED: Final = 1 << 20
 _MAX_TABLE_BITS: Final = 21
 _NUM_SPARE_BITS: Final = 1
 # How often, in levels that take a byte, so that all of them stay at hand: 8 from a number to twice as much.

@@ -115,13 +115,22 @@ def _read(texts: pl.Series) -> TokenTexts:
     starts = np.searchsorted(token_starts, row_starts)
     # In the letters alone.
     rows = np.concatenate([[0], np.cumsum(token_lengths)])[starts]
-    same = _hashes(lower.translate(None, _NO_LETTERS), rows[:-1], np.diff(rows))
+    same = _hashes_of_rows(lower.translate(None, _NO_LETTERS), rows)
     is_empty = rows[:-1] == rows[1:]
     if is_empty.any():
         signs, sign_starts = _joined(texts.filter(pl.Series(is_empty)))
-        # With the line end, which tells a text that ends with NUL characters from one that does not.
-        same[is_empty] = _hashes(signs, sign_starts[:-1], np.diff(sign_starts))
+        # With the line end, because nothing but signs is not nothing.
+        same[is_empty] = _hashes_of_rows(signs, sign_starts)
     return TokenTexts(same, np.diff(starts), _hashes(lower, token_starts, token_lengths))
+
+
+def _hashes_of_rows(data: bytes, ends: Positions) -> Any:
+    """The hashes of one row after the other, the first of which begins at the first of the ends."""
+    import pyarrow as pa
+
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(data)]
+    rows = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(ends) - 1, buffers)
+    return pl.Series(rows).hash().to_numpy(writable=True)
 
 
 def _hashes(data: bytes, starts: Positions, lengths: Positions) -> Any:

@@ -122,9 +122,37 @@ def test_an_impossible_value_is_refused_when_the_dataclass_is_made(
         (
             {
                 "data": {"task": "generation"},
-                "tuning": {"method": "optuna", "search_space": {"training.lora.r": {"choices": [1, 2]}}},
+                "tuning": {
+                    "method": "optuna",
+                    "metric": "macro_f1",
+                    "search_space": {"training.lora.r": {"choices": [1, 2]}},
+                },
             },
-            "tuning.method must be 'none'",
+            "tuning.metric must be one of ('loss',) where data.task is 'generation'",
+        ),
+        (
+            {
+                "data": {"task": "preference"},
+                "tuning": {"method": "optuna", "search_space": {"training.beta": {"choices": [0.1, 0.2]}}},
+            },
+            "must not hold training.beta where trials are judged by their loss: set tuning.metric to 'preference_acc",
+        ),
+        (
+            {
+                "data": {"task": "preference"},
+                "tuning": {
+                    "method": "optuna",
+                    "search_space": {"training.lora.lora_dropout": {"low": 0.1, "high": 0.2}},
+                },
+            },
+            "must not hold training.lora.lora_dropout where data.task is 'preference': it has no effect there",
+        ),
+        (
+            {
+                "data": {"task": "generation"},
+                "tuning": {"method": "optuna", "search_space": {"model.base_model": {"choices": ["a", "b"]}}},
+            },
+            "must not hold model.base_model where trials are judged by their loss: leave it out",
         ),
         (
             {

@@ -33,10 +33,10 @@ def _overrides_in(command: str) -> list[str]:
 
 
 def _choice_of(path: Path) -> list[str]:
-    """The overrides that choose a file, and those that its command gives the group besides: some are needed."""
+    """The overrides that choose a file, and those that its command gives besides: some are needed."""
     group, option = path.relative_to(_CONF).with_suffix("").as_posix().rsplit("/", 1)
     given = _overrides_in(_opening_comment(path)[0])
-    return [f"{group}={option}", *(override for override in given if override.startswith(f"{group}."))]
+    return [f"{group}={option}", *(override for override in given if not override.startswith(f"{group}="))]
 
 
 def _keys(document: object) -> set[str]:

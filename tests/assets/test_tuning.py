@@ -4,8 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.core.answer_scenario import splits
 from tests.project_scenario import COMMITTED, copy_of, load_asset, materializations, run, tracking
 
+from ftzard.assets.step import Step
+from ftzard.assets.training import lora_adapter
+from ftzard.assets.tuning import tuned_hyperparameters
+from ftzard.composition import compose
 from ftzard.core.adapter import read_lora_config, read_manifest
 from ftzard.core.hyperparameters import TunedHyperparameters
 from ftzard.dagster_instance import project_instance
@@ -91,3 +96,22 @@ def test_the_study_is_stale_when_what_it_searches_changes_and_only_with_a_study_
     assert "tuned_hyperparameters" in stale(studied, *_STUDY, "training.warmup_fraction=0.2")
     assert "tuned_hyperparameters" not in stale(materialized_project, "training.warmup_fraction=0.2")
     assert "lora_adapter" in stale(materialized_project, "training.warmup_fraction=0.2")
+
+
+def test_what_writes_answers_is_trained_with_what_its_own_study_chose(tmp_path: Path) -> None:
+    space = "tuning.search_space={training.lora.r: {choices: [2, 4]}}"
+    overrides = (
+        "experiment=tiny_generation",
+        "tuning=optuna",
+        "tuning.num_trials=1",
+        space,
+        "training.num_train_epochs=1",
+    )
+    step = Step(compose(overrides), tmp_path)
+    found = tuned_hyperparameters(splits(), step)
+    assert found.value.metric == "loss"
+    assert found.metrics["best_score"] == found.value.trials[0].score
+    assert {"trials"} == found.figures.keys()
+    adapter = lora_adapter(splits(), found.value, step).value
+    assert read_lora_config(adapter.path).r == found.value.values["training.lora.r"]
+    assert read_manifest(adapter.path).config["training"]["lora"]["r"] == found.value.values["training.lora.r"]

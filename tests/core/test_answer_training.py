@@ -18,9 +18,10 @@ from ftzard.core.answer_format import read_answer_format
 from ftzard.core.answer_inference import predict_answers
 from ftzard.core.answer_predictions import sums, without_adapter
 from ftzard.core.answer_prompts import AnswerEncoder, answer_format
-from ftzard.core.answer_training import EncodedAnswers, encode_answers, train_answers
+from ftzard.core.answer_training import train_answers
 from ftzard.core.answering import log_probabilities
 from ftzard.core.base_model import BaseModel, borrowed_base_model
+from ftzard.core.encoded_answers import EncodedAnswers, encode_answers
 from ftzard.core.language_model import lora_language_model
 from ftzard.core.records import AdapterDirectory, Splits
 from ftzard.core.seeding import all_seeded
@@ -237,7 +238,7 @@ def test_a_training_that_diverges_is_told_with_its_step_and_writes_nothing(tmp_p
 def test_a_validation_that_is_no_number_is_told_with_its_step(tmp_path: Path) -> None:
     settings = config(learning_rate=1e30, warmup_fraction=0.0, num_train_epochs=1)
     parts = Splits(few().train, few().test, few().test)
-    with pytest.raises(TrainingDivergedError, match="after optimizer step 1, at the end of epoch 1, the validation"):
+    with pytest.raises(TrainingDivergedError, match="in epoch 1, after optimizer step 1, the validation"):
         _train(tmp_path, settings, parts)
 
 

@@ -1,6 +1,6 @@
 """What a retraining is trained on, which champion it follows, and that it goes on from that champion's weights."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.core.champion_scenario import Champions
 from tests.core.model_scenario import LABELS, config, examples, file_bytes, splits, train
 
 from ftzard.config import FtzardConfig, RetrainingConfig
 from ftzard.core.adapter import WEIGHTS_NAME, read_labels, read_manifest
-from ftzard.core.champion_records import AdapterEvidence, RegisteredAdapter
 from ftzard.core.forgetting import Forgetting, ForgottenLabels
 from ftzard.core.records import EXAMPLE_SCHEMA, AdapterDirectory
 from ftzard.core.retraining import (
@@ -136,34 +136,6 @@ def test_the_time_of_a_training_follows_from_that_of_the_last_one() -> None:
 # Which champion it follows
 
 
-@dataclass
-class _Lineage:
-    """A registry in memory."""
-
-    champions: list[RegisteredAdapter] = field(default_factory=list)
-    seen: dict[str, pl.Series] = field(default_factory=dict)
-    adapters: dict[str, AdapterDirectory] = field(default_factory=dict)
-
-    def add(self, adapter: AdapterDirectory, seen: pl.Series) -> RegisteredAdapter:
-        number = str(len(self.champions) + 1)
-        version = RegisteredAdapter("toy", number, adapter.checksum, datetime.now(UTC), "run", "test")
-        self.champions.append(version)
-        self.seen[number], self.adapters[number] = seen, adapter
-        return version
-
-    def champion(self) -> RegisteredAdapter | None:
-        return self.champions[-1] if self.champions else None
-
-    def versions(self) -> tuple[RegisteredAdapter, ...]:
-        return tuple(self.champions)
-
-    def evidence(self, registered: RegisteredAdapter) -> AdapterEvidence:
-        return AdapterEvidence(pl.DataFrame(), self.seen[registered.version])
-
-    def load(self, registered: RegisteredAdapter) -> AdapterDirectory:
-        return self.adapters[registered.version]
-
-
 _SOME, _MORE = _TRAIN.head(60), _TRAIN
 
 
@@ -194,7 +166,7 @@ def _continue(first: AdapterDirectory, folder: Path, settings: FtzardConfig | No
 
 
 def test_it_follows_the_champion_as_long_as_something_is_new_to_it(first: AdapterDirectory) -> None:
-    lineage = _Lineage()
+    lineage = Champions()
     assert find_predecessor(_MORE, lineage) is None
     version = lineage.add(first, _hashes(_SOME))
     found = find_predecessor(_MORE, lineage)
@@ -207,7 +179,7 @@ def test_it_follows_the_champion_as_long_as_something_is_new_to_it(first: Adapte
 def test_the_same_examples_have_the_same_predecessor_also_after_what_they_gave_became_champion(
     first: AdapterDirectory, second: TrainingResult
 ) -> None:
-    lineage = _Lineage()
+    lineage = Champions()
     version = lineage.add(first, _hashes(_SOME))
     before = predecessor_version("s2", lineage)
     lineage.add(second.adapter, _hashes(_MORE))
@@ -223,7 +195,7 @@ def test_the_same_examples_have_the_same_predecessor_also_after_what_they_gave_b
 def test_of_a_champion_whose_labels_were_taken_out_a_training_follows_but_does_not_go_on(
     first: AdapterDirectory, second: TrainingResult
 ) -> None:
-    lineage, start_from = _Lineage(), _config().training
+    lineage, start_from = Champions(), _config().training
     lineage.add(first, _hashes(_SOME))
     version = lineage.add(second.adapter, _hashes(_MORE))
     now = datetime.now(UTC) + timedelta(hours=1)
@@ -244,7 +216,7 @@ def test_of_a_champion_whose_labels_were_taken_out_a_training_follows_but_does_n
 
 
 def test_one_that_did_not_go_on_has_seen_its_own_examples_alone(first: AdapterDirectory, tmp_path: Path) -> None:
-    lineage = _Lineage()
+    lineage = Champions()
     lineage.add(first, _hashes(examples(7, 8)))
     provenance = {PREDECESSOR_KEY: first.checksum, FORGOTTEN_KEY: "5"}
     parts = replace(splits(), train=_SOME)
@@ -253,7 +225,7 @@ def test_one_that_did_not_go_on_has_seen_its_own_examples_alone(first: AdapterDi
 
 
 def test_the_first_training_has_no_predecessor_also_after_what_it_gave_became_champion(first: AdapterDirectory) -> None:
-    lineage = _Lineage()
+    lineage = Champions()
     assert predecessor_version("s1", lineage) == ""
     lineage.add(first, _hashes(_SOME))
     assert predecessor_version("s1", lineage) == ""
@@ -262,13 +234,13 @@ def test_the_first_training_has_no_predecessor_also_after_what_it_gave_became_ch
 def test_the_weights_of_one_that_went_on_have_seen_what_its_champion_was_trained_on(
     first: AdapterDirectory, second: TrainingResult
 ) -> None:
-    lineage = _Lineage()
+    lineage = Champions()
     assert trained_hashes(first, _SOME, lineage).equals(_hashes(_SOME))
     lineage.add(first, _hashes(examples(7, 8)))
     only_new = _MORE.tail(36)
     assert set(trained_hashes(second.adapter, only_new, lineage)) == {*_hashes(only_new), *_hashes(examples(7, 8))}
     with pytest.raises(RegistryVersionError, match="not registered any more"):
-        trained_hashes(second.adapter, only_new, _Lineage())
+        trained_hashes(second.adapter, only_new, Champions())
 
 
 # Going on from its weights

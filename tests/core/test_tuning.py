@@ -230,7 +230,7 @@ def test_a_losing_trial_is_given_up_and_its_base_is_clean_for_the_next(tmp_path:
 
 def test_halving_gives_up_the_worse_half_at_a_quarter_and_an_interrupted_trial_has_no_say(tmp_path: Path) -> None:
     one = task(tmp_path, pruner="successive_halving")
-    study = open_study("halving", one.config.tuning, tmp_path)
+    study = open_study("halving", one.config, tmp_path)
 
     def given_up(*scores: float, is_interrupted: bool = False) -> bool:
         """A trial with these scores at its first points: whether it is given up at the last of them."""
@@ -259,7 +259,7 @@ def test_halving_gives_up_the_worse_half_at_a_quarter_and_an_interrupted_trial_h
 
 def test_halving_takes_the_lower_loss_for_the_better(tmp_path: Path) -> None:
     one = task(tmp_path, pruner="successive_halving", metric="loss")
-    study = open_study("halving", one.config.tuning, tmp_path)
+    study = open_study("halving", one.config, tmp_path)
     outcomes = []
     for loss in (0.5, 0.6, 0.4):
         trial = study.ask()

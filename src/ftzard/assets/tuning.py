@@ -43,8 +43,9 @@ def tuned_hyperparameters(splits: Splits, step: Step) -> StepResult[TunedHyperpa
     """
     from ftzard.core.tuning import TuningTask, tune
 
-    labels = labels_of(splits.train, step.config.data)
-    value = tune(TuningTask(splits, step.config, labels, step.project_dir, step.registry), step.open_child)
+    labels, forgotten = labels_of(splits.train, step.config.data), step.forgotten_labels(splits)
+    task = TuningTask(splits, step.config, labels, step.project_dir, step.registry, forgotten)
+    value = tune(task, step.open_child)
     best = value.best
     return StepResult(
         value=value,

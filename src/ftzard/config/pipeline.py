@@ -17,7 +17,7 @@ from ftzard.config.launcher import LauncherConfig
 from ftzard.config.model import ModelConfig
 from ftzard.config.tracking import TrackingConfig
 from ftzard.config.training import TrainingConfig
-from ftzard.config.tuning import TuningConfig
+from ftzard.config.tuning import Metric, TuningConfig
 from ftzard.config.versioning import VersioningConfig
 
 _CLASSIFIERS = ("classification", "multi_label")
@@ -43,6 +43,17 @@ _ONLY_FOR: Mapping[str, tuple[str, ...]] = {
     "training.beta": ("preference",),
     "evaluation.generation_metric": ("generation",),
 }
+# What the trials of a study can be judged by, the first where nothing is said.
+_METRICS: Mapping[str, tuple[Metric, ...]] = {
+    **dict.fromkeys(_CLASSIFIERS, ("macro_f1", "loss")),
+    "generation": ("loss",),
+    "preference": ("loss", "preference_accuracy"),
+}
+# Keys of which each value has a measure of its own for the loss of a task.
+_OWN_LOSSES: Mapping[str, tuple[str, ...]] = {
+    "generation": ("model.base_model", "model.revision"),
+    "preference": ("training.beta",),
+}
 _SECTIONS: Mapping[str, type[Any]] = {"model": ModelConfig, "training": TrainingConfig, "evaluation": EvaluationConfig}
 # Keys of one task that are younger than projects of others. In what those keep, such as the fingerprints of their
 # steps, the keys are left out, so that a new version of FTzard finds what an old one has done.
@@ -62,7 +73,9 @@ def decisive(section: str, values: Mapping[str, Any], task: str) -> dict[str, An
         task: `data.task`.
     """
     passed_over = () if task == _YOUNGER_TASK else _YOUNGER.get(section, ())
-    return {key: value for key, value in values.items() if key not in passed_over}
+    kept = {key: value for key, value in values.items() if key not in passed_over}
+    # Said or not, it is the same study.
+    return kept | {"metric": kept["metric"] or _METRICS[task][0]} if section == "tuning" else kept
 
 
 def _value(section: Any, names: str) -> Any:
@@ -84,6 +97,11 @@ class FtzardConfig:
     automation: AutomationConfig = field(default_factory=AutomationConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     versioning: VersioningConfig = field(default_factory=VersioningConfig)
+
+    @property
+    def tuning_metric(self) -> Metric:
+        """What the trials of a study are judged by."""
+        return self.tuning.metric or _METRICS[self.data.task][0]
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -110,9 +128,6 @@ class FtzardConfig:
     def _check_task(self) -> None:
         """Refuse what a task would pass over in silence."""
         task, generation = self.data.task, self.model.generation
-        if not self.data.has_labels and self.tuning.method != "none":
-            message = f"tuning.method must be 'none' where data.task is {task!r}: there is no study of generation yet"
-            raise ValueError(message)
         if not self.data.has_labels and self.model.dtype == "float16":
             message = f"model.dtype must not be 'float16' where data.task is {task!r}: no gradients are scaled there"
             raise ValueError(message)
@@ -130,9 +145,29 @@ class FtzardConfig:
                 where = " or ".join(repr(name) for name in tasks)
                 message = f"{key} has no effect where data.task is {task!r}: leave it out, or set data.task to {where}"
                 raise ValueError(message)
+        if self.tuning.method != "none":
+            self._check_study()
         if self.data.messages_column is not None and generation.prompt_format != "chat":
             message = "model.generation.prompt_format must be 'chat' where data.messages_column is given"
             raise ValueError(message)
         if self.data.messages_column is not None and generation.prompt_template != "{text}":
             message = "model.generation.prompt_template must be '{text}' where data.messages_column is given"
             raise ValueError(message)
+
+    def _check_study(self) -> None:
+        """Refuse a study whose trials could not be compared."""
+        task, metric = self.data.task, self.tuning_metric
+        if metric not in _METRICS[task]:
+            message = f"tuning.metric must be one of {_METRICS[task]} where data.task is {task!r}, not {metric!r}"
+            raise ValueError(message)
+        for key in sorted(self.tuning.search_space):
+            tasks = _ONLY_FOR.get(key, (task,))
+            if task not in tasks:
+                message = f"tuning.search_space must not hold {key} where data.task is {task!r}: it has no effect there"
+                raise ValueError(message)
+        for key in _OWN_LOSSES.get(task, ()):
+            if metric == "loss" and key in self.tuning.search_space:
+                others = [name for name in _METRICS[task] if name != "loss"]
+                instead = f"set tuning.metric to {others[0]!r}" if others else "leave it out"
+                message = f"tuning.search_space must not hold {key} where trials are judged by their loss: {instead}"
+                raise ValueError(message)

@@ -8,6 +8,9 @@ from pydantic.dataclasses import dataclass
 
 from ftzard.config.fields import STRICT, Name, PositiveInt, Seed, without_password
 
+# What trials can be judged by.
+Metric = Literal["macro_f1", "loss", "preference_accuracy"]
+
 
 @dataclass(frozen=True, config=STRICT)
 class SearchDimension:
@@ -47,8 +50,9 @@ class TuningConfig:
     num_trials: PositiveInt = 4
     # A key of the configuration, such as `training.lora.r` -> the values to choose from.
     search_space: dict[str, SearchDimension] = field(default_factory=dict)
-    # What a trial is judged by, on the validation split.
-    metric: Literal["macro_f1", "loss"] = "macro_f1"
+    # What a trial is judged by, on the validation split; null: `macro_f1`, where labels are told apart, and `loss`
+    # elsewhere. `preference_accuracy` is for the task `preference`.
+    metric: Metric | None = None
     sampler: Literal["tpe", "random"] = "tpe"
     # Which trials are given up before their end. `median`: from the half of a training on, those worse than the median
     # of the ones before. `successive_halving`: at a quarter and at the half, the worse half of those that came there.

@@ -10,11 +10,11 @@ from ftzard.core.adapter import WEIGHTS_NAME, check_compatible, read_lora_config
 from ftzard.core.answer_format import AnswerFormat, read_answer_format
 from ftzard.core.answer_predictions import GIVEN, UNTRAINED, answer_schema, as_lists, check_answers, incoming_schema
 from ftzard.core.answer_prompts import AnswerEncoder, encode_prompts_of
-from ftzard.core.answer_training import EncodedAnswers, encode_answers
 from ftzard.core.answering import greedy_answers, log_probabilities
 from ftzard.core.base_model import borrowed_base_model
 from ftzard.core.base_source import find_base_model
 from ftzard.core.devices import resolve_device
+from ftzard.core.encoded_answers import EncodedAnswers, encode_answers
 from ftzard.core.language_model import lora_language_model
 from ftzard.core.progress import Progress
 from ftzard.core.seeding import all_seeded

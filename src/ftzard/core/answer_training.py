@@ -5,8 +5,6 @@ On prompts and completions it is TRL's SFTTrainer that trains, on pairs of answe
 The tokens are ours, so that what is trained on is what is asked later; the loop, the packing and the losses are TRL's.
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,25 +12,25 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from ftzard.core.adapter import manifest_fields, write_adapter
 from ftzard.core.answer_format import AnswerFormat
-from ftzard.core.answer_prompts import AnswerEncoder, answer_format, encode_prompts_of
+from ftzard.core.answer_prompts import AnswerEncoder, answer_format
 from ftzard.core.answering import log_probabilities
 from ftzard.core.base_model import BaseModel, borrowed_base_model
-from ftzard.core.checkpoints import kept_checkpoints
+from ftzard.core.checkpoints import Checkpoints, kept_checkpoints
 from ftzard.core.devices import resolve_device
+from ftzard.core.encoded_answers import EncodedAnswers, check_watched, encode_answers, that_fit
 from ftzard.core.language_model import lora_language_model
 from ftzard.core.lora_methods import check_ranks
-from ftzard.core.row_columns import read_pair
 from ftzard.core.seeding import all_seeded
 from ftzard.core.trainer_memory import configured_budget
+from ftzard.core.trainer_watch import TrainerRecord
 from ftzard.core.training import TrainingResult
 from ftzard.core.training_identity import training_identity
+from ftzard.core.training_loop import ValidationWatch
 from ftzard.core.trl_trainer import run_trainer
 from ftzard.core.warm_start import read_answering_start
-from ftzard.errors import TooFewExamplesError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,53 +45,6 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _NOT_A_HEAD = "language model"
-
-
-@dataclass(frozen=True)
-class EncodedAnswers:
-    """Examples of one split in tokens.
-
-    Attributes:
-        prompts: Token ids of each prompt.
-        answers: Of its completion, or of the chosen answer; the token that ends it included.
-        rejected: Of the rejected answers; None where there are none.
-    """
-
-    prompts: list[list[int]]
-    answers: list[list[int]]
-    rejected: list[list[int]] | None
-
-    def __len__(self) -> int:
-        """Number of examples."""
-        return len(self.prompts)
-
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens of prompt and longest answer."""
-        others = self.rejected or self.answers
-        pairs = zip(self.prompts, self.answers, others, strict=True)
-        return [len(prompt) + max(len(answer), len(other)) for prompt, answer, other in pairs]
-
-    @property
-    def checksum(self) -> str:
-        """SHA-256 of all token ids, in their order."""
-        return hashlib.sha256(json.dumps([self.prompts, self.answers, self.rejected]).encode()).hexdigest()
-
-    def cut(self, max_length: int) -> "EncodedAnswers":
-        """Without what lies beyond so many tokens, and without examples whose prompt alone fills them."""
-        fitting = self.picked([index for index, prompt in enumerate(self.prompts) if len(prompt) < max_length])
-        rooms = [max_length - len(prompt) for prompt in fitting.prompts]
-
-        def shortened(answers: list[list[int]]) -> list[list[int]]:
-            return [answer[:room] for answer, room in zip(answers, rooms, strict=True)]
-
-        rejected = None if fitting.rejected is None else shortened(fitting.rejected)
-        return EncodedAnswers(fitting.prompts, shortened(fitting.answers), rejected)
-
-    def picked(self, keep: Sequence[int]) -> "EncodedAnswers":
-        """Some of them."""
-        prompts, answers = [self.prompts[index] for index in keep], [self.answers[index] for index in keep]
-        return EncodedAnswers(prompts, answers, self.rejected and [self.rejected[index] for index in keep])
 
 
 def train_answers(
@@ -130,42 +81,14 @@ def train_answers(
     """
     import torch
 
-    answers, device = answer_format(config), resolve_device(config.training.device)
-    with borrowed_base_model(config.model, device) as base:
-        encoder = AnswerEncoder(answers, base.tokenizer)
-        everything = encode_answers(splits.train, encoder)
-        train = _that_fit(everything, answers.max_length)
-        num_truncated = sum(length > answers.max_length for length in train.lengths)
-        _logger.info("%d training examples, %d of them with answers cut to max_length", len(train), num_truncated)
-        start = read_answering_start(initial, base.identity, config.training.lora, answers) if initial else None
-        with all_seeded(config.training.seed, device), lora_language_model(base, config.training.lora) as model:
-            if start is not None:
-                start.put_into(model)
-            else:
-                check_ranks(model.peft_model, config.training.lora)
-            # Before DPO puts its own copy of the adapter beside it.
-            numbers = (sum(part.numel() for part in model.trainable_parameters()), model.num_parameters())
-            # As they would be trained on.
-            validation = encode_answers(splits.validation, encoder).cut(answers.max_length)
-            budget = configured_budget(config.training.max_tokens_per_batch)
-            identity = _identity(base, answers, config, train, validation, initial)
-            with (
-                kept_checkpoints(checkpoint_dir, identity, config.training.checkpoint_interval_s) as checkpoints,
-                _validation_of(model, validation, config, budget) as validate,
-            ):
-                record = run_trainer(
-                    model,
-                    base.tokenizer,
-                    train,
-                    config,
-                    on_progress=on_progress,
-                    validate=validate,
-                    checkpoints=checkpoints,
-                    budget=budget,
-                )
-            weights = model.adapter_weights()
-            peft_config = model.peft_fields(config.model.base_model, config.model.revision)
-        dtype = _dtype(base)
+    device = resolve_device(config.training.device)
+    with (
+        borrowed_base_model(config.model, device) as base,
+        fitted_answers(
+            base, splits, config, on_progress=on_progress, initial=initial, checkpoint_dir=checkpoint_dir
+        ) as fit,
+    ):
+        dtype, budget = _dtype(base), fit.record.budget
         compute = {"device": device, "dtype": dtype, **budget.as_manifest()}
         # As for a classifier: what was chosen here stays chosen.
         recorded = replace(config, model=replace(config.model, quantization=base.precision.quantization))
@@ -174,47 +97,114 @@ def train_answers(
         )
         adapter = write_adapter(
             output_dir,
-            weights=weights,
-            peft_config=peft_config,
+            weights=fit.model.adapter_weights(),
+            peft_config=fit.model.peft_fields(config.model.base_model, config.model.revision),
             tokenizer=base.tokenizer,
-            labels=answers,
+            labels=fit.answers,
             describe=described | {"versions": described["versions"] | trainer_versions()},
         )
-    return TrainingResult(
-        adapter=adapter,
-        curve=record.curve(),
-        validation=record.validation(),
-        head=_NOT_A_HEAD,
-        head_reason=None,
-        num_trainable_parameters=numbers[0],
-        num_parameters=numbers[1],
-        num_truncated=num_truncated,
-        kept=f"last weights (step {record.num_steps})",
-        precision=base.precision.reason,
-        num_left_out=len(everything) - len(train),
-        seconds=record.seconds,
-        tokens_per_s=record.tokens_per_s,
-        device=device,
-        dtype=dtype,
-        budget=budget,
-        resumed_from=checkpoints.resumed_from,
-        num_checkpoints=checkpoints.num_saved,
-        checkpoint_seconds=checkpoints.saving_s,
-    )
+        return TrainingResult(
+            adapter=adapter,
+            curve=fit.record.curve(),
+            validation=fit.record.validation(),
+            head=_NOT_A_HEAD,
+            head_reason=None,
+            num_trainable_parameters=fit.num_trainable_parameters,
+            num_parameters=fit.num_parameters,
+            num_truncated=fit.num_truncated,
+            kept=f"last weights (step {fit.record.num_steps})",
+            precision=base.precision.reason,
+            num_left_out=fit.num_left_out,
+            seconds=fit.record.seconds,
+            tokens_per_s=fit.record.tokens_per_s,
+            device=device,
+            dtype=dtype,
+            budget=budget,
+            resumed_from=fit.checkpoints.resumed_from,
+            num_checkpoints=fit.checkpoints.num_saved,
+            checkpoint_seconds=fit.checkpoints.saving_s,
+        )
 
 
-def encode_answers(examples: pl.DataFrame, encoder: AnswerEncoder) -> EncodedAnswers:
-    """Encode a frame of `EXAMPLE_SCHEMA`, which may be empty, and whose labels are answers or pairs of them."""
-    prompts = encode_prompts_of(examples, encoder)
-    rows = list(examples.select("text", "label").iter_rows())
-    if encoder.format.task == "generation":
-        return EncodedAnswers(prompts, [encoder.answer(text, label) for text, label in rows], None)
-    pairs = [(text, *read_pair(label)) for text, label in rows]
-    return EncodedAnswers(
-        prompts,
-        [encoder.answer(text, chosen) for text, chosen, _ in pairs],
-        [encoder.answer(text, rejected) for text, _, rejected in pairs],
-    )
+@dataclass(frozen=True, eq=False)
+class FittedAnswers:
+    """A language model that was trained to answer and is still on its base model.
+
+    Attributes:
+        model: In eval mode.
+        answers: How it is asked and answers.
+        record: What was written down during the training.
+        checkpoints: What was kept of it, and gone on from.
+        num_trainable_parameters: LoRA matrices.
+        num_parameters: These and the base.
+        num_truncated: Training examples whose answer lost its end.
+        num_left_out: Those whose prompt left no room for one.
+    """
+
+    model: "AdaptedModel"
+    answers: AnswerFormat
+    record: TrainerRecord
+    checkpoints: Checkpoints
+    num_trainable_parameters: int
+    num_parameters: int
+    num_truncated: int
+    num_left_out: int
+
+
+@contextmanager
+def fitted_answers(
+    base: BaseModel,
+    splits: "Splits",
+    config: "FtzardConfig",
+    *,
+    on_progress: "Callable[[Progress], None] | None" = None,
+    watch: ValidationWatch | None = None,
+    initial: "AdapterDirectory | None" = None,
+    checkpoint_dir: "Path | None" = None,
+) -> "Iterator[FittedAnswers]":
+    """Train an adapter on `splits.train`, from a fresh one or on from `initial`.
+
+    Afterwards the base is as it was, and nothing is written.
+
+    Raises:
+        FtzardError: As `train_answers`.
+    """
+    answers, device = answer_format(config), base.device
+    encoder = AnswerEncoder(answers, base.tokenizer)
+    everything = encode_answers(splits.train, encoder)
+    train = that_fit(everything, answers.max_length)
+    num_truncated = sum(length > answers.max_length for length in train.lengths)
+    _logger.info("%d training examples, %d of them with answers cut to max_length", len(train), num_truncated)
+    start = read_answering_start(initial, base.identity, config.training.lora, answers) if initial else None
+    with all_seeded(config.training.seed, device), lora_language_model(base, config.training.lora) as model:
+        if start is not None:
+            start.put_into(model)
+        else:
+            check_ranks(model.peft_model, config.training.lora)
+        # Before DPO puts its own copy of the adapter beside it.
+        numbers = (sum(part.numel() for part in model.trainable_parameters()), model.num_parameters())
+        # As they would be trained on.
+        validation = encode_answers(splits.validation, encoder).cut(answers.max_length)
+        if watch is not None:
+            check_watched(validation, answers.max_length)
+        budget = configured_budget(config.training.max_tokens_per_batch)
+        identity = _identity(base, answers, config, train, validation, initial)
+        with (
+            kept_checkpoints(checkpoint_dir, identity, config.training.checkpoint_interval_s) as checkpoints,
+            _validation_of(model, validation, config, budget) as validate,
+        ):
+            record = run_trainer(
+                model,
+                base.tokenizer,
+                train,
+                config,
+                on_progress=on_progress,
+                validate=validate,
+                watch=watch,
+                checkpoints=checkpoints,
+                budget=budget,
+            )
+        yield FittedAnswers(model, answers, record, checkpoints, *numbers, num_truncated, len(everything) - len(train))
 
 
 def trainer_versions() -> dict[str, str]:
@@ -243,28 +233,6 @@ def _identity(
 
 def _dtype(base: BaseModel) -> str:
     return str(base.model.get_input_embeddings().weight.dtype).removeprefix("torch.")
-
-
-def _that_fit(examples: EncodedAnswers, max_length: int) -> EncodedAnswers:
-    if not len(examples):
-        raise TooFewExamplesError(
-            "there are no training examples", fix="add prompts with answers, or raise data.train_fraction"
-        )
-    keep = [index for index, prompt in enumerate(examples.prompts) if len(prompt) < max_length]
-    if not keep:
-        raise TooFewExamplesError(
-            f"model.max_length is {max_length}, and the shortest of {len(examples)} prompts has "
-            f"{min(map(len, examples.prompts))} tokens, which leaves no room for an answer",
-            fix="raise model.max_length, or shorten the prompts or model.generation.prompt_template",
-        )
-    if len(keep) < len(examples):
-        _logger.warning(
-            "left out %d of %d training examples whose prompt alone fills model.max_length=%d",
-            len(examples) - len(keep),
-            len(examples),
-            max_length,
-        )
-    return examples.picked(keep)
 
 
 @contextmanager

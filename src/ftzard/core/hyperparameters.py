@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import pydantic.dataclasses
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from ftzard.config import FtzardConfig, SearchDimension
+from ftzard.config.tuning import Metric
 from ftzard.core.documents import JsonDocument
 from ftzard.errors import ConfigError
-
-if TYPE_CHECKING:
-    from ftzard.config import TuningConfig
 
 Choice = bool | int | float | str
 
@@ -44,14 +42,14 @@ class TunedHyperparameters(JsonDocument):
 
     Attributes:
         values: The best trial's, by key of the configuration; empty where there was no study.
-        metric: What trials are judged by: `macro_f1`, of which more is better, or `loss`, of which less is.
+        metric: What trials are judged by: `loss`, of which less is better, or one of which more is.
         study: Its name in Optuna's storage; None where there was none.
         trials: In the order of their numbers.
         importances: Each key's share in what makes trials differ, sum 1; empty where they do not tell.
     """
 
     values: dict[str, Choice]
-    metric: Literal["macro_f1", "loss"]
+    metric: Metric
     study: str | None = None
     trials: tuple[TrialSummary, ...] = ()
     importances: dict[str, float] | None = None
@@ -104,7 +102,7 @@ def with_values(config: FtzardConfig, values: Mapping[str, Choice]) -> FtzardCon
         return TypeAdapter(FtzardConfig).validate_python(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = ".".join(str(part) for part in first["loc"]) or "the rest of the configuration"
         chosen = ", ".join(f"{name}={value!r}" for name, value in values.items())
         raise ConfigError(
             f"tuning.search_space holds a value that {key} cannot have ({chosen}): {first['msg']}",
@@ -145,8 +143,8 @@ def _set(fields: dict[str, Any], key: str, value: Choice) -> None:
     found[name] = value
 
 
-def searched(tuning: "TuningConfig") -> dict[str, Any]:
+def searched(config: FtzardConfig) -> dict[str, Any]:
     """What two studies must have in common to be one; the number of trials and where they are kept may change."""
-    fields = asdict(tuning)
+    fields = asdict(config.tuning) | {"metric": config.tuning_metric}
     del fields["num_trials"], fields["storage"]
     return fields

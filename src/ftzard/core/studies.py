@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from filelock import FileLock, Timeout
 
-from ftzard.config import SearchDimension, TuningConfig
+from ftzard.config import FtzardConfig, SearchDimension, TuningConfig
 from ftzard.errors import TuningStorageError
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ _FIRST_POINT_TO_PRUNE_AT: Final = 2
 _POINTS_OF_HALVING: Final = (1, 2)
 
 
-def open_study(name: str, tuning: TuningConfig, project_dir: Path) -> "Study":
+def open_study(name: str, config: FtzardConfig, project_dir: Path) -> "Study":
     """Open a study, new or as it was left.
 
     Args:
         name: Its name in the storage.
-        tuning: Where it is stored, how trials are chosen and which way is better.
+        config: Where it is stored, how trials are chosen and which way is better.
         project_dir: What a relative SQLite path is taken from.
     """
     import optuna
@@ -45,9 +45,9 @@ def open_study(name: str, tuning: TuningConfig, project_dir: Path) -> "Study":
     optuna.logging.disable_default_handler()
     return optuna.create_study(
         study_name=name,
-        storage=_storage_url(tuning.storage, project_dir),
-        direction="minimize" if tuning.metric == "loss" else "maximize",
-        pruner=_pruner(tuning),
+        storage=_storage_url(config.tuning.storage, project_dir),
+        direction="minimize" if config.tuning_metric == "loss" else "maximize",
+        pruner=_pruner(config.tuning),
         load_if_exists=True,
     )
 

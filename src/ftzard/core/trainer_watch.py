@@ -5,11 +5,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ftzard.core.divergence import check_weights, diverged
 from ftzard.core.progress import Progress, ProgressReporter
 from ftzard.core.token_budget import FIX_WITHOUT_ESTIMATE, memory_failures_explained
+from ftzard.core.training_loop import ValidationWatch
 from ftzard.core.training_record import StepRecord
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class TrainerWatch:
         num_epochs: Epochs in all.
         validate: Scores the model; None where there is nothing to score it on.
         on_progress: Called after each optimizer step.
+        watch: Who wants to know of scores in the middle of epochs too, and may stop the training by raising.
     """
 
     model: "AdaptedModel"
@@ -60,6 +63,7 @@ class TrainerWatch:
     num_epochs: int
     validate: Callable[[], dict[str, float]] | None
     on_progress: Callable[[Progress], None] | None
+    watch: ValidationWatch | None = None
     _step: ExitStack = field(default_factory=ExitStack)
     _seconds_before: float = 0.0
 
@@ -98,6 +102,8 @@ class TrainerWatch:
         if self.on_progress is not None:
             self.on_progress(progress)
         if not self._ends_epoch(step):
+            if step in self._points:
+                self._validate(step, epoch)
             self._begin_step()
 
     def end_epoch(self, step: int) -> None:
@@ -107,24 +113,27 @@ class TrainerWatch:
             TrainingDivergedError: A score is not finite.
             OutOfMemoryError: There is no memory for it.
         """
-        epoch = round(step * self.num_epochs / self.num_steps)
-        if self.validate is not None:
-            started = self.reporter.seconds
-            self.model.peft_model.eval()
-            with memory_failures_told(f"the model was validated after epoch {epoch}"):
-                scores = self.validate()
-            self.model.peft_model.train()
-            if not all(map(math.isfinite, scores.values())):
-                raise diverged(
-                    f"after optimizer step {step}, at the end of epoch {epoch}, the validation gives {scores}"
-                )
-            told = ", ".join(f"{name.replace('_', ' ')} {score:.3f}" for name, score in scores.items())
-            _logger.info("epoch %d: validation %s", epoch, told)
-            self.record.add_validation(epoch=epoch, step=step, **scores)
-            self.record.validation_seconds += self.reporter.seconds - started
+        self._validate(step, round(step * self.num_epochs / self.num_steps))
         self.record.seconds = self._seconds
         if step < self.num_steps:
             self._begin_step()
+
+    def _validate(self, step: int, epoch: int) -> None:
+        if self.validate is None:
+            return
+        started = self.reporter.seconds
+        self.model.peft_model.eval()
+        with memory_failures_told(f"the model was validated in epoch {epoch}, after optimizer step {step}"):
+            scores = self.validate()
+        self.model.peft_model.train()
+        if not all(map(math.isfinite, scores.values())):
+            raise diverged(f"in epoch {epoch}, after optimizer step {step}, the validation gives {scores}")
+        told = ", ".join(f"{name.replace('_', ' ')} {score:.3f}" for name, score in scores.items())
+        _logger.info("epoch %d: validation %s", epoch, told)
+        self.record.add_validation(epoch=epoch, step=step, **scores)
+        self.record.validation_seconds += self.reporter.seconds - started
+        if self.watch and step in self._points:
+            self.watch.on_point(self._points[step], step, scores)
 
     def finish(self) -> None:
         """Check the weights, and write the last checkpoint.
@@ -156,6 +165,10 @@ class TrainerWatch:
                 watch.end_epoch(state.global_step)
 
         return Watcher()
+
+    @cached_property
+    def _points(self) -> Mapping[int, int]:
+        return self.watch.points(self.num_steps) if self.watch else {}
 
     @property
     def _seconds(self) -> float:

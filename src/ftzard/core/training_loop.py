@@ -72,8 +72,8 @@ class ValidationWatch:
 
     Attributes:
         num_points: How often to validate: after equal shares of the optimizer steps, the last time after the last one.
-        on_point: Takes the point's number (from 1), the number of optimizer steps so far, and the scores: `loss` and
-            `macro_f1`.
+        on_point: Takes the point's number (from 1), the number of optimizer steps so far, and the scores of the task,
+            such as `loss` and `macro_f1`.
     """
 
     num_points: int

@@ -16,10 +16,11 @@ from ftzard.core.token_budget import TokenBudget
 from ftzard.core.trainer_memory import PassesInPieces, configured_budget
 from ftzard.core.trainer_state import TrainerOptimizer
 from ftzard.core.trainer_watch import TrainerRecord, TrainerWatch
+from ftzard.core.training_loop import ValidationWatch
 
 if TYPE_CHECKING:
     from ftzard.config import FtzardConfig
-    from ftzard.core.answer_training import EncodedAnswers
+    from ftzard.core.encoded_answers import EncodedAnswers
     from ftzard.core.peft_adapter import AdaptedModel
 
 _logger = logging.getLogger("ftzard.core.training")
@@ -35,6 +36,7 @@ def run_trainer(  # noqa: PLR0913 - as `ftzard.core.training_loop.run_training`
     *,
     on_progress: Callable[[Progress], None] | None,
     validate: Callable[[], dict[str, float]] | None,
+    watch: ValidationWatch | None = None,
     checkpoints: Checkpoints | None = None,
     budget: TokenBudget | None = None,
 ) -> TrainerRecord:
@@ -50,6 +52,7 @@ def run_trainer(  # noqa: PLR0913 - as `ftzard.core.training_loop.run_training`
         config: Its sections `model` and `training`.
         on_progress: Called after each optimizer step.
         validate: Scores the model; called after each epoch.
+        watch: Who wants to know of scores in between too.
         checkpoints: Where it keeps what it needs to go on; None keeps nothing.
         budget: Tokens at once, as configured; halved where memory runs out.
 
@@ -73,15 +76,15 @@ def run_trainer(  # noqa: PLR0913 - as `ftzard.core.training_loop.run_training`
         num_done = checkpoints.restore(optimizer, record)
         with ProgressReporter("step", num_steps, _logger) as reporter:
             epochs = config.training.num_train_epochs
-            watch = TrainerWatch(
-                model, record, optimizer, checkpoints, reporter, num_steps, epochs, validate, on_progress
+            follower = TrainerWatch(
+                model, record, optimizer, checkpoints, reporter, num_steps, epochs, validate, on_progress, watch
             )
-            trainer.add_callback(watch.callback())
+            trainer.add_callback(follower.callback())
             resumed = optimizer.resume_in(Path(scratch))
-            with watch.watching():
+            with follower.watching():
                 if num_done < num_steps:
                     trainer.train(resume_from_checkpoint=resumed)
-        watch.finish()
+        follower.finish()
     model.peft_model.eval()
     return record
 

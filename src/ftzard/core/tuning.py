@@ -8,13 +8,14 @@ looked at.
 
 import logging
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ftzard.config import FtzardConfig, TuningConfig, decisive
-from ftzard.core.base_model import borrowed_base_model
+from ftzard.config import FtzardConfig, decisive
+from ftzard.core.answer_training import fitted_answers
+from ftzard.core.base_model import BaseModel, borrowed_base_model
 from ftzard.core.child_run import ChildRun, OpenChild
 from ftzard.core.devices import resolve_device
 from ftzard.core.hyperparameters import (
@@ -26,7 +27,7 @@ from ftzard.core.hyperparameters import (
     with_values,
 )
 from ftzard.core.records import Splits
-from ftzard.core.retraining import Lineage, training_start
+from ftzard.core.retraining import Lineage, TrainingStart, training_start
 from ftzard.core.studies import (
     DIVERGED,
     HOST,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
+    from ftzard.core.forgetting import ForgottenLabels
     from ftzard.core.progress import Progress
 
 _logger = logging.getLogger(__name__)
@@ -74,9 +76,10 @@ class TuningTask:
     Attributes:
         splits: Each `EXAMPLE_SCHEMA`. Trials train on `train` and are scored on `validation`.
         config: Its sections `model`, `training` and `tuning`.
-        labels: The label set, in the order of the outputs.
+        labels: The label set, in the order of the outputs; none where answers are written.
         project_dir: What a relative SQLite path is taken from.
         lineage: The model registry, for a training that goes on from a champion; None where there is none.
+        forgotten: What was taken out of the labels; None: nothing.
     """
 
     splits: Splits
@@ -84,15 +87,20 @@ class TuningTask:
     labels: Sequence[str]
     project_dir: Path
     lineage: Lineage | None = None
+    forgotten: "ForgottenLabels | None" = None
+
+    def start(self, config: FtzardConfig) -> TrainingStart:
+        """What a training with this configuration sees, and where it starts: as the adapter's own will."""
+        return training_start(self.splits.train, config.training, self.lineage, self.forgotten, task=config.data.task)
 
     @property
     def study_name(self) -> str:
         """Stands for everything that decides about a trial's score."""
-        start = training_start(self.splits.train, self.config.training, self.lineage)
+        start = self.start(self.config)
         examples = [content_version(frame) for frame in (start.plan.examples, self.splits.validation)]
         document = {
             "version": _STUDY_VERSION,
-            "search": searched(self.config.tuning),
+            "search": searched(self.config),
             "model": asdict(self.config.model),
             "training": decisive("training", asdict(self.config.training), self.config.data.task),
             "labels": list(self.labels),
@@ -121,9 +129,10 @@ def tune(task: TuningTask, open_trial: OpenChild) -> TunedHyperparameters:
     """
     tuning = task.config.tuning
     if tuning.method == "none":
-        return TunedHyperparameters({}, tuning.metric)
+        return TunedHyperparameters({}, task.config.tuning_metric)
     check_search_space(task.config)
-    check_training_labels(task.splits.train, task.labels, task.config.data.task)
+    if task.config.data.has_labels:
+        check_training_labels(task.splits.train, task.labels, task.config.data.task)
     if task.splits.validation.is_empty():
         raise TooFewExamplesError(
             "there are no validation examples to score a trial on",
@@ -131,12 +140,12 @@ def tune(task: TuningTask, open_trial: OpenChild) -> TunedHyperparameters:
         )
     name = task.study_name
     with alone_with(task.project_dir, name), storage_errors_explained(tuning.storage):
-        study = open_study(name, tuning, task.project_dir)
+        study = open_study(name, task.config, task.project_dir)
         give_up_interrupted(study)
         _logger.info("study %s: %d of %d trials are done", name, num_done(study), tuning.num_trials)
         while num_done(study) < tuning.num_trials:
             _execute_next(study, task, open_trial)
-        return _outcome(study, tuning)
+        return _outcome(study, task.config)
 
 
 def _execute_next(study: "Study", task: TuningTask, open_trial: OpenChild) -> None:
@@ -161,17 +170,18 @@ def _execute_next(study: "Study", task: TuningTask, open_trial: OpenChild) -> No
         raise
     else:
         study.tell(trial, score if state == "complete" else None, TrialState[state.upper()])
-        _logger.info("trial %d is %s: %s %.3f", trial.number, state, tuning.metric, score)
+        _logger.info("trial %d is %s: %s %.3f", trial.number, state, task.config.tuning_metric, score)
 
 
 def _execute(trial: "Trial", task: TuningTask, run: ChildRun) -> tuple[str, float]:
     """Train with a trial's values: whether it was completed or pruned, and its last score."""
     config = with_values(task.config, trial.params)
+    metric = config.tuning_metric
     run.log_params(trial.params)
     scores: list[float] = []
 
     def watch(point: int, step: int, validation: Mapping[str, float]) -> None:
-        score = validation[config.tuning.metric]
+        score = validation[metric]
         scores.append(score)
         run.report({f"validation_{name}": value for name, value in validation.items()}, step)
         trial.report(score, point)
@@ -183,20 +193,9 @@ def _execute(trial: "Trial", task: TuningTask, run: ChildRun) -> tuple[str, floa
             run.report({"loss": progress.loss}, progress.done)
 
     state = "complete"
-    start = training_start(task.splits.train, config.training, task.lineage)
-    planned = Splits(start.plan.examples, task.splits.validation, task.splits.test.clear())
     with borrowed_base_model(config.model, resolve_device(config.training.device)) as base:
         try:
-            with fitted_classifier(
-                base,
-                planned,
-                config,
-                task.labels,
-                on_progress=report,
-                watch=ValidationWatch(_NUM_POINTS, watch),
-                initial=start.initial,
-            ) as fit:
-                scores.append(fit.record.kept_score(config.tuning.metric))
+            _train(base, task, config, report, ValidationWatch(_NUM_POINTS, watch), scores)
         except _TrialPrunedError:
             # Caught here, because a base model that is given back after an error would be loaded again.
             state = "pruned"
@@ -207,9 +206,32 @@ def _execute(trial: "Trial", task: TuningTask, run: ChildRun) -> tuple[str, floa
     return state, scores[-1]
 
 
-def _outcome(study: "Study", tuning: TuningConfig) -> TunedHyperparameters:
+def _train(
+    base: BaseModel,
+    task: TuningTask,
+    config: FtzardConfig,
+    report: "Callable[[Progress], None]",
+    watch: ValidationWatch,
+    scores: list[float],
+) -> None:
+    """Train as the adapter's own training would; the last of the scores is that of the weights it would keep."""
+    start = task.start(config)
+    planned = Splits(start.plan.examples, task.splits.validation, task.splits.test.clear())
+    if config.data.has_labels:
+        with fitted_classifier(
+            base, planned, config, task.labels, on_progress=report, watch=watch, initial=start.initial
+        ) as fit:
+            scores.append(fit.record.kept_score(config.tuning_metric))
+        return
+    # It keeps its last weights, of which the watch was told.
+    with fitted_answers(base, planned, config, on_progress=report, watch=watch, initial=start.initial):
+        pass
+
+
+def _outcome(study: "Study", config: FtzardConfig) -> TunedHyperparameters:
+    tuning, metric = config.tuning, config.tuning_metric
     trials = tuple(_summary(trial) for trial in study.get_trials(deepcopy=False) if is_done(trial))
-    best = best_trial(trials, tuning.metric)
+    best = best_trial(trials, metric)
     if best is None:
         reasons = [trial.user_attrs[DIVERGED] for trial in study.get_trials() if DIVERGED in trial.user_attrs]
         raise NoFinishedTrialError(
@@ -217,7 +239,7 @@ def _outcome(study: "Study", tuning: TuningConfig) -> TunedHyperparameters:
             f"{reasons[-1] if reasons else 'given up'}",
             fix="search lower learning rates, raise tuning.num_trials, or train without a study: tuning=none",
         )
-    return TunedHyperparameters(best.values, tuning.metric, study.study_name, trials, _importances(study, tuning))
+    return TunedHyperparameters(best.values, metric, study.study_name, trials, _importances(study, tuning.seed))
 
 
 def _summary(trial: "FrozenTrial") -> TrialSummary:
@@ -227,7 +249,7 @@ def _summary(trial: "FrozenTrial") -> TrialSummary:
     return TrialSummary(trial.number, state, trial.value if trial.value is not None else last, dict(trial.params))
 
 
-def _importances(study: "Study", tuning: TuningConfig) -> dict[str, float]:
+def _importances(study: "Study", seed: int) -> dict[str, float]:
     """Which key matters (fANOVA, Hutter et al., 2014), where at least two complete trials differ in their score."""
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
     from optuna.trial import TrialState
@@ -235,5 +257,5 @@ def _importances(study: "Study", tuning: TuningConfig) -> dict[str, float]:
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len({trial.value for trial in complete}) < 2:  # noqa: PLR2004 # one score is no difference
         return {}
-    found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=tuning.seed))
+    found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed))
     return {key: float(share) for key, share in found.items()}

@@ -7,7 +7,11 @@ import numpy as np
 from ftzard.core.figures import _BLUE, _GREY, _ORANGE, _add_legend, _canvas, _plain, _png
 from ftzard.core.hyperparameters import TrialSummary
 
-_METRIC_NAMES = {"macro_f1": "macro-F1", "loss": "cross-entropy in nats"}
+_METRIC_NAMES = {
+    "macro_f1": "macro-F1",
+    "loss": "loss in nats",
+    "preference_accuracy": "share of chosen answers that are likelier",
+}
 
 
 def study_history(trials: Sequence[TrialSummary], *, metric: str) -> bytes:
@@ -15,7 +19,7 @@ def study_history(trials: Sequence[TrialSummary], *, metric: str) -> bytes:
 
     Args:
         trials: In the order of their numbers, at least one with a score.
-        metric: `macro_f1` or `loss`.
+        metric: As of `TunedHyperparameters`.
 
     Raises:
         ValueError: No trial has a score.

@@ -1,0 +1,118 @@
+"""Prompts and answers in tokens, as a language model is trained on them."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from ftzard.core.answer_prompts import AnswerEncoder, encode_prompts_of
+from ftzard.core.row_columns import read_pair
+from ftzard.errors import TooFewExamplesError
+
+# People look for what is told of a training under this name, wherever the loop is.
+_logger = logging.getLogger("ftzard.core.training")
+
+
+@dataclass(frozen=True)
+class EncodedAnswers:
+    """Examples of one split in tokens.
+
+    Attributes:
+        prompts: Token ids of each prompt.
+        answers: Of its completion, or of the chosen answer; the token that ends it included.
+        rejected: Of the rejected answers; None where there are none.
+    """
+
+    prompts: list[list[int]]
+    answers: list[list[int]]
+    rejected: list[list[int]] | None
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self.prompts)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of prompt and longest answer."""
+        others = self.rejected or self.answers
+        pairs = zip(self.prompts, self.answers, others, strict=True)
+        return [len(prompt) + max(len(answer), len(other)) for prompt, answer, other in pairs]
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of all token ids, in their order."""
+        return hashlib.sha256(json.dumps([self.prompts, self.answers, self.rejected]).encode()).hexdigest()
+
+    def cut(self, max_length: int) -> "EncodedAnswers":
+        """Without what lies beyond so many tokens, and without examples whose prompt alone fills them."""
+        fitting = self.picked([index for index, prompt in enumerate(self.prompts) if len(prompt) < max_length])
+        rooms = [max_length - len(prompt) for prompt in fitting.prompts]
+
+        def shortened(answers: list[list[int]]) -> list[list[int]]:
+            return [answer[:room] for answer, room in zip(answers, rooms, strict=True)]
+
+        rejected = None if fitting.rejected is None else shortened(fitting.rejected)
+        return EncodedAnswers(fitting.prompts, shortened(fitting.answers), rejected)
+
+    def picked(self, keep: Sequence[int]) -> "EncodedAnswers":
+        """Some of them."""
+        prompts, answers = [self.prompts[index] for index in keep], [self.answers[index] for index in keep]
+        return EncodedAnswers(prompts, answers, self.rejected and [self.rejected[index] for index in keep])
+
+
+def encode_answers(examples: pl.DataFrame, encoder: AnswerEncoder) -> EncodedAnswers:
+    """Encode a frame of `EXAMPLE_SCHEMA`, which may be empty, and whose labels are answers or pairs of them."""
+    prompts = encode_prompts_of(examples, encoder)
+    rows = list(examples.select("text", "label").iter_rows())
+    if encoder.format.task == "generation":
+        return EncodedAnswers(prompts, [encoder.answer(text, label) for text, label in rows], None)
+    pairs = [(text, *read_pair(label)) for text, label in rows]
+    return EncodedAnswers(
+        prompts,
+        [encoder.answer(text, chosen) for text, chosen, _ in pairs],
+        [encoder.answer(text, rejected) for text, _, rejected in pairs],
+    )
+
+
+def that_fit(examples: EncodedAnswers, max_length: int) -> EncodedAnswers:
+    """The training examples whose prompt leaves room for an answer.
+
+    Raises:
+        TooFewExamplesError: There are none.
+    """
+    if not len(examples):
+        raise TooFewExamplesError(
+            "there are no training examples", fix="add prompts with answers, or raise data.train_fraction"
+        )
+    keep = [index for index, prompt in enumerate(examples.prompts) if len(prompt) < max_length]
+    if not keep:
+        raise TooFewExamplesError(
+            f"model.max_length is {max_length}, and the shortest of {len(examples)} prompts has "
+            f"{min(map(len, examples.prompts))} tokens, which leaves no room for an answer",
+            fix="raise model.max_length, or shorten the prompts or model.generation.prompt_template",
+        )
+    if len(keep) < len(examples):
+        _logger.warning(
+            "left out %d of %d training examples whose prompt alone fills model.max_length=%d",
+            len(examples) - len(keep),
+            len(examples),
+            max_length,
+        )
+    return examples.picked(keep)
+
+
+def check_watched(validation: EncodedAnswers, max_length: int) -> None:
+    """Check that there is something that a training can be judged by while it runs.
+
+    Raises:
+        TooFewExamplesError: No validation example leaves room for an answer.
+    """
+    if not len(validation):
+        raise TooFewExamplesError(
+            f"no validation example has a prompt below model.max_length={max_length} tokens, so that there is nothing "
+            "to judge a trial by",
+            fix="raise model.max_length or data.validation_fraction, or train without a study: tuning=none",
+        )

@@ -214,18 +214,26 @@ def test_a_training_that_is_interrupted_goes_on_and_says_so(writing: Path, tmp_p
         lora_adapter(parts, tuned, Step(config, tmp_path, report=report))
     result = lora_adapter(parts, tuned, Step(config, tmp_path))
     assert result.metadata["resumed_from_step"] == 3
-    assert "estimated_memory_bytes" not in result.metrics
+    # A part of a training says nothing of how long a whole one takes.
+    assert "estimate_memory_error" in result.metrics
+    assert "estimate_time_error" not in result.metrics
     assert result.value.checksum == load_asset(writing, "lora_adapter").checksum
 
 
-@pytest.mark.parametrize(
-    "arguments", [["estimate"], ["labels", "export"], ["labels", "import", "batch.csv", "--annotator", "anna"]]
-)
+@pytest.mark.parametrize("arguments", [["labels", "export"], ["labels", "import", "batch.csv", "--annotator", "anna"]])
 def test_what_is_for_classifiers_alone_is_refused_with_the_task(writing: Path, arguments: list[str]) -> None:
     arguments = [str(writing / "data" / "raw" / one) if one == "batch.csv" else one for one in arguments]
     result = CliRunner().invoke(main, [*arguments, "--project", str(writing), *_GENERATION])
     assert result.exit_code == 1
     assert "data.task is 'generation'" in result.output
+
+
+def test_an_estimate_knows_the_texts_and_how_fast_the_last_training_was(writing: Path) -> None:
+    result = CliRunner().invoke(main, ["estimate", "--json", "--project", str(writing), *_GENERATION])
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["seconds"] > 0
+    assert document["efficiency"] == materializations(writing)["lora_adapter"].metadata["efficiency"].value
 
 
 def test_a_batch_of_answers_is_forgotten_with_the_examples_that_it_gave_and_no_others(writing: Path) -> None:

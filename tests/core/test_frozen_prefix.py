@@ -54,7 +54,7 @@ def test_values_and_gradients_are_those_without_it(family: str, rows: list[list[
         for name, part in classifier.peft_model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(part, std=0.02)
-        assert num_frozen_layers(classifier) == 2
+        assert num_frozen_layers(classifier.decoder) == 2
         expected, gradients = _loss_and_gradients(classifier, rows)
         faster = with_kept_prefix(base, classifier, _tokens(rows), TrainingConfig())
         assert faster.prefix is not None
@@ -141,9 +141,9 @@ def test_without_frozen_layers_that_are_wanted_nothing_is_kept(settings: dict[st
 def test_dropout_below_is_drawn_anew_each_time() -> None:
     base = _base_of("gpt_neox")
     with lora_classifier(base, _head(base), LoraConfig(r=2, layers_to_transform=(2,))) as classifier:
-        assert num_frozen_layers(classifier) == 2
+        assert num_frozen_layers(classifier.decoder) == 2
         classifier.decoder.layers[0].post_mlp_dropout.p = 0.1
-        assert num_frozen_layers(classifier) == 0
+        assert num_frozen_layers(classifier.decoder) == 0
 
 
 def test_what_would_fill_the_memory_is_not_kept(

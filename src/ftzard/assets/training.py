@@ -119,8 +119,7 @@ def lora_adapter(
     )
     followed = start.predecessor.provenance if start.predecessor else {}
     planned = Splits(start.plan.examples, splits.validation, splits.test)
-    can_estimate = is_classifier and not config.launcher.runs_elsewhere
-    expected = _estimated(planned, config, labels, step) if can_estimate else None
+    expected = None if config.launcher.runs_elsewhere else _estimated(planned, config, labels, step)
     job = TrainingJob(planned, config, labels, {**step.provenance, **followed}, start.initial)
     trained = step.train(
         job, step.new_directory(), checkpoint_dir=checkpoints_dir(step.project_dir), on_progress=report

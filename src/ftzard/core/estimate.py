@@ -1,7 +1,7 @@
 """How much memory and time a training will take, before anything of the base model is loaded.
 
 Memory: the tensors are counted (`ftzard.core.outline`), for the largest micro-batch that this very training will have;
-on top come what loading needs for a moment, and shares that were measured (`benchmarks/estimate.py`). Time: what the
+on top come what loading needs for a moment, and shares that were measured (`ftzard.core.memory_parts`). Time: what the
 device needs at best (`ftzard.core.training_time`), by the rate at which it multiplies the model's matrices now, over
 the efficiency of the last training.
 """
@@ -11,16 +11,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftzard.core.answer_work import answer_work_of, unknown_answer_work
 from ftzard.core.base_model import describe_base_model, is_at_hand
 from ftzard.core.byte_sizes import in_words
 from ftzard.core.device_memory import free_bytes
 from ftzard.core.devices import Device, resolve_device, resolve_dtype
 from ftzard.core.frozen_prefix import MAX_SHARE
 from ftzard.core.gemm_rate import gemm_flops
-from ftzard.core.outline import Outline, outline
+from ftzard.core.memory_parts import memory_parts
+from ftzard.core.outline import Outline, outline, outline_answers
 from ftzard.core.precision import precision_for
 from ftzard.core.prompts import PromptTemplate, label_words
-from ftzard.core.training_time import DEFAULT_EFFICIENCY, Pace
+from ftzard.core.training_time import DEFAULT_EFFICIENCY, DEFAULT_EFFICIENCY_OF_TRL, Pace
 from ftzard.core.training_work import Work, unknown_work, work_of
 from ftzard.errors import ConfigError, DoesNotFitError
 
@@ -30,18 +32,9 @@ if TYPE_CHECKING:
 
 # Floating-point operations a parameter and token: forward and input gradient, the base's weights being frozen; forward.
 _TRAINING_FLOP, _INFERENCE_FLOP = 4, 2
+# Of the output layer: forward, again backward, because TRL keeps no logits, and the gradient of what it is given.
+_OUTPUT_FLOP = 6
 _FLOAT32 = 4
-# float32 masters, their gradients, and AdamW's two moments.
-_OPTIMIZER_TENSORS = 4
-# Memory over what the forward pass keeps, at the peak of the backward pass: temporaries, and on the CPU the pieces that
-# the C library's allocator cannot reuse. Measured with SmolLM2-135M for 256 to 2,048 tokens on two x86 cores with torch
-# 2.13 and glibc: 1.63 to 1.69 in float32, 1.27 to 1.33 in bfloat16. On CUDA, whose allocator is torch's own, not
-# measured: the temporaries alone.
-_OVER_ACTIVATIONS = {("cpu", "float32"): 1.65, ("cpu", "bfloat16"): 1.3}
-_OVER_ACTIVATIONS_ELSEWHERE = 1.15
-# What libraries take the first time that they compute. Measured on the CPU with the tiny model, whose own tensors are
-# next to nothing; on CUDA the context is not part of what torch reports as allocated.
-_OVERHEAD_BYTES: Mapping[str, int] = {"cpu": 18 * 2**20, "cuda": 16 * 2**20}
 # Copies of the largest weight that exist for a moment while weights are read and converted, in float32; measured with a
 # .gguf file.
 _LOADING_COPIES = 2
@@ -136,16 +129,9 @@ def estimate(
             documented default.
 
     Raises:
-        ConfigError: The task is one for which there is no estimate, or the training runs on another machine.
-        FtzardError: As `load_base_model` and `lora_classifier`.
+        ConfigError: The training runs on another machine.
+        FtzardError: As `load_base_model`, `lora_classifier` and `answer_work_of`.
     """
-    if not config.data.has_labels:
-        raise ConfigError(
-            f"data.task is {config.data.task!r}, for which there is no estimate: TRL's trainers compute more than the "
-            "classifier that is counted here",
-            fix="train a few examples (data.sample_fraction) and look at their `peak_memory_bytes` and `seconds` in "
-            "MLflow",
-        )
     if config.launcher.runs_elsewhere:
         raise ConfigError(
             "launcher.kind is 'k8s', and an estimate is of this machine's memory and speed",
@@ -157,18 +143,19 @@ def estimate(
     source, model_config, tokenizer = describe_base_model(config.model)
     precision = precision_for(source, config.model, device, model_config)
     config = replace(config, model=replace(config.model, quantization=precision.quantization))
-    template = PromptTemplate.from_parts(
-        config.model.prompt_template, label_words(labels, config.model), config.model.max_length
-    )
-    work = work_of(splits, config, template, tokenizer) if splits else unknown_work(config)
-    counted = outline(source, model_config, config, (device, dtype), num_labels=len(labels), sequences=work.largest)
+    work = _work(splits, config, labels, tokenizer)
+    if config.data.has_labels:
+        counted = outline(source, model_config, config, (device, dtype), num_labels=len(labels), sequences=work.largest)
+    else:
+        shape = len(work.largest), work.longest
+        counted = outline_answers(source, model_config, tokenizer, config, (device, dtype), shape=shape)
     file = Path(source.location, source.gguf_file) if source.location and source.gguf_file else None
     is_here = splits is not None and config.launcher.kind == "in_process"
     is_loaded = is_here and is_at_hand(config.model, device)
     num_devices = config.launcher.num_processes if device == "cuda" else 1
-    parts = _parts(counted, device, str(dtype).removeprefix("torch."))
+    parts = memory_parts(counted, work, (device, str(dtype).removeprefix("torch.")))
     loading = counted.weight_bytes + (file.stat().st_size if file else 0)
-    loading += _LOADING_COPIES * counted.largest_weight * _FLOAT32 + _OVERHEAD_BYTES[device]
+    loading += _LOADING_COPIES * counted.largest_weight * _FLOAT32 + parts["libraries"]
     kept = _kept_bytes(counted, work, config, model_config, dtype.itemsize)
     is_kept = 0 < kept <= MAX_SHARE * free_bytes(device)
     if is_kept:
@@ -176,8 +163,10 @@ def estimate(
     if is_loaded:
         parts, loading = {name: size for name, size in parts.items() if name != "base weights"}, 0
     rate = gemm_flops(counted.linear_shapes, dtype, device, min(config.training.max_tokens_per_batch, _PROBE_TOKENS))
-    share = efficiency or DEFAULT_EFFICIENCY[device]
-    flop = _flop(counted, work, config.training.num_train_epochs, is_kept=is_kept)
+    default = DEFAULT_EFFICIENCY if config.data.has_labels else DEFAULT_EFFICIENCY_OF_TRL
+    share = efficiency or default[device]
+    flop = _flop(counted, work, config, is_kept=is_kept)
+    flop_per_token = _training_flop_per_token(counted, config)
     pace = Pace.of(counted, work, model_config, (device, dtype), rate * num_devices)
     return Estimate(
         device=device,
@@ -187,7 +176,7 @@ def estimate(
         loading_bytes=loading,
         free_bytes=free_bytes(device),
         seconds=pace.seconds(work, flop) / share if flop else None,
-        seconds_per_1000_examples=1000 * pace.seconds_per_example(work, _training_flop_per_token(counted)) / share,
+        seconds_per_1000_examples=1000 * pace.seconds_per_example(work, flop_per_token) / share,
         flop=flop,
         gemm_flops=rate,
         efficiency=share,
@@ -212,7 +201,9 @@ def learned_efficiency(metrics: Mapping[str, float], params: Mapping[str, str], 
         "device": device,
         "dtype": dtype,
     }
-    is_alike = all(params.get(name) == value for name, value in expected.items())
+    # Only where answers are written the run says for which task.
+    task = None if config.data.has_labels else config.data.task
+    is_alike = params.get("task") == task and all(params.get(name) == value for name, value in expected.items())
     return metrics.get("efficiency") if is_alike else None
 
 
@@ -232,7 +223,7 @@ def advice(found: Estimate, config: "FtzardConfig") -> str:
 
 def _fitting_budget(found: Estimate, max_tokens: int) -> int:
     """The largest half, quarter ... of the budget that would fit; at least the half."""
-    flexible = found.parts["activations"] + found.parts["temporaries"]
+    flexible = sum(found.parts.get(name, 0) for name in ("activations", "temporaries", "output layer"))
     fixed = sum(found.parts.values()) - flexible
     budget = max(1, max_tokens // 2)
     while budget > 1 and (fixed + flexible * budget / max_tokens) * found.num_processes > found.free_bytes:
@@ -240,27 +231,32 @@ def _fitting_budget(found: Estimate, max_tokens: int) -> int:
     return budget
 
 
-def _parts(counted: Outline, device: Device, dtype: str) -> dict[str, int]:
-    over = _OVER_ACTIVATIONS.get((device, dtype), _OVER_ACTIVATIONS_ELSEWHERE)
-    return {
-        "base weights": counted.weight_bytes,
-        "adapter and optimizer": 2 * counted.adapter_bytes + _OPTIMIZER_TENSORS * _FLOAT32 * counted.num_trainable,
-        "activations": counted.activation_bytes,
-        "temporaries": round((over - 1) * counted.activation_bytes),
-        "libraries": _OVERHEAD_BYTES[device],
-    }
+def _work(splits: "Splits | None", config: "FtzardConfig", labels: Sequence[str], tokenizer: Any) -> Work:
+    if not config.data.has_labels:
+        return answer_work_of(splits, config, tokenizer) if splits else unknown_answer_work(config)
+    template = PromptTemplate.from_parts(
+        config.model.prompt_template, label_words(labels, config.model), config.model.max_length
+    )
+    return work_of(splits, config, template, tokenizer) if splits else unknown_work(config)
 
 
-def _training_flop_per_token(counted: Outline) -> int:
-    """Through what is frozen no gradient goes."""
-    return _TRAINING_FLOP * (counted.num_computed - counted.num_frozen) + _INFERENCE_FLOP * counted.num_frozen
+def _training_flop_per_token(counted: Outline, config: "FtzardConfig") -> int:
+    """Through what is frozen no gradient goes; the model that DPO compares with is computed once more."""
+    flop = _TRAINING_FLOP * (counted.num_computed - counted.num_frozen) + _INFERENCE_FLOP * counted.num_frozen
+    flop += _OUTPUT_FLOP * counted.num_output
+    return flop + (_inference_flop_per_token(counted) if config.data.task == "preference" else 0)
 
 
-def _flop(counted: Outline, work: Work, num_epochs: int, *, is_kept: bool) -> float:
+def _inference_flop_per_token(counted: Outline) -> int:
+    return _INFERENCE_FLOP * (counted.num_computed + counted.num_output)
+
+
+def _flop(counted: Outline, work: Work, config: "FtzardConfig", *, is_kept: bool) -> float:
+    num_epochs = config.training.num_train_epochs
     if work.num_train_tokens is None or work.num_validation_tokens is None:
         return 0.0
-    training = _training_flop_per_token(counted) * work.num_train_tokens
-    validation = _INFERENCE_FLOP * counted.num_computed * work.num_validation_tokens
+    training = _training_flop_per_token(counted, config) * work.num_train_tokens
+    validation = _inference_flop_per_token(counted) * work.num_validation_tokens
     # Where the states of what is frozen are kept, it is computed for one epoch.
     saved_tokens = (work.num_train_tokens + work.num_validation_tokens) * (1 - 1 / num_epochs) if is_kept else 0.0
     return training + validation - _INFERENCE_FLOP * counted.num_frozen * saved_tokens

@@ -88,7 +88,7 @@ def with_kept_prefix(
         The same classifier where they are not to be kept, where there are no such layers, where the architecture is
         none that is packed, or where the states would take more than a quarter of the memory that is free.
     """
-    num_layers = num_frozen_layers(classifier) if config.keep_frozen_layers else 0
+    num_layers = num_frozen_layers(classifier.decoder) if config.keep_frozen_layers else 0
     max_tokens = config.max_tokens_per_batch
     distinct = list({ids.tobytes(): ids for ids in sequences}.values())
     if not num_layers or not distinct or not can_pack(classifier.decoder, max(map(len, distinct))):
@@ -103,11 +103,10 @@ def with_kept_prefix(
     return replace(classifier, prefix=base.prefixes.get(key))
 
 
-def num_frozen_layers(classifier: "Classifier") -> int:
+def num_frozen_layers(decoder: Any) -> int:
     """Layers at the bottom of a decoder that are the same throughout a training: no weight changes, and no dropout."""
     import torch
 
-    decoder = classifier.decoder
     if any(part.requires_grad for part in decoder.get_input_embeddings().parameters()):
         return 0
     trained = [name for name, part in decoder.named_parameters() if part.requires_grad]

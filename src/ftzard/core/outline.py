@@ -1,20 +1,22 @@
-"""A training's tensors counted without computing: the real classifier on torch's meta device.
+"""A training's tensors counted without computing: the real model on torch's meta device.
 
 There a tensor has a shape and a type and no memory. The forward pass of training runs on it as it is, and what it keeps
 for the backward pass is added up: whatever architecture, LoRA targets, attention or packing there is, nothing about it
 is assumed here.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from ftzard.core.base_model import BaseModel
 from ftzard.core.base_source import BaseModelSource
-from ftzard.core.classifier import Classifier, lora_classifier
+from ftzard.core.classifier import lora_classifier
 from ftzard.core.frozen_prefix import num_frozen_layers
 from ftzard.core.label_head import LabelHead
+from ftzard.core.language_model import lora_language_model
 from ftzard.core.lora_methods import linear_classes
+from ftzard.core.peft_adapter import AdaptedModel
 from ftzard.core.precision import Precision, Quantization
 from ftzard.core.prompts import Tokens
 
@@ -31,11 +33,11 @@ _QUANTIZED_BYTES = {"nf4": (4 + 0.127) / 8, "fp4": (4 + 0.127) / 8, "int8": 1.01
 
 @dataclass(frozen=True)
 class Outline:
-    """Sizes of a classifier and of one micro-batch.
+    """Sizes of a model with an adapter and of one micro-batch.
 
     Attributes:
         num_parameters: Base model, adapter and head; tied weights once.
-        num_computed: Of the base model's linear layers that each token goes through: N in 4 N operations a token.
+        num_computed: Of the decoder's linear layers that each token goes through: N in 4 N operations a token.
         num_frozen: Of these, in the layers below the lowest that is trained.
         num_trainable: LoRA matrices and head.
         weight_bytes: Of the base model, as it is kept.
@@ -43,6 +45,8 @@ class Outline:
         largest_weight: Numbers in the largest weight.
         activation_bytes: What the micro-batch's forward pass keeps.
         linear_shapes: Shape (out, in) of the decoder's linear layers.
+        output_shape: Shape (vocabulary, hidden) of the output layer, where every token goes through it: answers are
+            written by it, and a classifier has none.
     """
 
     num_parameters: int
@@ -54,6 +58,12 @@ class Outline:
     largest_weight: int
     activation_bytes: int
     linear_shapes: tuple[tuple[int, int], ...]
+    output_shape: tuple[int, int] | None = None
+
+    @property
+    def num_output(self) -> int:
+        """Numbers in that layer; 0 where there is none."""
+        return self.output_shape[0] * self.output_shape[1] if self.output_shape else 0
 
 
 def outline(
@@ -80,27 +90,86 @@ def outline(
     """
     import torch
 
-    device, dtype = kind
-    base = _on_meta(source, model_config, config, dtype)
-    shapes = _linear_shapes(base.model.base_model)
-    base_parameters = list(base.model.parameters())
+    base = _on_meta(source, model_config, config, kind[1])
     head = LabelHead(torch.zeros(num_labels, model_config.get_text_config().hidden_size), "random", None)
-    num_computed = sum(rows * columns for rows, columns in shapes)
-    num_base = sum(part.numel() for part in base_parameters)
+    sizes = _BaseSizes.of(base, config, kind[1])
     with lora_classifier(base, head, config.training.lora) as classifier:
-        classifier.peft_model.to("meta")
-        trainable = classifier.trainable_parameters()
+        return sizes.with_adapter(classifier, classifier.decoder, lambda: classifier.logits(sequences), kind[0])
+
+
+def outline_answers(
+    source: BaseModelSource,
+    model_config: Any,
+    tokenizer: Any,
+    config: "FtzardConfig",
+    kind: tuple["Device", "torch.dtype"],
+    *,
+    shape: tuple[int, int],
+) -> Outline:
+    """Count what TRL's trainers train.
+
+    Args:
+        source: The base model.
+        model_config: Its configuration, as transformers has it.
+        tokenizer: Its tokenizer.
+        config: Its sections `model`, the quantization being chosen, and `training`.
+        kind: Where is computed, and in which floating-point type.
+        shape: Rows and columns of a pass, padding included.
+
+    Raises:
+        FtzardError: As `lora_language_model`.
+    """
+    import torch
+
+    base = replace(_on_meta(source, model_config, config, kind[1]), tokenizer=tokenizer)
+    output = tuple(base.model.get_output_embeddings().weight.shape)
+    sizes = _BaseSizes.of(base, config, kind[1])
+    with lora_language_model(base, config.training.lora) as model:
+        decoder = model.peft_model.get_base_model().base_model
+
+        def compute() -> object:
+            # The output layer keeps nothing but what it is given: TRL goes through it piece by piece.
+            ids = torch.zeros(shape, dtype=torch.long, device=kind[0])
+            return decoder(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
+
+        return replace(sizes.with_adapter(model, decoder, compute, kind[0]), output_shape=output)
+
+
+@dataclass(frozen=True)
+class _BaseSizes:
+    """What is counted of a base model before there is anything on it; as of `Outline`."""
+
+    num_parameters: int
+    num_computed: int
+    weight_bytes: int
+    largest_weight: int
+    linear_shapes: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, base: BaseModel, config: "FtzardConfig", dtype: "torch.dtype") -> "_BaseSizes":
+        shapes, parameters = _linear_shapes(base.model.base_model), list(base.model.parameters())
+        num_computed = sum(rows * columns for rows, columns in shapes)
+        num_parameters = sum(part.numel() for part in parameters)
         quantized = _QUANTIZED_BYTES.get(config.model.quantization, dtype.itemsize)
+        weight_bytes = round((num_parameters - num_computed) * dtype.itemsize + num_computed * quantized)
+        return cls(num_parameters, num_computed, weight_bytes, max(part.numel() for part in parameters), shapes)
+
+    def with_adapter(
+        self, model: AdaptedModel, decoder: Any, compute: "Callable[[], object]", device: "Device"
+    ) -> Outline:
+        """The whole, with what the model's forward pass keeps."""
+        model.peft_model.to("meta")
+        trainable = model.trainable_parameters()
         return Outline(
-            num_parameters=num_base + sum(part.numel() for part in trainable),
-            num_computed=num_computed,
-            num_frozen=_num_frozen(classifier),
+            num_parameters=self.num_parameters + sum(part.numel() for part in trainable),
+            num_computed=self.num_computed,
+            num_frozen=_num_frozen(decoder),
             num_trainable=sum(part.numel() for part in trainable),
-            weight_bytes=round((num_base - num_computed) * dtype.itemsize + num_computed * quantized),
+            weight_bytes=self.weight_bytes,
             adapter_bytes=sum(part.nbytes for part in trainable),
-            largest_weight=max(part.numel() for part in base_parameters),
-            activation_bytes=_activation_bytes(classifier, sequences, device),
-            linear_shapes=shapes,
+            largest_weight=self.largest_weight,
+            activation_bytes=_activation_bytes(model.peft_model, compute, device),
+            linear_shapes=self.linear_shapes,
         )
 
 
@@ -117,11 +186,11 @@ def _on_meta(source: BaseModelSource, model_config: Any, config: "FtzardConfig",
     return BaseModel(model, None, source.identity, cast("Device", "meta"), precision)
 
 
-def _num_frozen(classifier: Classifier) -> int:
-    num_layers = num_frozen_layers(classifier)
+def _num_frozen(decoder: Any) -> int:
+    num_layers = num_frozen_layers(decoder)
     return sum(
         int(module.weight.numel())
-        for layer in (classifier.decoder.layers[:num_layers] if num_layers else ())
+        for layer in (decoder.layers[:num_layers] if num_layers else ())
         for module in layer.modules()
         if isinstance(module, linear_classes())
     )
@@ -132,7 +201,7 @@ def _linear_shapes(decoder: Any) -> tuple[tuple[int, int], ...]:
     return tuple((int(module.weight.shape[0]), int(module.weight.shape[1])) for module in modules)
 
 
-def _activation_bytes(classifier: Classifier, sequences: Sequence[Tokens], device: "Device") -> int:
+def _activation_bytes(peft_model: Any, compute: "Callable[[], object]", device: "Device") -> int:
     """Bytes that the forward pass keeps for the backward pass, weights not counted; each storage once."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -148,11 +217,11 @@ def _activation_bytes(classifier: Classifier, sequences: Sequence[Tokens], devic
     # Unlike those on the meta device itself, its tensors say that they are on a device, which decides between kernels,
     # and that they have no values, for which transformers' masks would look.
     mode = FakeTensorMode()
-    _pretend(classifier.peft_model, mode, device)
-    weights = {part.untyped_storage()._cdata for part in classifier.peft_model.parameters()}  # noqa: SLF001 - as above
-    classifier.peft_model.train()
+    _pretend(peft_model, mode, device)
+    weights = {part.untyped_storage()._cdata for part in peft_model.parameters()}  # noqa: SLF001 - as above
+    peft_model.train()
     with mode, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        classifier.logits(sequences)
+        compute()
     return sum(storage.nbytes() for address, storage in kept.items() if address not in weights)
 
 

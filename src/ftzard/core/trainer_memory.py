@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ftzard.core.batching import Indices
-from ftzard.core.token_budget import FIX_WITHOUT_ESTIMATE, TokenBudget
+from ftzard.core.token_budget import TokenBudget
 
 _ROWS = "ftzard_rows"
 _MODE = "train"
@@ -21,7 +21,7 @@ _MODE = "train"
 
 def configured_budget(max_tokens_per_batch: int) -> TokenBudget:
     """What a training of TRL's begins with."""
-    return TokenBudget(max_tokens_per_batch, "optimizer step", fix=FIX_WITHOUT_ESTIMATE)
+    return TokenBudget(max_tokens_per_batch, "optimizer step")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ftzard.core.records import Splits
 
 # Texts that are tokenized: of more, their lengths are taken for those of all.
-_SAMPLE = 4096
+SAMPLE = 4096
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def unknown_work(config: "FtzardConfig") -> Work:
 
 def _encoded(frame: "pl.DataFrame", template: PromptTemplate, tokenizer: Any) -> EncodedPrompts:
     """In the order of the hashes, so that the first ones are a sample."""
-    return encode_prompts(frame.sort("text_hash")["text"].head(_SAMPLE).to_list(), template, tokenizer)
+    return encode_prompts(frame.sort("text_hash")["text"].head(SAMPLE).to_list(), template, tokenizer)
 
 
 def _num_tokens(prompts: EncodedPrompts, num_texts: int) -> int:

@@ -1,0 +1,100 @@
+"""What a training of TRL's will compute: its passes, padding included, before anything of a model is loaded."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ftzard.core.answer_prompts import AnswerEncoder, answer_format
+from ftzard.core.batching import Indices
+from ftzard.core.encoded_answers import EncodedAnswers, encode_answers, that_fit
+from ftzard.core.training_work import SAMPLE, Work
+from ftzard.core.trl_trainer import batch_size
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ftzard.config import FtzardConfig
+    from ftzard.core.records import Splits
+
+# A pair of answers is two rows of a pass.
+_ROWS_OF_A_PAIR = 2
+
+
+def answer_work_of(splits: "Splits", config: "FtzardConfig", tokenizer: Any) -> Work:
+    """The work of a training whose texts are known; of many texts a sample is looked at.
+
+    Raises:
+        TooFewExamplesError: No prompt leaves room for an answer.
+        ConfigError: As `AnswerEncoder`.
+    """
+    encoder = AnswerEncoder(answer_format(config), tokenizer)
+    train = that_fit(_encoded(splits.train, encoder), config.model.max_length).cut(config.model.max_length)
+    validation = _encoded(splits.validation, encoder).cut(config.model.max_length)
+    rows, epochs = _rows(train, config), config.training.num_train_epochs
+    per_example = len(rows) / len(train)
+    size = _rows_of_a_pass(int(rows.max()), config)
+    passes = _passes(rows, size, config.training.seed)
+    sides = _sides(config)
+    num_padded = float(sum(len(part) * part.max() for part in passes)) * sides / len(train)
+    num_scored = int(sum(_scored(validation))) / max(1, len(validation)) * splits.validation.height
+    # Before DPO begins, the validation split is scored once more.
+    num_validations = epochs + (config.data.task == "preference")
+    num_parts = num_scored / config.training.max_tokens_per_batch
+    return Work(
+        largest=_pass(size * sides, int(rows.max())),
+        longest=int(rows.max()),
+        mean_tokens=num_padded,
+        batches_per_example=len(passes) / len(rows) * per_example,
+        num_train_tokens=round(num_padded * splits.train.height) * epochs,
+        num_validation_tokens=round(num_scored) * num_validations,
+        num_train_batches=len(passes) / len(rows) * per_example * splits.train.height * epochs,
+        num_validation_batches=num_parts * num_validations,
+    )
+
+
+def unknown_answer_work(config: "FtzardConfig") -> Work:
+    """The work of a training whose texts are not known: every row is as long as can be."""
+    longest, sides = config.model.max_length, _sides(config)
+    size = _rows_of_a_pass(longest, config)
+    return Work(_pass(size * sides, longest), longest, longest * sides, 1 / size)
+
+
+def _sides(config: "FtzardConfig") -> int:
+    return _ROWS_OF_A_PAIR if config.data.task == "preference" else 1
+
+
+def _rows_of_a_pass(longest: int, config: "FtzardConfig") -> int:
+    training = config.training
+    return batch_size(training.train_batch_size, longest * _sides(config), training.max_tokens_per_batch)
+
+
+def _encoded(frame: "pl.DataFrame", encoder: AnswerEncoder) -> EncodedAnswers:
+    """In the order of the hashes, so that the first ones are a sample."""
+    return encode_answers(frame.sort("text_hash").head(SAMPLE), encoder)
+
+
+def _rows(examples: EncodedAnswers, config: "FtzardConfig") -> Indices:
+    """Tokens of each row; packed, they are all but full."""
+    lengths = np.array(examples.lengths, dtype=np.int64)
+    if not config.training.packing:
+        return lengths
+    num_full, rest = divmod(int(lengths.sum()), config.model.max_length)
+    return np.array([*[config.model.max_length] * num_full, *([rest] if rest else [])], dtype=np.int64)
+
+
+def _passes(lengths: Indices, size: int, seed: int) -> list[Indices]:
+    """One epoch in an order like that of the trainer; rows of a pass are padded to its longest."""
+    order = np.random.default_rng(seed).permutation(len(lengths))
+    return [lengths[order[start : start + size]] for start in range(0, len(order), size)]
+
+
+def _scored(examples: EncodedAnswers) -> list[int]:
+    """Tokens that are computed where an example is scored, for each of its answers."""
+    answers = [examples.answers, *([examples.rejected] if examples.rejected is not None else [])]
+    return [
+        len(prompt) + len(answer) for side in answers for prompt, answer in zip(examples.prompts, side, strict=True)
+    ]
+
+
+def _pass(num_rows: int, length: int) -> list[Any]:
+    return [np.zeros(length, dtype=np.int32)] * num_rows

@@ -78,6 +78,8 @@ def test_the_work_is_counted_in_passes_and_with_their_padding(task: str) -> None
     assert (found.num_train_batches, found.num_validation_tokens) == (2 * 32 / 8, 0)
     assert found.num_train_tokens == 2 * 32 * sides * found.longest
     assert [len(ids) for ids in found.largest] == [found.longest] * 8 * sides
+    # An answer ends with a token of its own, and the longest of a pair makes the row.
+    assert found.num_scored == 8 * (len("noyes") + 2 if task == "preference" else len(answer) + 1)
     halved = _work(parts, task, train_batch_size=8, max_tokens_per_batch=4 * sides * found.longest)
     assert (len(halved.largest), halved.num_train_batches) == (4 * sides, 2 * 32 / 4)
     is_first = pl.int_range(pl.len()) == 0
@@ -110,14 +112,16 @@ def test_a_pair_takes_more_than_an_answer_because_the_model_before_is_asked_too(
     monkeypatch.setattr(estimate, "gemm_flops", lambda *_: 1e9)
     found = {task: estimate.estimate(config(task), splits(task), ()) for task in ("generation", "preference")}
     counted = found["generation"].outline
-    per_token = 4 * counted.num_computed + 6 * counted.num_output
     scored = 2 * (counted.num_computed + counted.num_output)
-    for task, flop, num_scorings in (("generation", per_token, 2), ("preference", per_token + scored, 3)):
+    for task, num_before, num_scorings in (("generation", 0, 2), ("preference", 2, 3)):
         work = _work(splits(task), task)
         assert work.num_train_tokens
         assert work.num_validation_tokens
         assert work.num_validation_tokens % num_scorings == 0
-        assert found[task].flop == flop * work.num_train_tokens + scored * work.num_validation_tokens
+        assert 0 < work.scored_fraction < 1
+        output = counted.num_output * work.scored_fraction
+        flop = (4 + num_before) * counted.num_computed + (6 + num_before) * output
+        assert found[task].flop == pytest.approx(flop * work.num_train_tokens + scored * work.num_validation_tokens)
     assert found["preference"].parts["activations"] > found["generation"].parts["activations"]
     assert any("output layer" in line for line in estimate_lines(found["generation"], config()))
 

@@ -142,6 +142,32 @@ def test_the_loss_is_that_of_the_answers_alone_packed_or_not(attn_implementation
     assert record.curve()["loss"][0] == pytest.approx(-tokens.mean(), abs=1e-4)
 
 
+@pytest.mark.parametrize("task", ["generation", "preference"])
+def test_only_the_places_of_answers_go_through_the_output_layer(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import trl.trainer.utils
+
+    seen: list[int] = []
+    own, function = trl.trainer.utils._use_triton, trl.trainer.utils._ChunkedLogProbFunction
+
+    class Watched:
+        @staticmethod
+        def apply(hidden: torch.Tensor, *rest: Any) -> Any:
+            seen.append(len(hidden))
+            return function.apply(hidden, *rest)
+
+    monkeypatch.setattr(trl.trainer.utils, "_ChunkedLogProbFunction", Watched)
+    done = train_answers(few(task), config(task, num_train_epochs=1, train_batch_size=8), tmp_path / "adapter")
+    encoded = encode_answers(few(task).train, AnswerEncoder(answer_format(config(task)), tiny_base().tokenizer))
+    sides = [encoded.answers, *([encoded.rejected] if encoded.rejected else [])]
+    num_answers = sum(len(answer) for side in sides for answer in side)
+    # DPO asks the model before, too.
+    assert seen == [num_answers] * len(sides)
+    assert done.curve.height == 1
+    assert trl.trainer.utils._use_triton is own
+
+
 def test_packing_takes_fewer_rows(tmp_path: Path) -> None:
     settings = config(packing=True, train_batch_size=1, num_train_epochs=1)
     packed = _train(tmp_path / "one", settings)

@@ -36,19 +36,23 @@ def answer_work_of(splits: "Splits", config: "FtzardConfig", tokenizer: Any) -> 
     passes = _passes(rows, size, config.training.seed)
     sides = _sides(config)
     num_padded = float(sum(len(part) * part.max() for part in passes)) * sides / len(train)
-    num_scored = int(sum(_scored(validation))) / max(1, len(validation)) * splits.validation.height
+    answers = sum(np.array([len(answer) for answer in side], dtype=np.int64) for side in _answers(train))
     # Before DPO begins, the validation split is scored once more.
     num_validations = epochs + (config.data.task == "preference")
-    num_parts = num_scored / config.training.max_tokens_per_batch
+    num_validated = _mean_tokens(validation) * splits.validation.height
+    num_parts = num_validated / config.training.max_tokens_per_batch
     return Work(
         largest=_pass(size * sides, int(rows.max())),
         longest=int(rows.max()),
         mean_tokens=num_padded,
         batches_per_example=len(passes) / len(rows) * per_example,
         num_train_tokens=round(num_padded * splits.train.height) * epochs,
-        num_validation_tokens=round(num_scored) * num_validations,
+        num_validation_tokens=round(num_validated) * num_validations,
         num_train_batches=len(passes) / len(rows) * per_example * splits.train.height * epochs,
         num_validation_batches=num_parts * num_validations,
+        # Of packed rows it is not known how many answers meet in one.
+        num_scored=size * int(rows.max()) if config.training.packing else int(np.sort(answers)[-size:].sum()),
+        scored_fraction=float(np.mean(answers)) / num_padded,
     )
 
 
@@ -56,7 +60,8 @@ def unknown_answer_work(config: "FtzardConfig") -> Work:
     """The work of a training whose texts are not known: every row is as long as can be."""
     longest, sides = config.model.max_length, _sides(config)
     size = _rows_of_a_pass(longest, config)
-    return Work(_pass(size * sides, longest), longest, longest * sides, 1 / size)
+    largest = _pass(size * sides, longest)
+    return Work(largest, longest, longest * sides, 1 / size, num_scored=len(largest) * longest, scored_fraction=1.0)
 
 
 def _sides(config: "FtzardConfig") -> int:
@@ -88,12 +93,16 @@ def _passes(lengths: Indices, size: int, seed: int) -> list[Indices]:
     return [lengths[order[start : start + size]] for start in range(0, len(order), size)]
 
 
-def _scored(examples: EncodedAnswers) -> list[int]:
-    """Tokens that are computed where an example is scored, for each of its answers."""
-    answers = [examples.answers, *([examples.rejected] if examples.rejected is not None else [])]
-    return [
-        len(prompt) + len(answer) for side in answers for prompt, answer in zip(examples.prompts, side, strict=True)
-    ]
+def _answers(examples: EncodedAnswers) -> list[list[list[int]]]:
+    """The answers, and the rejected ones where there are some."""
+    return [examples.answers, *([examples.rejected] if examples.rejected is not None else [])]
+
+
+def _mean_tokens(examples: EncodedAnswers) -> float:
+    """Tokens that are computed where an example is scored, for each of its answers; 0 where there is none."""
+    sides = _answers(examples)
+    num_tokens = len(sides) * sum(map(len, examples.prompts)) + sum(len(answer) for side in sides for answer in side)
+    return num_tokens / max(1, len(examples))
 
 
 def _pass(num_rows: int, length: int) -> list[Any]:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 # Floating-point operations a parameter and token: forward and input gradient, the base's weights being frozen; forward.
 _TRAINING_FLOP, _INFERENCE_FLOP = 4, 2
-# Of the output layer: forward, again backward, because TRL keeps no logits, and the gradient of what it is given.
+# Of the output layer, at the places of answers: forward, again backward, because TRL keeps no logits, and the gradient
+# of what it is given.
 _OUTPUT_FLOP = 6
 _FLOAT32 = 4
 # Copies of the largest weight that exist for a moment while weights are read and converted, in float32; measured with a
@@ -166,7 +167,7 @@ def estimate(
     default = DEFAULT_EFFICIENCY if config.data.has_labels else DEFAULT_EFFICIENCY_OF_TRL
     share = efficiency or default[device]
     flop = _flop(counted, work, config, is_kept=is_kept)
-    flop_per_token = _training_flop_per_token(counted, config)
+    flop_per_token = _training_flop_per_token(counted, work, config)
     pace = Pace.of(counted, work, model_config, (device, dtype), rate * num_devices)
     return Estimate(
         device=device,
@@ -240,11 +241,12 @@ def _work(splits: "Splits | None", config: "FtzardConfig", labels: Sequence[str]
     return work_of(splits, config, template, tokenizer) if splits else unknown_work(config)
 
 
-def _training_flop_per_token(counted: Outline, config: "FtzardConfig") -> int:
+def _training_flop_per_token(counted: Outline, work: Work, config: "FtzardConfig") -> float:
     """Through what is frozen no gradient goes; the model that DPO compares with is computed once more."""
-    flop = _TRAINING_FLOP * (counted.num_computed - counted.num_frozen) + _INFERENCE_FLOP * counted.num_frozen
-    flop += _OUTPUT_FLOP * counted.num_output
-    return flop + (_inference_flop_per_token(counted) if config.data.task == "preference" else 0)
+    flop = float(_TRAINING_FLOP * (counted.num_computed - counted.num_frozen) + _INFERENCE_FLOP * counted.num_frozen)
+    flop += _OUTPUT_FLOP * counted.num_output * work.scored_fraction
+    before = _INFERENCE_FLOP * (counted.num_computed + counted.num_output * work.scored_fraction)
+    return flop + (before if config.data.task == "preference" else 0)
 
 
 def _inference_flop_per_token(counted: Outline) -> int:
@@ -255,7 +257,7 @@ def _flop(counted: Outline, work: Work, config: "FtzardConfig", *, is_kept: bool
     num_epochs = config.training.num_train_epochs
     if work.num_train_tokens is None or work.num_validation_tokens is None:
         return 0.0
-    training = _training_flop_per_token(counted, config) * work.num_train_tokens
+    training = _training_flop_per_token(counted, work, config) * work.num_train_tokens
     validation = _inference_flop_per_token(counted) * work.num_validation_tokens
     # Where the states of what is frozen are kept, it is computed for one epoch.
     saved_tokens = (work.num_train_tokens + work.num_validation_tokens) * (1 - 1 / num_epochs) if is_kept else 0.0

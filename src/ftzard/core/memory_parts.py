@@ -15,19 +15,21 @@ _FLOAT32 = 4
 _OPTIMIZER_TENSORS = 4
 # Memory over what the forward pass keeps, at the peak of the backward pass: temporaries, and on the CPU the pieces that
 # the C library's allocator cannot reuse. SmolLM2-135M, 256 to 2,048 tokens: 1.63 to 1.69 in float32, 1.27 to 1.33 in
-# bfloat16. Of TRL's trainers, which train transformers' own layers, beside the output layer's: 1.7 to 2.0 in float32;
-# 1.5 to 2.2 in bfloat16.
+# bfloat16. Of TRL's trainers, which train transformers' own layers, beside the output layer's: 1.87 in float32, 1.2 to
+# 1.35 in bfloat16.
 _OVER_ACTIVATIONS = {("cpu", "float32"): 1.65, ("cpu", "bfloat16"): 1.3}
-_OVER_ACTIVATIONS_OF_TRL = {("cpu", "float32"): 1.95, ("cpu", "bfloat16"): 1.75}
+_OVER_ACTIVATIONS_OF_TRL = {("cpu", "float32"): 1.87, ("cpu", "bfloat16"): 1.25}
 _OVER_ACTIVATIONS_ELSEWHERE = 1.15
 # What libraries take the first time that they compute, those that TRL brings along included. Measured with the tiny
 # model, whose own tensors are next to nothing; on CUDA the context is not part of what torch reports as allocated.
 _LIBRARIES: Mapping[str, int] = {"cpu": 18 * 2**20, "cuda": 16 * 2**20}
 _LIBRARIES_OF_TRL: Mapping[str, int] = {"cpu": 115 * 2**20, "cuda": 16 * 2**20}
-# TRL's output layer: tokens and words at once, in float32, and how many such tensors its backward pass has at once;
+# TRL's output layer: tokens of answers and words at once, in float32, and how many such tensors its backward pass has;
 # measured by itself (7.5 to 8.0). On CUDA it has kernels of its own, which write one.
 _TILE = (4096, 32768)
 _NUM_TILES: Mapping[str, float] = {"cpu": 7.75, "cuda": 1.0}
+# And how many copies of so many words' weights, in float32, a training was found to take on top.
+_NUM_WEIGHT_TILES: Mapping[str, float] = {"cpu": 3.5, "cuda": 1.0}
 
 
 def memory_parts(counted: Outline, work: Work, kind: tuple[Device, str]) -> dict[str, int]:
@@ -44,13 +46,10 @@ def memory_parts(counted: Outline, work: Work, kind: tuple[Device, str]) -> dict
         # Weights and gradients in the type that is computed in, beside the masters.
         return _parts(counted, 2 * counted.adapter_bytes + optimizer, over, _LIBRARIES[kind[0]])
     over = _OVER_ACTIVATIONS_OF_TRL.get(kind, _OVER_ACTIVATIONS_ELSEWHERE)
-    tile = [min(size, most) for size, most in zip((_num_tokens(work), counted.output_shape[0]), _TILE, strict=True)]
-    output = round(_NUM_TILES[kind[0]] * tile[0] * tile[1] * _FLOAT32)
+    num_tokens, num_words = min(work.num_scored, _TILE[0]), min(counted.output_shape[0], _TILE[1])
+    width = _NUM_TILES[kind[0]] * num_tokens + _NUM_WEIGHT_TILES[kind[0]] * counted.output_shape[1]
+    output = round(width * num_words * _FLOAT32)
     return _parts(counted, optimizer, over, _LIBRARIES_OF_TRL[kind[0]]) | {"output layer": output}
-
-
-def _num_tokens(work: Work) -> int:
-    return sum(map(len, work.largest))
 
 
 def _parts(counted: Outline, optimizer: int, over: float, libraries: int) -> dict[str, int]:

@@ -45,8 +45,7 @@ class Outline:
         largest_weight: Numbers in the largest weight.
         activation_bytes: What the micro-batch's forward pass keeps.
         linear_shapes: Shape (out, in) of the decoder's linear layers.
-        output_shape: Shape (vocabulary, hidden) of the output layer, where every token goes through it: answers are
-            written by it, and a classifier has none.
+        output_shape: Shape (vocabulary, hidden) of the layer that answers are written by; None of a classifier.
     """
 
     num_parameters: int

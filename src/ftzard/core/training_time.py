@@ -25,7 +25,7 @@ _LAYER_S: Final[Mapping[str, float]] = {"cpu": 0.00135, "cuda": 0.0}
 _WEIGHT_BYTES_PER_S: Final[Mapping[str, float]] = {"cpu": 5e9, "cuda": math.inf}
 _ACTIVATION_BYTES_PER_S: Final[Mapping[str, float]] = {"cpu": 2.5e9, "cuda": math.inf}
 DEFAULT_EFFICIENCY: Final[Mapping[str, float]] = {"cpu": 0.9, "cuda": 0.5}
-# Of TRL's trainers, which compute the output layer in float32, and LoRA's matrices one by one; on CUDA a guess too.
+# Of TRL's trainers, which compute LoRA's matrices one by one, and in float32; on CUDA a guess too.
 DEFAULT_EFFICIENCY_OF_TRL: Final[Mapping[str, float]] = {"cpu": 0.3, "cuda": 0.4}
 # Weights are read forward and backward.
 _NUM_READS: Final = 2

@@ -34,6 +34,8 @@ class Work:
         num_validation_tokens: Likewise, without gradients.
         num_train_batches: Likewise, the micro-batches of each process.
         num_validation_batches: Likewise.
+        num_scored: Of the largest micro-batch, the tokens of answers; a classifier has none.
+        scored_fraction: Likewise, the share of answers in all tokens that are trained on, padding included.
     """
 
     largest: Sequence[Tokens]
@@ -44,6 +46,8 @@ class Work:
     num_validation_tokens: int | None = None
     num_train_batches: float = 0.0
     num_validation_batches: float = 0.0
+    num_scored: int = 0
+    scored_fraction: float = 0.0
 
 
 def work_of(splits: "Splits", config: "FtzardConfig", template: PromptTemplate, tokenizer: Any) -> Work:

@@ -65,7 +65,7 @@ def run_trainer(  # noqa: PLR0913 - as `ftzard.core.training_loop.run_training`
     make = _supervised if train.rejected is None else _preference
     budget = budget or configured_budget(config.training.max_tokens_per_batch)
     checkpoints, record = checkpoints or Checkpoints(None, {}, 0.0), TrainerRecord(budget=budget)
-    with TemporaryDirectory(prefix="ftzard-trl-") as scratch, _quiet():
+    with TemporaryDirectory(prefix="ftzard-trl-") as scratch, _quiet(), _answers_alone_scored():
         trained = model.trainable_parameters()
         trainer, longest = make(model, tokenizer, train, config, scratch)
         # It prints each step; the progress is reported below.
@@ -190,6 +190,27 @@ def _num_steps(trainer: Any) -> int:
     arguments = trainer.args
     rows_per_step = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps
     return int(math.ceil(len(trainer.train_dataset) / rows_per_step) * arguments.num_train_epochs)
+
+
+@contextmanager
+def _answers_alone_scored() -> Iterator[None]:
+    """Let only the places of answers go through the output layer, on the CPU as on CUDA.
+
+    TRL decides that by the device, through one function: elsewhere it computes for every token what could follow it,
+    and then takes no notice of what follows those of prompts. Where that function is gone, TRL goes its own way.
+    """
+    import trl.trainer.utils
+
+    name = "_use_triton"
+    own = getattr(trl.trainer.utils, name, None)
+    if own is None:
+        yield
+        return
+    setattr(trl.trainer.utils, name, lambda _: True)
+    try:
+        yield
+    finally:
+        setattr(trl.trainer.utils, name, own)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import dagster as dg
+from dagster._core.storage.tags import MAX_RETRIES_TAG, RETRY_ON_ASSET_OR_OP_FAILURE_TAG
 
 from ftzard.assets.pipeline import Pipeline
 
@@ -46,6 +47,13 @@ _DAILY: Final[Any] = (
 ).with_label("once a day")
 
 DECISION: Final = "retrain_decision"
+
+# A training goes on from its checkpoint, so that a machine that restarts several times in it costs little; what dies
+# more often than that has a reason. An error is not tried again, whatever the instance has for other runs.
+_RETRIES: Final[Mapping[str, str]] = {
+    MAX_RETRIES_TAG: "5",
+    RETRY_ON_ASSET_OR_OP_FAILURE_TAG: "false",
+}
 
 
 def conditions(pipeline: Pipeline) -> Mapping[str, _Condition]:
@@ -94,7 +102,7 @@ def automation_sensor(
     return dg.AutomationConditionSensorDefinition(
         f"{pipeline.name}_automation",
         target=dg.AssetSelection.assets(*keys),
-        run_tags=run_tags,
+        run_tags={**_RETRIES, **run_tags},
         default_status=status,
         minimum_interval_seconds=_EVALUATE_EVERY_S,
         description="Runs what new data asks for, and trains when `retrain_decision` says so.",

@@ -27,8 +27,8 @@ CHECKS = {
 class Project:
     """A code location that is watched, and what its runs would bring."""
 
-    def __init__(self, folder: Path) -> None:
-        self.definitions = build_definitions(project_dir=folder)
+    def __init__(self, folder: Path, deps: Sequence[str] = ()) -> None:
+        self.definitions = build_definitions(project_dir=folder, deps=deps)
         self.instance = dg.DagsterInstance.ephemeral()
         self.cursor: object = None
         self.decision = "wait"
@@ -187,6 +187,18 @@ def test_a_blocking_check_stops_what_is_downstream_until_it_passes(trained: Proj
 def test_a_change_of_the_splits_alone_moves_neither_predictions_nor_champion(trained: Project) -> None:
     trained.drop("2")
     assert not {"predictions", "metrics", "champion"} & set(names_of(trained.settle()))
+
+
+def test_an_asset_that_writes_batches_is_followed_by_what_it_wrote_and_not_by_its_runs(tmp_path: Path) -> None:
+    project = Project(tmp_path, deps=["reviews"])
+    assert project.tick() == []
+    # Batches that a person put there wait for nobody.
+    project.drop("1")
+    assert sorted(names_of(project.settle())) == sorted(DATA + TRAINING)
+    project.instance.report_runless_asset_event(dg.AssetMaterialization(dg.AssetKey("reviews")))
+    assert [project.tick() for _ in range(3)] == [[], [], []]
+    project.drop("2")
+    assert project.settle() == [DATA]
 
 
 # Runs that die

@@ -4,6 +4,7 @@ import importlib
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from ftzard import write_batch
 from ftzard.composition import compose
 from ftzard.config import FtzardConfig, TrackingConfig, TrainingConfig
 from ftzard.core.evaluation_report import EvaluationReport
@@ -28,6 +30,7 @@ from ftzard.dagster_instance import project_instance
 from ftzard.definitions import build_definitions, defs, paused_definitions
 from ftzard.errors import ConfigError
 from ftzard.resources.tracking import Tracking
+from ftzard.testing import some_rows
 
 _REPOSITORY = Path(__file__).parents[1]
 _STEPS = {
@@ -348,6 +351,32 @@ def test_two_pipelines_and_somebodys_own_asset_materialize_in_one_code_location(
         report = location.load_asset_value(dg.AssetKey([name, "metrics"]), instance=instance)
         assert isinstance(report, EvaluationReport)
         assert (tracked_project / "data" / "assets" / name).is_dir()
+
+
+def test_an_asset_that_writes_labelled_texts_comes_before_raw_data_in_a_run_of_both(
+    tracked_project: Path, instance: dg.DagsterInstance
+) -> None:
+    shutil.rmtree(tracked_project / "data" / "raw")
+
+    # Its name sorts behind all of ours, by which Dagster orders what depends on nothing.
+    @dg.asset
+    def written_reviews() -> None:
+        rows = pl.DataFrame(some_rows(), ["text", "label"], orient="row")
+        write_batch(rows, tracked_project / "data" / "raw" / "reviews.parquet")
+
+    location = dg.Definitions.merge(
+        build_definitions(["experiment=tiny"], project_dir=tracked_project, deps=[written_reviews]),
+        dg.Definitions(
+            assets=[written_reviews],
+            jobs=[dg.define_asset_job("ingest", selection=dg.AssetSelection.assets("written_reviews", "raw_data"))],
+        ),
+    )
+    result = location.resolve_job_def("ingest").execute_in_process(instance=instance)
+    assert result.output_for_node("raw_data").examples.height == len(some_rows())
+    assert location.resolve_asset_graph().get(dg.AssetKey("raw_data")).parent_keys == {
+        dg.AssetKey("written_reviews"),
+        dg.AssetKey(_FILES),
+    }
 
 
 # The command line

@@ -13,6 +13,7 @@ import dagster as dg
 from dagster._core.storage.tags import MAX_RETRIES_TAG, RETRY_ON_ASSET_OR_OP_FAILURE_TAG
 
 from ftzard.assets.pipeline import Pipeline
+from ftzard.sensors import LABELLED_BATCHES
 
 # `Any`, because its operators are typed for assets and checks together.
 _Condition = dg.AutomationCondition[Any]
@@ -58,8 +59,10 @@ _RETRIES: Final[Mapping[str, str]] = {
 
 def conditions(pipeline: Pipeline) -> Mapping[str, _Condition]:
     """When each asset runs by itself, by name; one that is not here is run by a sensor or by a person alone."""
+    batches = dg.AssetSelection.assets(pipeline.asset_key(LABELLED_BATCHES))
     return {
-        "raw_data": _WHEN_INPUTS_CHANGE | _WHEN_NEVER_MADE,
+        # Its other inputs are assets of the code location that write batches: what they wrote is seen with the batches.
+        "raw_data": (_WHEN_INPUTS_CHANGE | _WHEN_NEVER_MADE).allow(batches),
         "cleaned": _WHEN_INPUTS_CHANGE,
         "splits": _WHEN_INPUTS_CHANGE,
         DECISION: _WHEN_INPUTS_CHANGE | _DAILY,

@@ -11,7 +11,7 @@ import inspect
 import json
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from ftzard.resources.mlflow import MlflowResource
 
 P = ParamSpec("P")
+
+# What Dagster takes for an asset that comes before another one.
+Dep = dg.AssetDep | dg.AssetsDefinition | dg.AssetSpec | dg.AssetKey | Sequence[str] | str
 
 _logger = logging.getLogger(__name__)
 
@@ -136,9 +139,12 @@ class TrackedAsset(Generic[P, T_co]):
         )
 
     def build(
-        self, pipeline: Pipeline, automation_condition: dg.AutomationCondition[Any] | None = None
+        self,
+        pipeline: Pipeline,
+        automation_condition: dg.AutomationCondition[Any] | None = None,
+        deps: Sequence[Dep] = (),
     ) -> dg.AssetsDefinition:
-        """The Dagster definition of this asset in a pipeline."""
+        """The Dagster definition of this asset in a pipeline; `deps` are assets of others that come before it."""
 
         @dg.asset(
             name=self.name,
@@ -154,7 +160,7 @@ class TrackedAsset(Generic[P, T_co]):
             pool=self.pool,
             op_tags=dict(self.op_tags),
             tags={"ftzard/mlflow_step": self.mlflow_step},
-            deps=[pipeline.asset_key(name) for name in self.after],
+            deps=[*(pipeline.asset_key(name) for name in self.after), *deps],
             automation_condition=automation_condition,
             partitions_def=dg.DynamicPartitionsDefinition(name=pipeline.incoming_partitions)
             if self.partitioned

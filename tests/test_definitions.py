@@ -17,6 +17,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
+from dagster._core.events import RunFailureReason
+from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG
 
 from ftzard import write_batch
 from ftzard.composition import compose
@@ -246,11 +248,26 @@ def test_an_impossible_override_fails_the_run_before_anything_is_written(
     tracked_project: Path, instance: dg.DagsterInstance
 ) -> None:
     definitions = build_definitions(["experiment=tiny"], project_dir=tracked_project)
-    with pytest.raises(dg.DagsterError) as caught:
+    with pytest.raises(ConfigError, match=r"did you mean training\.learning_rate"):
         _ingest(definitions, instance, overrides=["training.learnin_rate=1"])
-    assert isinstance(caught.value.__cause__, ConfigError)
-    assert "did you mean training.learning_rate" in str(caught.value.__cause__)
     assert not (tracked_project / "data" / "assets").exists()
+
+
+def test_an_impossible_value_is_an_error_of_the_step_which_dagster_does_not_try_again(
+    tracked_project: Path, instance: dg.DagsterInstance
+) -> None:
+    """What fails before the first step is a crash to Dagster's daemon, and is started once more, in vain."""
+    definitions = build_definitions(["experiment=tiny", "training.seed=none"], project_dir=tracked_project)
+    result = definitions.resolve_job_def("ftzard_spine").execute_in_process(instance=instance, raise_on_error=False)
+    (failed,) = result.filter_events(lambda event: event.is_step_failure)
+    assert failed.step_key == "raw_data"
+    error = failed.step_failure_data.error
+    assert error is not None
+    assert error.cause is not None
+    assert "override 'training.seed=none'" in error.cause.message
+    run = instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags[RUN_FAILURE_REASON_TAG] == RunFailureReason.STEP_FAILURE.value
 
 
 def test_a_cancelled_run_is_not_interrupted_while_dagster_stores_an_event(

@@ -1,7 +1,9 @@
 """What FTzard offers to other people's tests is what its assets make themselves."""
 
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 from tests.project_scenario import git
@@ -10,7 +12,8 @@ import ftzard
 from ftzard.assets.data import cleaned, raw_data, splits
 from ftzard.assets.step import Step
 from ftzard.core.evaluation_report import EvaluationReport
-from ftzard.errors import OutputExistsError, SingleClassError, StorageError
+from ftzard.core.records import Raw
+from ftzard.errors import OutputExistsError, SchemaViolationError, SingleClassError, StorageError
 from ftzard.testing import TINY, compose_tiny, load_asset, make_examples, make_project, make_raw, some_rows
 
 
@@ -29,6 +32,19 @@ def test_an_asset_is_called_as_a_function_on_a_few_rows(tmp_path: Path) -> None:
     assert value.rejected["reason"].to_list() == ["duplicate", "missing_label"]
     parts = splits(value, step).value
     assert set(parts.test["label"]) == {"positive", "negative"}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (make_raw(some_rows()).examples, "cleaned takes what raw_data holds, Raw, and was given DataFrame"),
+        (make_raw(some_rows()).examples.to_pandas(), "cleaned takes what raw_data holds, Raw, and was given DataFrame"),
+        (Raw(pl.DataFrame(some_rows(), ["text", "label"], orient="row")), "raw_data.examples has no column 'batch'"),
+    ],
+)
+def test_an_asset_that_is_called_with_something_else_says_what_it_takes(tmp_path: Path, given: Any, said: str) -> None:
+    with pytest.raises(SchemaViolationError, match=said):
+        cleaned(given, Step(compose_tiny(), tmp_path))
 
 
 @pytest.mark.slow

@@ -21,14 +21,21 @@ def batch_report(context: dg.AssetExecutionContext) -> None:
     context.resources.mlflow.end_run()
 
 
-own = dg.Definitions(
-    assets=[batch_report],
-    jobs=[dg.define_asset_job("ingest_and_report", selection=dg.AssetSelection.assets("raw_data", "batch_report"))],
-    resources={
-        "mlflow": mlflow_tracking.configured(
-            {"experiment_name": "own", "mlflow_tracking_uri": "sqlite:///own_mlflow.db", "env": {}, "extra_tags": {}}
-        )
-    },
+# One object alone, because Dagster refuses a file with several `Definitions` at its top level.
+defs = dg.Definitions.merge(
+    build_definitions(["experiment=tiny"]),
+    dg.Definitions(
+        assets=[batch_report],
+        jobs=[dg.define_asset_job("ingest_and_report", selection=dg.AssetSelection.assets("raw_data", "batch_report"))],
+        resources={
+            "mlflow": mlflow_tracking.configured(
+                {
+                    "experiment_name": "own",
+                    "mlflow_tracking_uri": "sqlite:///own_mlflow.db",
+                    "env": {},
+                    "extra_tags": {},
+                }
+            )
+        },
+    ),
 )
-
-defs = dg.Definitions.merge(build_definitions(["experiment=tiny"]), own)

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.events import RunFailureReason
+from dagster._core.execution.retries import auto_reexecution_should_retry_run
+from dagster._core.storage.tags import PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG
 
 from ftzard.automation import DECISION, conditions
 from ftzard.definitions import DEFAULT_NAME, build_definitions, make_pipeline
@@ -24,8 +27,8 @@ CHECKS = {
 class Project:
     """A code location that is watched, and what its runs would bring."""
 
-    def __init__(self, folder: Path) -> None:
-        self.definitions = build_definitions(project_dir=folder)
+    def __init__(self, folder: Path, deps: Sequence[str] = ()) -> None:
+        self.definitions = build_definitions(project_dir=folder, deps=deps)
         self.instance = dg.DagsterInstance.ephemeral()
         self.cursor: object = None
         self.decision = "wait"
@@ -184,3 +187,55 @@ def test_a_blocking_check_stops_what_is_downstream_until_it_passes(trained: Proj
 def test_a_change_of_the_splits_alone_moves_neither_predictions_nor_champion(trained: Project) -> None:
     trained.drop("2")
     assert not {"predictions", "metrics", "champion"} & set(names_of(trained.settle()))
+
+
+def test_an_asset_that_writes_batches_is_followed_by_what_it_wrote_and_not_by_its_runs(tmp_path: Path) -> None:
+    project = Project(tmp_path, deps=["reviews"])
+    assert project.tick() == []
+    # Batches that a person put there wait for nobody.
+    project.drop("1")
+    assert sorted(names_of(project.settle())) == sorted(DATA + TRAINING)
+    project.instance.report_runless_asset_event(dg.AssetMaterialization(dg.AssetKey("reviews")))
+    assert [project.tick() for _ in range(3)] == [[], [], []]
+    project.drop("2")
+    assert project.settle() == [DATA]
+
+
+# Runs that die
+
+
+@pytest.mark.parametrize(
+    ("reason", "num_deaths", "is_tried_again"),
+    [
+        (RunFailureReason.UNEXPECTED_TERMINATION, 1, True),
+        (RunFailureReason.RUN_EXCEPTION, 5, True),
+        (RunFailureReason.UNEXPECTED_TERMINATION, 6, False),
+        (RunFailureReason.STEP_FAILURE, 1, False),
+    ],
+)
+def test_a_run_that_died_is_tried_again_several_times_and_one_that_failed_is_not(
+    tmp_path: Path, reason: RunFailureReason, num_deaths: int, is_tried_again: bool
+) -> None:
+    """Also with an instance of somebody else's, which would try errors again and gives up after one death."""
+    (sensor,) = (
+        sensor
+        for sensor in build_definitions(project_dir=tmp_path).sensors or []
+        if isinstance(sensor, dg.AutomationConditionSensorDefinition)
+    )
+    overrides = {"run_retries": {"enabled": True, "max_retries": 1, "retry_on_asset_or_op_failure": True}}
+
+    @dg.job
+    def nothing() -> None: ...
+
+    with dg.instance_for_test(overrides=overrides) as instance:
+        first = died = instance.create_run_for_job(nothing, tags=sensor.run_tags, status=dg.DagsterRunStatus.FAILURE)
+        for _ in range(num_deaths - 1):
+            again = {ROOT_RUN_ID_TAG: first.run_id, PARENT_RUN_ID_TAG: died.run_id}
+            died = instance.create_run_for_job(
+                nothing,
+                tags={**sensor.run_tags, **again},
+                status=dg.DagsterRunStatus.FAILURE,
+                root_run_id=first.run_id,
+                parent_run_id=died.run_id,
+            )
+        assert auto_reexecution_should_retry_run(instance, died, reason) is is_tried_again

@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import mlflow
 import pytest
+from dagster._core.workspace.autodiscovery import loadable_targets_from_python_file
 from mlflow import MlflowClient
 
 from ftzard.config import TrackingConfig
@@ -21,6 +22,11 @@ def _example(project: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) 
     definitions = runpy.run_path(str(_EXAMPLE))["defs"]
     assert isinstance(definitions, dg.Definitions)
     return definitions
+
+
+def test_dagster_loads_the_example_by_its_path() -> None:
+    (target,) = loadable_targets_from_python_file(str(_EXAMPLE))
+    assert target.attribute == "defs"
 
 
 @pytest.mark.usefixtures("fluent_mlflow")

@@ -4,6 +4,7 @@ import importlib
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,10 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
+from dagster._core.events import RunFailureReason
+from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG
 
+from ftzard import write_batch
 from ftzard.composition import compose
 from ftzard.config import FtzardConfig, TrackingConfig, TrainingConfig
 from ftzard.core.evaluation_report import EvaluationReport
@@ -28,6 +32,7 @@ from ftzard.dagster_instance import project_instance
 from ftzard.definitions import build_definitions, defs, paused_definitions
 from ftzard.errors import ConfigError
 from ftzard.resources.tracking import Tracking
+from ftzard.testing import some_rows
 
 _REPOSITORY = Path(__file__).parents[1]
 _STEPS = {
@@ -243,11 +248,26 @@ def test_an_impossible_override_fails_the_run_before_anything_is_written(
     tracked_project: Path, instance: dg.DagsterInstance
 ) -> None:
     definitions = build_definitions(["experiment=tiny"], project_dir=tracked_project)
-    with pytest.raises(dg.DagsterError) as caught:
+    with pytest.raises(ConfigError, match=r"did you mean training\.learning_rate"):
         _ingest(definitions, instance, overrides=["training.learnin_rate=1"])
-    assert isinstance(caught.value.__cause__, ConfigError)
-    assert "did you mean training.learning_rate" in str(caught.value.__cause__)
     assert not (tracked_project / "data" / "assets").exists()
+
+
+def test_an_impossible_value_is_an_error_of_the_step_which_dagster_does_not_try_again(
+    tracked_project: Path, instance: dg.DagsterInstance
+) -> None:
+    """What fails before the first step is a crash to Dagster's daemon, and is started once more, in vain."""
+    definitions = build_definitions(["experiment=tiny", "training.seed=none"], project_dir=tracked_project)
+    result = definitions.resolve_job_def("ftzard_spine").execute_in_process(instance=instance, raise_on_error=False)
+    (failed,) = result.filter_events(lambda event: event.is_step_failure)
+    assert failed.step_key == "raw_data"
+    error = failed.step_failure_data.error
+    assert error is not None
+    assert error.cause is not None
+    assert "override 'training.seed=none'" in error.cause.message
+    run = instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags[RUN_FAILURE_REASON_TAG] == RunFailureReason.STEP_FAILURE.value
 
 
 def test_a_cancelled_run_is_not_interrupted_while_dagster_stores_an_event(
@@ -348,6 +368,32 @@ def test_two_pipelines_and_somebodys_own_asset_materialize_in_one_code_location(
         report = location.load_asset_value(dg.AssetKey([name, "metrics"]), instance=instance)
         assert isinstance(report, EvaluationReport)
         assert (tracked_project / "data" / "assets" / name).is_dir()
+
+
+def test_an_asset_that_writes_labelled_texts_comes_before_raw_data_in_a_run_of_both(
+    tracked_project: Path, instance: dg.DagsterInstance
+) -> None:
+    shutil.rmtree(tracked_project / "data" / "raw")
+
+    # Its name sorts behind all of ours, by which Dagster orders what depends on nothing.
+    @dg.asset
+    def written_reviews() -> None:
+        rows = pl.DataFrame(some_rows(), ["text", "label"], orient="row")
+        write_batch(rows, tracked_project / "data" / "raw" / "reviews.parquet")
+
+    location = dg.Definitions.merge(
+        build_definitions(["experiment=tiny"], project_dir=tracked_project, deps=[written_reviews]),
+        dg.Definitions(
+            assets=[written_reviews],
+            jobs=[dg.define_asset_job("ingest", selection=dg.AssetSelection.assets("written_reviews", "raw_data"))],
+        ),
+    )
+    result = location.resolve_job_def("ingest").execute_in_process(instance=instance)
+    assert result.output_for_node("raw_data").examples.height == len(some_rows())
+    assert location.resolve_asset_graph().get(dg.AssetKey("raw_data")).parent_keys == {
+        dg.AssetKey("written_reviews"),
+        dg.AssetKey(_FILES),
+    }
 
 
 # The command line

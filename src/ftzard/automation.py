@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import dagster as dg
+from dagster._core.storage.tags import MAX_RETRIES_TAG, RETRY_ON_ASSET_OR_OP_FAILURE_TAG
 
 from ftzard.assets.pipeline import Pipeline
+from ftzard.sensors import LABELLED_BATCHES
 
 # `Any`, because its operators are typed for assets and checks together.
 _Condition = dg.AutomationCondition[Any]
@@ -47,11 +49,20 @@ _DAILY: Final[Any] = (
 
 DECISION: Final = "retrain_decision"
 
+# A training goes on from its checkpoint, so that a machine that restarts several times in it costs little; what dies
+# more often than that has a reason. An error is not tried again, whatever the instance has for other runs.
+_RETRIES: Final[Mapping[str, str]] = {
+    MAX_RETRIES_TAG: "5",
+    RETRY_ON_ASSET_OR_OP_FAILURE_TAG: "false",
+}
+
 
 def conditions(pipeline: Pipeline) -> Mapping[str, _Condition]:
     """When each asset runs by itself, by name; one that is not here is run by a sensor or by a person alone."""
+    batches = dg.AssetSelection.assets(pipeline.asset_key(LABELLED_BATCHES))
     return {
-        "raw_data": _WHEN_INPUTS_CHANGE | _WHEN_NEVER_MADE,
+        # Its other inputs are assets of the code location that write batches: what they wrote is seen with the batches.
+        "raw_data": (_WHEN_INPUTS_CHANGE | _WHEN_NEVER_MADE).allow(batches),
         "cleaned": _WHEN_INPUTS_CHANGE,
         "splits": _WHEN_INPUTS_CHANGE,
         DECISION: _WHEN_INPUTS_CHANGE | _DAILY,
@@ -94,7 +105,7 @@ def automation_sensor(
     return dg.AutomationConditionSensorDefinition(
         f"{pipeline.name}_automation",
         target=dg.AssetSelection.assets(*keys),
-        run_tags=run_tags,
+        run_tags={**_RETRIES, **run_tags},
         default_status=status,
         minimum_interval_seconds=_EVALUATE_EVERY_S,
         description="Runs what new data asks for, and trains when `retrain_decision` says so.",

@@ -28,7 +28,8 @@ run_monitoring:
   free_slots_after_run_end_seconds: 60
   max_runtime_seconds: 86400
 run_retries:
-  # Crashes are retried once; a step that raised says something that a second try would only repeat.
+  # Crashes are retried once, those of runs that the sensors started more often (`ftzard.automation`); a step that
+  # raised says something that a second try would only repeat.
   enabled: true
   max_retries: 1
   retry_on_asset_or_op_failure: false

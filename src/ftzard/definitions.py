@@ -24,6 +24,7 @@ from ftzard.assets.evaluation import metrics, predictions
 from ftzard.assets.labelling import label_queue
 from ftzard.assets.pipeline import Pipeline
 from ftzard.assets.serving import incoming, incoming_predictions
+from ftzard.assets.tracked import Dep
 from ftzard.assets.training import lora_adapter
 from ftzard.assets.tuning import tuned_hyperparameters
 from ftzard.automation import automation_sensor, conditions
@@ -89,6 +90,7 @@ def build_definitions(
     name: str = DEFAULT_NAME,
     key_prefix: str | Sequence[str] | None = None,
     project_dir: Path | str | None = None,
+    deps: Sequence[Dep] = (),
     executor: dg.ExecutorDefinition | None = dg.in_process_executor,
     automation: bool = False,
 ) -> dg.Definitions:
@@ -99,6 +101,9 @@ def build_definitions(
         name: Keeps resources and jobs of two pipelines apart.
         key_prefix: Prefix of the asset keys. None: no prefix for the default name, else the name.
         project_dir: The project folder (git, DVC, `data/`, `conf/`). None: the current folder.
+        deps: Assets of the code location that put labelled files into the project's data folders, such as by
+            `ftzard.write_batch`: in a run with them `raw_data` comes after them. By itself it follows the content of
+            the files, whoever wrote them.
         executor: How the steps of a run are executed; one process by default, because starting one costs seconds.
             None leaves it to the code location, which may name an executor of its own only then.
         automation: Whether the sensors run from the start; otherwise somebody switches them on in the browser.
@@ -114,7 +119,10 @@ def build_definitions(
     folder = Path(project_dir or Path.cwd()).resolve()
     run_tags = in_process_tags(folder) if executor is dg.in_process_executor else {}
     return dg.Definitions(
-        assets=[_batches(pipeline), *(asset.build(pipeline, when.get(asset.name)) for asset in assets)],
+        assets=[
+            _batches(pipeline),
+            *(asset.build(pipeline, when.get(asset.name), deps if asset is raw_data else ()) for asset in assets),
+        ],
         asset_checks=[check.build(pipeline) for check in CHECKS],
         jobs=[_spine_job(pipeline, run_tags), _serving_job(pipeline, run_tags)],
         sensors=_sensors(pipeline, run_tags, running=automation),

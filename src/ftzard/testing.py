@@ -8,7 +8,7 @@ import contextvars
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
@@ -16,6 +16,10 @@ from ftzard.composition import compose
 from ftzard.config import FtzardConfig
 from ftzard.core.cleaning import hash_texts
 from ftzard.core.records import EXAMPLE_SCHEMA, RAW_SCHEMA, Raw
+from ftzard.errors import StorageError
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 __all__ = ["TINY", "compose_tiny", "load_asset", "make_examples", "make_project", "make_raw", "some_rows"]
 
@@ -83,25 +87,43 @@ def make_project(folder: Path, rows: Iterable[Row] | None = None) -> Path:
         return new_project.make_project(folder, data=batch).folder
 
 
-def load_asset(project: Path, name: str | Sequence[str]) -> Any:
+def load_asset(project: Path, name: str | Sequence[str], partition_key: str | None = None) -> Any:
     """What an asset of a project holds, as a later step or a person would load it.
 
     Args:
         project: The project's folder.
         name: The asset's name, or its key.
+        partition_key: Of `incoming` and what follows from it, which have a partition for each file.
 
     Raises:
-        StorageError: It was not materialized, or is not what was committed.
+        StorageError: It was not materialized, is not what was committed, or has partitions and none was named.
     """
     from ftzard.dagster_instance import project_instance
     from ftzard.definitions import build_definitions
 
     def load() -> Any:
+        definitions = build_definitions(project_dir=project)
         with project_instance(project) as instance:
-            return build_definitions(project_dir=project).load_asset_value(name, instance=instance)
+            if partition_key is None:
+                _refuse_partitions(definitions, name, instance)
+            return definitions.load_asset_value(name, instance=instance, partition_key=partition_key)
 
     # Where loading fails, Dagster leaves a dead instance in a context variable, which later definitions would ask.
     return contextvars.copy_context().run(load)
+
+
+def _refuse_partitions(
+    definitions: "dg.Definitions", name: str | Sequence[str], instance: "dg.DagsterInstance"
+) -> None:
+    import dagster as dg
+
+    partitions = definitions.resolve_assets_def(dg.AssetKey(name)).partitions_def
+    if partitions is not None:
+        found = partitions.get_partition_keys(dynamic_partitions_store=instance)
+        raise StorageError(
+            f"{name} has a partition for each file that came in, and none was named",
+            fix=f"give partition_key, one of: {', '.join(found)}" if found else "put a file into the folder for those",
+        )
 
 
 def _with_places(rows: Iterable[Row]) -> pl.DataFrame:

@@ -199,7 +199,8 @@ def test_prompts_that_come_in_are_answered_by_the_champion_and_not_queued_for_la
 def test_a_label_queue_of_answers_is_refused(writing: Path) -> None:
     step = Step(compose(_GENERATION, project_dir=writing), writing)
     with pytest.raises(ConfigError, match=r"no label queues where data\.task is 'generation'"):
-        label_queue(pl.DataFrame(), pl.DataFrame(), step)
+        # Not by calling it: these frames are refused before.
+        label_queue.function(pl.DataFrame(), pl.DataFrame(), step)
 
 
 def test_a_training_that_is_interrupted_goes_on_and_says_so(writing: Path, tmp_path: Path) -> None:

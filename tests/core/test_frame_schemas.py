@@ -143,7 +143,7 @@ def test_it_is_checked_when_it_is_stored_and_when_it_is_read(
 ) -> None:
     configuration = ConfigurationResource.of(FtzardConfig(), tmp_path)
     resources = MlflowResource(configuration=configuration), DvcResource(configuration=configuration)
-    io_manager, path = manager(UPath(tmp_path), *resources), tmp_path / asset
+    io_manager, path = manager(lambda: UPath(tmp_path), *resources), tmp_path / asset
     output, key = dg.build_output_context(asset_key=["team", asset]), dg.AssetKey(["team", asset])
     io_manager.dump_to_path(output, good, UPath(path))
     with pytest.raises(SchemaViolationError, match=asset):

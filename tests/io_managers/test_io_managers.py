@@ -32,7 +32,8 @@ _FRAME = examples(6, 0)
 
 def _manager(manager: ManagerType, folder: Path) -> CommittingIOManager:
     configuration = ConfigurationResource.of(FtzardConfig(), folder)
-    return manager(UPath(folder), MlflowResource(configuration=configuration), DvcResource(configuration=configuration))
+    resources = (MlflowResource(configuration=configuration), DvcResource(configuration=configuration))
+    return manager(lambda: UPath(folder), *resources)
 
 
 def _dump(manager: CommittingIOManager, value: object, path: Path) -> None:

@@ -11,7 +11,7 @@ import inspect
 import json
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec
@@ -29,6 +29,7 @@ from ftzard.core.disk_failures import disk_failures_explained
 from ftzard.core.frozen_test import frozen_path
 from ftzard.core.records import ASSETS_DIR
 from ftzard.core.versions import content_version, fingerprint
+from ftzard.errors import SchemaViolationError
 from ftzard.resources.interruption import deferred_requests
 from ftzard.resources.launcher import trainer
 from ftzard.resources.run_environment import gpu_tags
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from ftzard.resources.mlflow import MlflowResource
 
 P = ParamSpec("P")
+
+# What Dagster takes for an asset that comes before another one.
+Dep = dg.AssetDep | dg.AssetsDefinition | dg.AssetSpec | dg.AssetKey | Sequence[str] | str
 
 _logger = logging.getLogger(__name__)
 
@@ -105,7 +109,12 @@ class TrackedAsset(Generic[P, T_co]):
     op_tags: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> StepResult[T_co]:
-        """Call the function itself: no Dagster, MLflow or DVC."""
+        """Call the function itself: no Dagster, MLflow or DVC.
+
+        Raises:
+            SchemaViolationError: An input is not what its asset holds; for Dagster, the IO managers see to that.
+        """
+        self._check_inputs(inspect.signature(self.function).bind(*args, **kwargs).arguments)
         return self.function(*args, **kwargs)
 
     @property
@@ -117,6 +126,20 @@ class TrackedAsset(Generic[P, T_co]):
     def inputs(self) -> tuple[str, ...]:
         """The names of the assets it is made from."""
         return tuple(name for name in inspect.signature(self.function).parameters if name != _STEP_PARAMETER)
+
+    def _check_inputs(self, given: Mapping[str, Any]) -> None:
+        from ftzard.core.frame_schemas import check_value
+
+        parameters = inspect.signature(self.function).parameters
+        for name in self.inputs:
+            expected, value = parameters[name].annotation, given[name]
+            if not isinstance(value, expected):
+                raise SchemaViolationError(
+                    f"{self.name} takes what {name} holds, {getattr(expected, '__name__', expected)}, and was given "
+                    f"{type(value).__name__}",
+                    fix=f"give the value of {name}; `ftzard.testing` makes some, as make_raw and make_examples do",
+                )
+            check_value(name, value)
 
     @property
     def full_code_version(self) -> str:
@@ -136,9 +159,12 @@ class TrackedAsset(Generic[P, T_co]):
         )
 
     def build(
-        self, pipeline: Pipeline, automation_condition: dg.AutomationCondition[Any] | None = None
+        self,
+        pipeline: Pipeline,
+        automation_condition: dg.AutomationCondition[Any] | None = None,
+        deps: Sequence[Dep] = (),
     ) -> dg.AssetsDefinition:
-        """The Dagster definition of this asset in a pipeline."""
+        """The Dagster definition of this asset in a pipeline; `deps` are assets of others that come before it."""
 
         @dg.asset(
             name=self.name,
@@ -154,7 +180,7 @@ class TrackedAsset(Generic[P, T_co]):
             pool=self.pool,
             op_tags=dict(self.op_tags),
             tags={"ftzard/mlflow_step": self.mlflow_step},
-            deps=[pipeline.asset_key(name) for name in self.after],
+            deps=[*(pipeline.asset_key(name) for name in self.after), *deps],
             automation_condition=automation_condition,
             partitions_def=dg.DynamicPartitionsDefinition(name=pipeline.incoming_partitions)
             if self.partitioned

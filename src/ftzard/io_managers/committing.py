@@ -5,7 +5,7 @@ A value is written to a temporary name and renamed, so that a reader sees the ol
 
 import shutil
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -43,11 +43,22 @@ class CommittingIOManager(dg.UPathIOManager):
 
     commits: ClassVar[bool] = True
 
-    def __init__(self, base_path: UPath, mlflow: MlflowResource, dvc: DvcResource) -> None:
-        """Keep the resources; nothing is opened before the first value."""
-        super().__init__(base_path)
+    def __init__(self, find_base_path: Callable[[], UPath], mlflow: MlflowResource, dvc: DvcResource) -> None:
+        """Keep the resources; nothing is opened, and no configuration composed, before the first value."""
+        self._find_base_path = find_base_path
+        super().__init__()
         self._mlflow = mlflow
         self._dvc = dvc
+
+    # An error in the configuration is thus one of the step. Where the resources are made it would be one of the run,
+    # which Dagster takes for a crash and tries again.
+    @property
+    def _base_path(self) -> UPath:
+        return self._find_base_path()
+
+    @_base_path.setter
+    def _base_path(self, path: UPath) -> None:
+        """Dagster's base class sets a default."""
 
     @abstractmethod
     def write(self, value: Any, path: Path) -> None:
@@ -173,9 +184,12 @@ def define_io_manager(manager: ManagerType, *, configuration: str, mlflow: str, 
 
     def build(context: dg.InitResourceContext) -> CommittingIOManager:
         source: ConfigurationResource = getattr(context.resources, configuration)
-        parent = source.config.versioning.data_dir if manager.commits else PRIVATE_DIR
-        base_path = UPath(source.project_path / parent / ASSETS_DIR)
-        return manager(base_path, getattr(context.resources, mlflow), getattr(context.resources, dvc))
+
+        def find_base_path() -> UPath:
+            parent = source.config.versioning.data_dir if manager.commits else PRIVATE_DIR
+            return UPath(source.project_path / parent / ASSETS_DIR)
+
+        return manager(find_base_path, getattr(context.resources, mlflow), getattr(context.resources, dvc))
 
     return dg.IOManagerDefinition(resource_fn=build, required_resource_keys={configuration, mlflow, dvc})
 

@@ -29,10 +29,11 @@ from ftzard.core.answer_comparison import AnswerComparison
 from ftzard.core.answer_predictions import answer_schema, check_answers, incoming_schema
 from ftzard.core.cleaning import hash_texts
 from ftzard.core.cleaning_answers import clean_for_task
+from ftzard.core.figures import length_histogram
 from ftzard.core.generation_report import GenerationReport
 from ftzard.core.reading import read_batch, read_batches
-from ftzard.core.records import RAW_SCHEMA, Splits
-from ftzard.core.row_columns import read_pair
+from ftzard.core.records import RAW_SCHEMA, Raw, Splits
+from ftzard.core.row_columns import read_pair, write_messages, write_pair
 from ftzard.core.versions import content_version
 from ftzard.dagster_instance import project_instance
 from ftzard.definitions import build_definitions
@@ -156,6 +157,23 @@ def test_preferences_go_through_the_same_assets(preferring: Path) -> None:
     verdict = load_asset(preferring, "champion")
     assert verdict.against_baseline.metric == "preference_accuracy"
     assert verdict.verdict == "promote"
+
+
+def test_pictures_of_lengths_are_of_what_is_asked_and_answered_and_not_of_its_json(tmp_path: Path) -> None:
+    pairs = Raw(
+        pl.DataFrame(
+            [(f"Who is {number}?", write_pair("No" * number, "Yes"), "a.csv", number) for number in range(1, 5)],
+            schema=RAW_SCHEMA,
+            orient="row",
+        )
+    )
+    figures = cleaned(pairs, Step(compose(_PREFERENCE), tmp_path)).figures
+    assert figures["chosen answer length"] == length_histogram([2, 4, 6, 8], unit="characters", what="chosen answers")
+    assert figures["rejected answer length"] == length_histogram([3] * 4, unit="characters", what="rejected answers")
+    talks = Raw(pairs.examples.with_columns(text=pl.lit(write_messages([{"role": "user", "content": "Who?"}]))))
+    config = compose(["experiment=tiny_generation", "data=messages", "model.generation.prompt_format=chat"])
+    figures = cleaned(talks, Step(config, tmp_path)).figures
+    assert figures["text length"] == length_histogram([4], unit="characters")
 
 
 def _defs(project: Path) -> dg.Definitions:

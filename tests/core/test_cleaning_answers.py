@@ -7,7 +7,7 @@ import pytest
 
 from ftzard.config import DataConfig
 from ftzard.core.cleaning import clean
-from ftzard.core.cleaning_answers import clean_answers, clean_for_task
+from ftzard.core.cleaning_answers import answer_lengths, clean_answers, clean_for_task
 from ftzard.core.records import RAW_SCHEMA, Cleaned
 from ftzard.core.row_columns import read_messages, write_messages, write_pair
 from ftzard.core.splitting import split
@@ -53,6 +53,16 @@ def test_every_row_that_is_no_example_has_its_reason() -> None:
         7: "duplicate",
         8: "repeated_prompt",
         9: "duplicate",
+    }
+
+
+def test_an_answer_is_as_long_as_what_it_says_and_each_of_a_pair_counts_for_itself() -> None:
+    alone = answer_lengths(pl.Series(["Hi,\nyou!", "é"]), _PROMPTS)
+    assert {what: lengths.to_list() for what, lengths in alone.items()} == {"answers": [8, 1]}
+    pairs = answer_lengths(pl.Series([write_pair("no", 'a "b"')]), DataConfig(task="preference"))
+    assert {what: lengths.to_list() for what, lengths in pairs.items()} == {
+        "chosen answers": [2],
+        "rejected answers": [5],
     }
 
 

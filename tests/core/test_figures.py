@@ -115,6 +115,17 @@ def test_validation_points_are_drawn_beside_the_training_curve() -> None:
     assert loss_curve(CURVE, CURVE.tail(1)) != loss_curve(CURVE)
 
 
+def test_one_very_long_text_does_not_leave_all_others_one_bar() -> None:
+    lengths = list(range(10, 60))
+    picture = length_histogram([*lengths, 6000], unit="characters")
+
+    # The bars of the short ones: columns with blue in them.
+    blue = (pixels(picture) == (0x00, 0x72, 0xB2)).all(axis=2)
+    assert blue.any(axis=0).sum() > 300
+    assert picture != length_histogram([*lengths, 59], unit="characters")
+    assert picture != length_histogram([*lengths, 6000], unit="characters", what="answers")
+
+
 def test_nothing_to_draw_is_an_error_and_not_an_empty_picture() -> None:
     empty_bin = ReliabilityBin(low=0.0, high=1.0, num_examples=0, mean_confidence=None, accuracy=None)
     drawings: tuple[Callable[[], bytes], ...] = (

@@ -9,7 +9,8 @@ from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
 from ftzard.core.batch_order import newest_first
 from ftzard.core.cleaning import UNKNOWN_LABEL
-from ftzard.core.cleaning_answers import clean_for_task
+from ftzard.core.cleaning_answers import answer_lengths, clean_for_task
+from ftzard.core.cleaning_questions import question_lengths
 from ftzard.core.cleaning_report import (
     changes_document,
     changes_table,
@@ -126,7 +127,9 @@ def cleaned(raw_data: Raw, step: Step) -> StepResult[Cleaned]:
         },
         figures={
             **_label_figures({"cleaned": value.examples}, step),
-            "text length": length_histogram(value.examples["text"].str.len_chars().to_list(), unit="characters"),
+            "text length": length_histogram(
+                question_lengths(value.examples["text"], step.config.data).to_list(), unit="characters"
+            ),
         },
     )
 
@@ -213,8 +216,11 @@ def _label_figures(frames: Mapping[str, pl.DataFrame], step: Step) -> dict[str, 
     data = step.config.data
     if data.has_labels:
         return {"label balance": label_balance({name: _balance(frame, data) for name, frame in frames.items()})}
-    answers = pl.concat(frames.values())["label"]
-    return {"answer length": length_histogram(answers.str.len_chars().to_list(), unit="characters")}
+    lengths = answer_lengths(pl.concat(frames.values())["label"], data)
+    return {
+        f"{what.removesuffix('s')} length": length_histogram(values.to_list(), unit="characters", what=what)
+        for what, values in lengths.items()
+    }
 
 
 def _balance(frame: pl.DataFrame, data: "DataConfig") -> dict[str, int]:

@@ -72,6 +72,22 @@ def clean_answers(raw: pl.DataFrame, config: DataConfig, told: Told | None = Non
     )
 
 
+def answer_lengths(labels: pl.Series, config: DataConfig) -> dict[str, pl.Series]:
+    """How many characters answers have, by what they are: `answers`; of pairs, `chosen answers` and `rejected answers`.
+
+    Args:
+        labels: `label` of `EXAMPLE_SCHEMA`, without null.
+        config: Names the task.
+    """
+    if config.task != "preference":
+        return {"answers": labels.str.len_chars()}
+    pairs = [read_pair(label) for label in labels]
+    return {
+        f"{kind} answers": pl.Series([len(pair[place]) for pair in pairs], dtype=pl.UInt32)
+        for place, kind in enumerate(("chosen", "rejected"))
+    }
+
+
 def _stripped(label: str | None, config: DataConfig) -> tuple[str | None, bool]:
     """An answer without the whitespace around it, null where nothing is left; and whether two answers are one."""
     if label is None or config.task != "preference":

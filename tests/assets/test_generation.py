@@ -1,6 +1,7 @@
 """The whole graph for models that write answers: called as functions, and materialized."""
 
 import csv
+import io
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ import dagster as dg
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from polars.testing import assert_frame_equal
 from tests.core.answer_scenario import examples
 from tests.project_scenario import file_bytes, load_asset, materializations, project_with
@@ -29,7 +31,7 @@ from ftzard.core.answer_comparison import AnswerComparison
 from ftzard.core.answer_predictions import answer_schema, check_answers, incoming_schema
 from ftzard.core.cleaning import hash_texts
 from ftzard.core.cleaning_answers import clean_for_task
-from ftzard.core.figures import length_histogram
+from ftzard.core.figures import length_histogram, loss_curve
 from ftzard.core.generation_report import GenerationReport
 from ftzard.core.reading import read_batch, read_batches
 from ftzard.core.records import RAW_SCHEMA, Raw, Splits
@@ -49,6 +51,7 @@ from ftzard.resources.tracking import Tracking
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 _GENERATION, _PREFERENCE = ("experiment=tiny_generation",), ("experiment=tiny_preference",)
+_DPO_LOSS = "DPO loss in nats (0.693 at the start)"
 _COLUMNS = {"generation": ("prompt", "completion"), "preference": ("prompt", "chosen", "rejected")}
 
 
@@ -157,6 +160,24 @@ def test_preferences_go_through_the_same_assets(preferring: Path) -> None:
     verdict = load_asset(preferring, "champion")
     assert verdict.against_baseline.metric == "preference_accuracy"
     assert verdict.verdict == "promote"
+
+
+def _name_of_the_upright_axis(png: bytes) -> bytes:
+    """The pixels at the left, where nothing else is drawn."""
+    with Image.open(io.BytesIO(png)) as image:
+        return image.convert("RGB").crop((0, 0, 20, image.height)).tobytes()
+
+
+@pytest.mark.parametrize(("task", "loss"), [("generation", "cross-entropy in nats"), ("preference", _DPO_LOSS)])
+def test_a_loss_curve_says_which_loss_it_is(
+    task: str, loss: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    project: Path = request.getfixturevalue("writing" if task == "generation" else "preferring")
+    step = Step(compose(_GENERATION if task == "generation" else _PREFERENCE, project_dir=project), tmp_path)
+    values = (load_asset(project, "splits"), load_asset(project, "tuned_hyperparameters"))
+    drawn = lora_adapter(*values, step).figures["loss curve"]
+    other = pl.DataFrame({"step": [1, 2], "loss": [3.0, 0.4]})
+    assert _name_of_the_upright_axis(drawn) == _name_of_the_upright_axis(loss_curve(other, loss=loss))
 
 
 def test_pictures_of_lengths_are_of_what_is_asked_and_answered_and_not_of_its_json(tmp_path: Path) -> None:

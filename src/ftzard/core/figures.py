@@ -96,12 +96,15 @@ def length_histogram(lengths: Sequence[int], *, unit: str, what: str = "texts") 
     return _png(figure)
 
 
-def loss_curve(curve: pl.DataFrame, validation: pl.DataFrame | None = None) -> bytes:
+def loss_curve(
+    curve: pl.DataFrame, validation: pl.DataFrame | None = None, *, loss: str = "cross-entropy in nats"
+) -> bytes:
     """Draw the training loss over the optimizer steps.
 
     Args:
-        curve: Columns `step` and `loss` (mean cross-entropy in nats), at least one row.
+        curve: Columns `step` and `loss`, at least one row.
         validation: The same columns for the validation split; None where there is none.
+        loss: What the loss is, and its unit.
 
     Raises:
         ValueError: The curve has no rows.
@@ -119,7 +122,7 @@ def loss_curve(curve: pl.DataFrame, validation: pl.DataFrame | None = None) -> b
         _add_legend(axes)
     axes.set_xlabel("optimizer step")
     axes.locator_params(axis="x", integer=True)
-    axes.set_ylabel("cross-entropy in nats")
+    axes.set_ylabel(loss, parse_math=False)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     return _png(figure)

@@ -13,6 +13,7 @@ from ftzard.core.data_drift import BatchDrift, batch_drifts, incoming_drifts
 from ftzard.core.data_funnel import BatchRows, FunnelStep, StoredData, batch_rows, funnel, inconsistencies, label_counts
 from ftzard.core.leakage import quarantined_examples
 from ftzard.core.length_summary import LengthSummary, length_summaries
+from ftzard.core.metrics import IntArray
 from ftzard.core.odd_characters import OddCharacters, odd_characters
 from ftzard.core.repeated_texts import RepeatedTexts, repeated_texts
 from ftzard.core.token_lengths import TokenLengths, token_lengths
@@ -149,7 +150,7 @@ def _tokens(stored: StoredData, config: "FtzardConfig") -> tuple[TokenLengths | 
 
 
 def _answer_lengths(parts: Mapping[str, pl.DataFrame], config: "DataConfig") -> tuple[LengthSummary, ...]:
-    lengths = {}
+    lengths: dict[str, IntArray] = {}
     for name, frame in parts.items():
         found = answer_lengths(frame["label"], config)
         lengths |= {

@@ -1,5 +1,6 @@
 """From labelled files to train, validation and test examples."""
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -24,13 +25,15 @@ from ftzard.core.label_names import label_counts, num_without_label
 from ftzard.core.leakage import quarantined_examples
 from ftzard.core.reading import read_batches, sources_table
 from ftzard.core.records import Cleaned, Raw, Splits
-from ftzard.core.splitting import split, split_first, stratification_error, test_fingerprint
+from ftzard.core.splitting import shortage, split, split_first, stratification_error, test_fingerprint
 from ftzard.core.step_registry import registered_version, steps_version
 from ftzard.core.versions import batches_version
 
 if TYPE_CHECKING:
     from ftzard.config import DataConfig
     from ftzard.core.text_normalisation import StepChanges
+
+_logger = logging.getLogger(__name__)
 
 _GROUP = "data"
 _NUM_EXAMPLES = 5
@@ -160,6 +163,8 @@ def splits(cleaned: Cleaned, step: Step) -> StepResult[Splits]:
     frozen = step.frozen_test()
     if frozen is None and config.test_split == "frozen":
         value, test = split_first(examples, config)
+        if told := shortage(value, config):
+            _logger.warning("%s", told)
         frozen = FrozenTest.first(test)
         # Only now, because nothing is frozen that cannot be trained and scored on.
         step.freeze_test(frozen)

@@ -13,7 +13,6 @@ from ftzard.core.data_drift import BatchDrift, batch_drifts, incoming_drifts
 from ftzard.core.data_funnel import BatchRows, FunnelStep, StoredData, batch_rows, funnel, inconsistencies, label_counts
 from ftzard.core.leakage import quarantined_examples
 from ftzard.core.length_summary import LengthSummary, length_summaries
-from ftzard.core.metrics import IntArray
 from ftzard.core.odd_characters import OddCharacters, odd_characters
 from ftzard.core.repeated_texts import RepeatedTexts, repeated_texts
 from ftzard.core.token_lengths import TokenLengths, token_lengths
@@ -21,6 +20,7 @@ from ftzard.errors import FtzardError
 
 if TYPE_CHECKING:
     from ftzard.config import DataConfig, FtzardConfig
+    from ftzard.core.metrics import IntArray
     from ftzard.core.text_normalisation import StepChanges
 
 # Of more rows, so many are cleaned once more to see what each step does.

@@ -272,8 +272,7 @@ def test_labels_that_look_like_several_are_pointed_out(tmp_path: Path) -> None:
     assert compose(project_dir=tmp_path / "tags").data.task == "classification"
 
 
-@pytest.mark.parametrize("separator", [";", ", ", " / "])
-@pytest.mark.parametrize("options", [[], ["--multi-label"]])
+@pytest.mark.parametrize(("separator", "options"), [(";", ["--multi-label"]), (", ", []), (" / ", [])])
 def test_a_separator_that_was_not_named_is_pointed_out(tmp_path: Path, separator: str, options: list[str]) -> None:
     result = _init(tmp_path / "tags", "--data", _tags(tmp_path / "tags.csv", separator), *options)
     assert f"Labels such as 'food{separator}travel' look like several" in result.output

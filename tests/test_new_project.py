@@ -329,7 +329,11 @@ def test_a_project_can_be_made_to_learn_answers(
 def test_a_project_that_learns_answers_materializes_with_what_init_wrote(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in _PAIRS))
     _init(tmp_path / "new", "--data", tmp_path / "rows.jsonl", "--prompt", "q", "--completion", "a")
-    overrides = ["data.near_duplicate_edits=0", "model.base_model=random:tiny-llama"]
+    overrides = [
+        "data.near_duplicate_edits=0",
+        "model.base_model=random:tiny-llama",
+        "model.generation.max_new_tokens=4",
+    ]
     done = materialize(tmp_path / "new", [*overrides, "model.generation.prompt_format=plain"])
     assert "champion" in done.ran
     assert "\n" in load_asset(tmp_path / "new", "splits").train["text"][0]

@@ -12,14 +12,18 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.project_scenario import file_bytes, git, load_asset
 
+from ftzard.assets.data import cleaned, raw_data, splits
+from ftzard.assets.step import Step
+from ftzard.assets.training import lora_adapter
+from ftzard.assets.tuning import tuned_hyperparameters
 from ftzard.cli import main
 from ftzard.composition import compose
+from ftzard.core.answer_format import read_answer_format
 from ftzard.core.cleaning import clean
 from ftzard.core.reading import read_batches
 from ftzard.dagster_instance import project_instance
 from ftzard.definitions import build_definitions
 from ftzard.errors import DataCommitError
-from ftzard.materialization import materialize
 from ftzard.new_project import make_project
 
 # Names with a meaning of their own in YAML, in Hydra or in OmegaConf.
@@ -325,18 +329,18 @@ def test_a_project_can_be_made_to_learn_answers(
     assert "ftzard labels export" not in told
 
 
-@pytest.mark.slow
-def test_a_project_that_learns_answers_materializes_with_what_init_wrote(tmp_path: Path) -> None:
+def test_what_init_writes_for_answers_can_be_trained_with(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in _PAIRS))
     _init(tmp_path / "new", "--data", tmp_path / "rows.jsonl", "--prompt", "q", "--completion", "a")
-    overrides = [
-        "data.near_duplicate_edits=0",
-        "model.base_model=random:tiny-llama",
-        "model.generation.max_new_tokens=4",
-    ]
-    done = materialize(tmp_path / "new", [*overrides, "model.generation.prompt_format=plain"])
-    assert "champion" in done.ran
-    assert "\n" in load_asset(tmp_path / "new", "splits").train["text"][0]
+    overrides = ["data.near_duplicate_edits=0", "model.base_model=random:tiny-llama"]
+    config = compose([*overrides, "model.generation.prompt_format=plain"], project_dir=tmp_path / "new")
+    step = Step(config, tmp_path / "new")
+    parts = splits(cleaned(raw_data(step=step).value, step).value, step).value
+    # Line breaks stay.
+    assert all("\n" in text for text in parts.train["text"])
+    trained = lora_adapter(parts, tuned_hyperparameters(parts, step).value, step)
+    assert trained.metrics["num_train_examples"] == parts.train.height
+    assert read_answer_format(trained.value.path).max_length == 256
 
 
 def test_answers_that_were_taken_for_labels_are_pointed_out(tmp_path: Path) -> None:

@@ -47,6 +47,17 @@ def test_without_a_champion_it_says_how_to_get_one_and_makes_no_store(project: P
     assert not (project / "mlflow.db").exists()
 
 
+def test_where_the_gate_refused_the_only_adapter_its_verdict_is_told(tracked_project: Path) -> None:
+    run = tracking(tracked_project).open_run("CHOOSE_BEST_MODEL", tags={})
+    run.set_tags({"ftzard.sentence": "keep: its macro-F1 is shown to be below TF-IDF's"})
+    run.finish("FINISHED")
+    told = _call(tracked_project).stdout
+    assert "no champion yet" in told
+    assert "keep: its macro-F1 is shown to be below TF-IDF's" in told
+    # It was done, and does not help.
+    assert "Materialize `champion`" not in told
+
+
 def test_the_champion_is_shown_with_scores_and_who_promoted_it_and_why(
     two_champions: tuple[Path, RegisteredAdapter, RegisteredAdapter],
 ) -> None:

@@ -266,6 +266,27 @@ def test_an_impossible_value_in_a_file_is_refused_with_the_file_the_key_and_the_
     assert [part for part in named if part not in message] == []
 
 
+def test_a_rule_over_several_keys_names_them_and_where_they_stand_and_no_other_override(
+    conf: Callable[[str, str], Path],
+) -> None:
+    project = conf("experiment/mine.yaml", "# @package _global_\nmodel: {generation: {prompt_format: plain}}\n")
+    (project / "conf" / "data").mkdir()
+    (project / "conf" / "data" / "talks.yaml").write_text("task: generation\nmessages_column: messages\n")
+    message = _refusal("data=talks", "experiment=mine", "training.seed=3", project_dir=project)
+    assert "conf/experiment/mine.yaml and conf/data/talks.yaml: model.generation.prompt_format must be" in message
+    assert "change model.generation.prompt_format or data.messages_column" in message
+    assert "training.seed" not in message
+    message = _refusal("data.no_label=nothing", "training.seed=3")
+    assert "override 'data.no_label=nothing': data: no_label must not be given" in message
+    assert "change data.no_label or data.task" in message
+
+
+def test_labels_that_yaml_takes_for_truth_values_are_explained(conf: Callable[[str, str], Path]) -> None:
+    message = _refusal("data=own", project_dir=conf("data/own.yaml", "labels: [yes, no]\n"))
+    assert "conf/data/own.yaml: data.labels.0 = True" in message
+    assert "unless they stand in quotes" in message
+
+
 def test_a_file_that_is_not_utf8_is_named_with_the_line(conf: Callable[[str, str], Path]) -> None:
     project = conf("experiment/mine.yaml", "# @package _global_\ntraining:\n  seed: 1\n")
     file = project / "conf" / "experiment" / "mine.yaml"

@@ -96,6 +96,10 @@ def test_an_impossible_value_is_refused_when_the_dataclass_is_made(
             "launcher.num_processes must be 1 where data.task is 'generation'",
         ),
         ({"data": {"task": "generation"}, "model": {"head": "random"}}, "model.head has no effect"),
+        (
+            {"data": {"task": "generation"}, "automation": {"min_live_accuracy": 0.8}},
+            "automation.min_live_accuracy has no effect",
+        ),
         ({"data": {"task": "generation"}, "model": {"dtype": "float16"}}, "model.dtype must not be 'float16'"),
         (
             {"data": {"task": "preference"}, "training": {"lora": {"init_lora_weights": "pissa"}}},

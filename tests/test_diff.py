@@ -34,6 +34,10 @@ def test_a_run_stands_for_the_commit_it_made(materialized_project: Path, tmp_pat
     assert "cleaned: the same" in done.output
     # The splits were made later.
     assert "train:" not in done.output
+    assert "only HEAD has train, validation, test" in done.output
+    # Nothing was trained yet, with no configuration, and not with one that was null throughout.
+    assert f"configuration: not comparable: {runs['DATA_CLEANING'][:12]} has no adapter" in done.output
+    assert "null ->" not in done.output
     assert "not comparable" in done.output
     none = _diff(project, runs["RETRAIN_DECISION"], "HEAD")
     assert none.exit_code == 1, none.output

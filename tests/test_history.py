@@ -48,6 +48,10 @@ def test_the_command_prints_a_line_for_each_and_json_for_programs(materialized_p
 def test_a_look_at_a_project_without_history_makes_nothing(project: Path) -> None:
     before = sorted(project.iterdir())
     assert "Nothing has been materialized yet" in _history(project).output
+    assert "splits has not been materialized yet: `ftzard materialize` does" in _history(project, "splits").output
+    # No command makes these.
+    told = _history(project, "incoming_predictions").output
+    assert "incoming_predictions has not been materialized yet: `dagster dev` does" in told
     assert sorted(project.iterdir()) == before
 
 

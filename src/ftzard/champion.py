@@ -21,6 +21,9 @@ _NOBODY = """\
 {name} has no champion yet.
 Materialize `champion`: the first adapter becomes one unless it is shown to be worse than TF-IDF
 (for generation and preference: than the same model untrained)."""
+_REFUSED = """\
+{name} has no champion yet. The gate's verdict on the newest adapter: {verdict}"""
+_GATE_STEP = "CHOOSE_BEST_MODEL"
 _OUTSIDE = "somebody moved the alias `champion` in MLflow itself"
 
 
@@ -44,7 +47,9 @@ def describe_champion(project_dir: Path, overrides: Sequence[str] = ()) -> str:
     champion = None if is_empty else registry.champion()
     where = f"MLflow: {redact(registry.tracking.tracking_uri)}"
     if champion is None:
-        return f"{_NOBODY.format(name=registry.name)}\n{where}"
+        verdict = "" if is_empty else _newest_verdict(registry)
+        told = _REFUSED.format(name=registry.name, verdict=verdict) if verdict else _NOBODY.format(name=registry.name)
+        return f"{told}\n{where}"
     moves = registry.history()
     return "\n".join([*_facts(registry, champion, moves), where, "", "Moves of the alias:", *map(_line, moves)])
 
@@ -76,6 +81,15 @@ def rollback_champion(
 
 def _registry(project_dir: Path, overrides: Sequence[str]) -> AdapterRegistry:
     return AdapterRegistry(Tracking(compose(overrides, project_dir=project_dir).tracking, project_dir))
+
+
+def _newest_verdict(registry: AdapterRegistry) -> str:
+    """What the gate said of the adapter that it looked at last; empty where it looked at none."""
+    judged = [run for run in registry.tracking.runs() if run.step == _GATE_STEP and run.status == "FINISHED"]
+    if not judged:
+        return ""
+    with registry.tracking.connected() as client:
+        return _plain(client.get_run(judged[-1].run_id).data.tags.get("ftzard.sentence", ""))
 
 
 def _facts(registry: AdapterRegistry, champion: RegisteredAdapter, moves: Sequence[AliasMove]) -> list[str]:

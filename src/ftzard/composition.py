@@ -26,6 +26,9 @@ _ENTRY = "ftzard_entry"
 _GIVEN = "ftzard_given"
 _DEFAULTS = "ftzard_defaults"
 # Hydra keeps its state in process-wide singletons.
+# The place of a value that neither a file nor an override sets.
+_NOWHERE = "the configuration"
+
 _HYDRA_LOCK = threading.Lock()
 # Hydra's messages for a key that does not exist and for a group option that does not exist.
 _UNKNOWN_KEY = re.compile(r"Could not override '(?P<key>[^']+)'")
@@ -294,14 +297,28 @@ class _Problem:
             line = f"{origins.of(key)}: unknown key {key} = {detail['input']!r}"
             return cls(_without_credentials(line), _advice_for_key(key))
         message = detail["msg"].removeprefix("Value error, ")
-        # A rule over several keys reports the whole section as its input; the message names the keys. And a password
-        # must not be shown, wherever the value came from.
+        message = message[:1].lower() + message[1:]
+        # A rule over several keys reports the whole section as its input; the message names the keys.
+        if isinstance(detail["input"], Mapping) and (named := _keys_named_in(message, key)):
+            places = dict.fromkeys(place for one in named if (place := origins.of(one)) != _NOWHERE)
+            line = f"{' and '.join(places) or origins.of(key)}: {key and f'{key}: '}{message}"
+            return cls(_without_credentials(line), f"change {' or '.join(named)}")
+        if isinstance(detail["input"], bool) and detail["type"] == "string_type":
+            message += "; YAML reads yes, no, on, off, true and false as true or false, unless they stand in quotes"
+        # A password must not be shown, wherever the value came from.
         is_secret = detail["type"] == "password_in_url"
         shown = "" if is_secret or isinstance(detail["input"], Mapping) else f" = {detail['input']!r}"
-        origin = "the configuration" if is_secret else origins.of(key)
-        message = message[:1].lower() + message[1:]
-        line = f"{origin}: {key or 'the configuration'}{shown}: {message}"
+        origin = _NOWHERE if is_secret else origins.of(key)
+        line = f"{origin}: {key or 'all sections'}{shown}: {message}"
         return cls(_without_credentials(line), f"change {key or 'one of them'}")
+
+
+def _keys_named_in(message: str, section: str) -> list[str]:
+    """The keys that a rule names, by their whole name, or by that within the section whose rule it is."""
+    known = _known_keys(FtzardConfig)
+    words = dict.fromkeys(re.findall(r"[a-z_][\w.]*\w", message))
+    named = [f"{section}.{word}" if section else word for word in words]
+    return [one for one in named if any(key == one or key.startswith(f"{one}.") for key in known)]
 
 
 @dataclass(frozen=True)
@@ -321,7 +338,8 @@ class _Origins:
             # A group's option is a file, and that is what is named.
             if (is_below or is_above) and set_key not in self.choices:
                 return f"override {given!r}"
-        path = key.split(".")
+        # What a list or a mapping of one's own holds stands where that does.
+        path = [part for part in key.split(".") if not part.isdigit()]
         experiment = self.choices.get("experiment")
         candidates = [(f"experiment/{experiment}.yaml", path)] if experiment else []
         if path[0] in self.choices:
@@ -333,7 +351,7 @@ class _Origins:
                     if _holds(yaml.safe_load((directory / name).read_text(encoding="utf-8")), keys):
                         return f"{directory.name}/{name}"
                     break
-        return "the configuration"
+        return _NOWHERE
 
 
 def _holds(document: Any, keys: Sequence[str]) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -55,6 +55,8 @@ class ProjectDifference:
         config: Key -> the two values, where they differ; None for a key that one lacks.
         scores: The second adapter beside the first, on the same test rows; None where they cannot be compared.
         why_not: Why they cannot be compared; empty where they can.
+        without_adapter: Which of the two have no adapter; `config` is then empty.
+        only_in: Table -> which of the two has it, where the other has not.
     """
 
     names: tuple[str, str]
@@ -63,6 +65,8 @@ class ProjectDifference:
     config: Mapping[str, tuple[Any, Any]]
     scores: AnyComparison | None
     why_not: str
+    without_adapter: tuple[str, ...] = ()
+    only_in: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self, num_examples: int) -> dict[str, Any]:
         """The difference as JSON types, with at most so many rows of each kind."""
@@ -71,7 +75,9 @@ class ProjectDifference:
             "names": self.names,
             "commits": self.commits,
             "rows": {name: one.to_dict(num_examples) for name, one in self.rows.items()},
+            "only_in": self.only_in,
             "config": self.config,
+            "without_adapter": self.without_adapter,
             **_both_scores(scores),
             "difference": [scores.difference.value, scores.difference.low, scores.difference.high] if scores else None,
             "not_comparable": self.why_not or None,
@@ -95,7 +101,8 @@ def diff_project(project_dir: Path, first: str, second: str, overrides: Sequence
     before, after = (_state(project_dir, config, which, overrides) for which in (first, second))
     scores, why_not = _scores(before, after, config.evaluation)
     both = [name for name in before.tables if name in after.tables]
-    keys = sorted({*before.config, *after.config})
+    # Without an adapter there is no configuration that anything was trained with.
+    keys = sorted({*before.config, *after.config}) if before.config and after.config else []
     values = {key: (before.config.get(key), after.config.get(key)) for key in keys}
     return ProjectDifference(
         (first, second),
@@ -104,6 +111,8 @@ def diff_project(project_dir: Path, first: str, second: str, overrides: Sequence
         {key: pair for key, pair in values.items() if pair[0] != pair[1]},
         scores,
         why_not,
+        tuple(one.name for one in (before, after) if not one.config),
+        {name: one.name for one in (before, after) for name in one.tables if name not in both},
     )
 
 
@@ -113,7 +122,12 @@ def diff_lines(difference: ProjectDifference, num_examples: int) -> Iterator[str
         yield f"{name}: data commit {commit[:12]}"
     for name, rows in difference.rows.items():
         yield from difference_lines(name, rows, num_examples)
-    yield "configuration: the same" if not difference.config else "configuration:"
+    for holder in dict.fromkeys(difference.only_in.values()):
+        yield f"only {holder} has {', '.join(name for name, one in difference.only_in.items() if one == holder)}"
+    if difference.without_adapter:
+        yield f"configuration: not comparable: {' and '.join(difference.without_adapter)} has no adapter"
+    else:
+        yield "configuration: the same" if not difference.config else "configuration:"
     for key, (before, after) in difference.config.items():
         yield f"  {key}: {json.dumps(before, ensure_ascii=False)} -> {json.dumps(after, ensure_ascii=False)}"
     scores = difference.scores

@@ -84,6 +84,15 @@ def history_lines(entries: Sequence[HistoryEntry]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
+def nothing_told(asset: str | None) -> str:
+    """What to say where there is no entry, of one asset or of all."""
+    if asset in {each.name for each in SERVING}:
+        return (
+            f"{asset} has not been materialized yet: `dagster dev` does, for each file in the folder for incoming data."
+        )
+    return f"{asset or 'Nothing'} has {'not ' if asset else ''}been materialized yet: `ftzard materialize` does."
+
+
 def _records(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[dg.EventLogRecord]:
     cursor = None
     while True:

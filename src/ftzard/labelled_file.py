@@ -1,8 +1,9 @@
-"""A file of labelled texts that somebody brings along, read and cleaned as the pipeline will do it."""
+"""A file of labelled texts, or of prompts with answers, that somebody brings along, read as the pipeline will do it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal
 
 import polars as pl
 
@@ -10,34 +11,58 @@ from ftzard.composition import validate
 from ftzard.config import DataConfig
 from ftzard.core.batch_names import KNOWN_SUFFIXES, is_passed_over, kind_of, printable
 from ftzard.core.cleaning import clean, labels_of
+from ftzard.core.cleaning_answers import clean_answers
 from ftzard.core.label_names import label_counts, num_without_label
+from ftzard.core.label_sets import SEPARATOR
 from ftzard.core.reading import read_batch
 from ftzard.errors import FtzardError, MalformedBatchError, MissingColumnError, NoExamplesError, StorageError
 
 _ELSE = "; or make the project without --data, put the file into its data/raw/ and say in conf/data/ how to read it"
+# What people put between labels, beside `|`.
+_SIGNS: Final = (";", ",", "/")
+# Of prompts and answers line breaks mean something.
+ANSWER_STEPS: Final = ("unicode_nfc",)
+
+
+@dataclass(frozen=True)
+class AnswerColumns:
+    """That answers are learned and not labels, and where they stand.
+
+    Attributes:
+        task: To write answers, or which of two is liked.
+        names: Keys of `data` -> the columns of a file.
+    """
+
+    task: Literal["generation", "preference"]
+    names: Mapping[str, str]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The section `data` that says so."""
+        return {"task": self.task, **self.names, "cleaning_steps": ANSWER_STEPS}
 
 
 @dataclass(frozen=True)
 class LabelledFile:
-    """Labelled texts that can be trained on.
+    """Labelled texts, or prompts with answers, that can be trained on.
 
     Attributes:
         path: The file.
         num_rows: Its rows, before cleaning.
         examples: `EXAMPLE_SCHEMA`, of what is left after cleaning.
-        labels: Those of the examples, sorted.
-        task: `data.task` as it was read: a text with one label, or with any number.
+        labels: Those of the examples, sorted; none where they have answers.
+        task: `data.task` as it was read.
     """
 
     path: Path
     num_rows: int
     examples: pl.DataFrame
     labels: tuple[str, ...]
-    task: Literal["classification", "multi_label"] = "classification"
+    task: Literal["classification", "multi_label", "generation", "preference"] = "classification"
 
     def label_counts(self) -> dict[str, int]:
         """The number of examples of each label, in the order of `labels`."""
-        counts = label_counts(self.examples["label"], self.task)
+        counts = label_counts(self.examples["label"], self.task) if self.labels else {}
         return {label: counts[label] for label in self.labels}
 
     @property
@@ -70,7 +95,7 @@ def read_labelled_file(
     _check_file(path)
     several = {} if label_separator is None else {"task": "multi_label", "label_separator": label_separator}
     config = validate({"data": {"text_column": text_column, "label_column": label_column, **several}}).data
-    rows = _read(path, config)
+    rows = _read(path, config, "--text and --label")
     if rows["label"].fill_null("").str.strip_chars().eq("").all():
         raise NoExamplesError(
             f"the column {label_column!r} of {path} is empty in all {rows.height} rows",
@@ -80,6 +105,62 @@ def read_labelled_file(
     return LabelledFile(
         path, rows.height, examples, labels_of(examples, config), "multi_label" if several else "classification"
     )
+
+
+def read_answer_file(path: Path, columns: AnswerColumns) -> LabelledFile:
+    """Read a file of prompts with answers, and see that there is something to learn from it.
+
+    Args:
+        path: The file.
+        columns: Its columns.
+
+    Raises:
+        ConfigError: A column cannot have such a name.
+        NoExamplesError: No prompt has an answer.
+        FtzardError: As `read_labelled_file`.
+    """
+    path = path.expanduser().resolve()
+    _check_file(path)
+    config = validate({"data": columns.values}).data
+    options = " and ".join(f"--{key.removesuffix('_column')}" for key in columns.names)
+    rows = _read(path, config, options)
+    try:
+        examples = clean_answers(rows, config).examples
+    except NoExamplesError as error:
+        raise NoExamplesError(error.what, fix=f"look at {path}, and name its columns with {options}") from error
+    return LabelledFile(path, rows.height, examples, (), columns.task)
+
+
+def doubts_about_labels(labelled: LabelledFile) -> list[str]:
+    """What looks as if the labels were others than the person takes them for; sentences for them to read."""
+    doubts = []
+    if several := [label for label in labelled.labels if SEPARATOR in label]:
+        doubts.append(
+            f"Labels such as {several[0]!r} look like several: `--multi-label` makes a project in which a text can "
+            "have any number of them."
+        )
+    elif (sign := _separator_among(labelled.labels)) is not None:
+        example = next(label for label in labelled.labels if sign in label.strip(f"{sign} "))
+        doubts.append(
+            f"Labels such as {example!r} look like several with {sign!r} between them: `--label-separator {sign!r}` "
+            "makes a project in which a text can have any number of them."
+        )
+    elif labelled.task == "classification" and len(labelled.labels) > labelled.examples.height / 2:
+        doubts.append(
+            f"{labelled.examples.height} examples have {len(labelled.labels)} different labels. If these are answers "
+            "that a model should write: `--prompt COLUMN --completion COLUMN` makes a project in which it learns to."
+        )
+    return doubts
+
+
+def _separator_among(labels: Sequence[str]) -> str | None:
+    """A sign that stands in several labels, and between parts that are no more than the labels are."""
+    for sign in _SIGNS:
+        parts = {part.strip() for label in labels for part in label.split(sign)} - {""}
+        joined = [label for label in labels if sign in label.strip(f"{sign} ")]
+        if len(joined) > 1 and len(parts) <= len(labels):
+            return sign
+    return None
 
 
 def _check_file(path: Path) -> None:
@@ -95,12 +176,12 @@ def _check_file(path: Path) -> None:
         )
 
 
-def _read(path: Path, config: DataConfig) -> pl.DataFrame:
+def _read(path: Path, config: DataConfig, options: str) -> pl.DataFrame:
     try:
         return read_batch(path, str(path), config)[0]
     except MissingColumnError as error:
         raise MissingColumnError(
-            error.what, fix=f"name its columns with --text and --label; a file needs a first row with names{_ELSE}"
+            error.what, fix=f"name its columns with {options}; a file needs a first row with names{_ELSE}"
         ) from error
     except FtzardError as error:
         raise type(error)(error.what, fix=error.fix + _ELSE) from error

@@ -14,11 +14,16 @@ from pathlib import Path
 from ftzard.composition import compose
 from ftzard.config import DataConfig, FtzardConfig
 from ftzard.core.base_source import find_base_model
-from ftzard.core.label_sets import SEPARATOR
-from ftzard.core.splitting import split
+from ftzard.core.splitting import shortage, split
 from ftzard.errors import ConfigError, FtzardError, OutputExistsError, SecretExposedError
-from ftzard.labelled_file import LabelledFile, read_labelled_file
-from ftzard.project_files import conf_files, configured_labels, readme
+from ftzard.labelled_file import (
+    AnswerColumns,
+    LabelledFile,
+    doubts_about_labels,
+    read_answer_file,
+    read_labelled_file,
+)
+from ftzard.project_files import answer_conf_files, conf_files, configured_labels, readme
 from ftzard.project_template import write_project
 from ftzard.resources.credentials import holds_secret
 from ftzard.resources.project_repository import missing_remote_package, refuse_unknown_remote
@@ -50,23 +55,25 @@ def make_project(
     text_column: str | None = None,
     label_column: str | None = None,
     label_separator: str | None = None,
+    answers: AnswerColumns | None = None,
     remote: str | None = None,
 ) -> NewProject:
     """Make a project: git, DVC, configuration, folders, and what Dagster needs to open it.
 
     Args:
         folder: Where; it does not exist yet, or is empty.
-        data: A file with labelled texts of a kind that FTzard reads; it is copied, and stays where it is.
+        data: A file with labelled texts, or with prompts and answers, of a kind that FTzard reads; it is copied.
         text_column: Its column with the texts; None for the default of `data.text_column`.
         label_column: Its column with the labels, likewise.
         label_separator: What separates the labels of a text, which can then have any number; None: each has one.
+        answers: That answers are learned instead, and where they stand; None: labels are.
         remote: A folder or a URL to which DVC pushes the data; None for no remote.
 
     Raises:
         OutputExistsError: The folder holds something.
         SecretExposedError: The remote's URL holds a password or a token.
         ConfigError: The two columns are one, or the remote is none that data can be pushed to.
-        FtzardError: The data cannot be used: as `read_labelled_file`.
+        FtzardError: The data cannot be used: as `read_labelled_file` and `read_answer_file`.
     """
     folder = folder.expanduser().resolve()
     defaults = DataConfig()
@@ -81,15 +88,20 @@ def make_project(
         )
     _check_place(folder)
     place = _remote_place(remote, folder)
-    labelled = read_labelled_file(data, *columns, label_separator) if data else None
+    if answers is None:
+        labelled = read_labelled_file(data, *columns, label_separator) if data else None
+        conf = conf_files(folder.name, columns, labelled, label_separator)
+    else:
+        labelled = read_answer_file(data, answers) if data else None
+        conf = answer_conf_files(folder.name, answers, labelled)
     with _made_beside(folder) as unfinished:
-        files = {
-            **conf_files(folder.name, columns, labelled, label_separator),
-            "README.md": readme(folder.name, has_data=data is not None),
-        }
-        write_project(unfinished, files, "Configure the project", remote=place)
+        text = readme(folder.name, has_data=data is not None, has_labels=answers is None)
+        write_project(unfinished, {**conf, "README.md": text}, "Configure the project", remote=place)
         config = compose(project_dir=unfinished)
-        _check_composed(config, columns, labelled, label_separator)
+        if answers is None:
+            _check_composed(config, columns, labelled, label_separator)
+        else:
+            _check_answers_composed(config, answers)
         for name in (config.data.raw_dir, config.data.labelled_dir, config.data.incoming_dir):
             (unfinished / name).mkdir(parents=True, exist_ok=True)
         if labelled:
@@ -187,6 +199,14 @@ def _check_composed(
         )
 
 
+def _check_answers_composed(config: FtzardConfig, answers: AnswerColumns) -> None:
+    if odd := [column for key, column in answers.names.items() if getattr(config.data, key) != column]:
+        raise ConfigError(
+            f"The name of the column {odd[0]!r} cannot be written into a configuration",
+            fix="give it a plain name in the file",
+        )
+
+
 def _notes(folder: Path, config: FtzardConfig, labelled: LabelledFile | None) -> tuple[str, ...]:
     """What would stop the first run, or makes it another one than the person may think."""
     notes = []
@@ -197,19 +217,16 @@ def _notes(folder: Path, config: FtzardConfig, labelled: LabelledFile | None) ->
     if missing := missing_remote_package(folder):
         notes.append(f"DVC cannot push yet: {missing}.")
     if labelled:
-        several = [label for label in labelled.labels if SEPARATOR in label]
-        if several:
-            notes.append(
-                f"Labels such as {several[0]!r} look like several: `--multi-label` makes a project in which a text can "
-                "have any number of them."
-            )
+        notes += doubts_about_labels(labelled)
         if config.data.sample_fraction < 1:
             notes.append(
                 f"The first experiment uses about {config.data.sample_fraction:.2%} of the {labelled.examples.height} "
                 "examples, for a training of minutes; conf/experiment/first.yaml says how to take all."
             )
         try:
-            split(labelled.examples, config.data)
+            told = shortage(split(labelled.examples, config.data), config.data)
         except FtzardError as error:
             notes.append(f"These are too few for a training: {error.what}. To fix it: {error.fix}.")
+        else:
+            notes += [f"{told[0].upper()}{told[1:]}."] if told else []
     return tuple(notes)

@@ -6,7 +6,7 @@ import re
 import yaml
 
 from ftzard.core.label_sets import SEPARATOR
-from ftzard.labelled_file import LabelledFile
+from ftzard.labelled_file import ANSWER_STEPS, AnswerColumns, LabelledFile
 from ftzard.project_template import CONFIG, primary_config
 
 # About as many as the demo has, which two CPU cores train on in minutes.
@@ -44,6 +44,42 @@ _THESE_LABELS = """\
 # label is taken.
 labels:
 {labels}"""
+_ANSWER_DATA = """\
+# ftzard materialize data=own_files
+# How the files in data/raw/ and data/labelled/ are read: {kinds}, with {these} in each.
+task: {task}
+{columns}
+# Line breaks in prompts are kept; answers only ever lose the whitespace around them.
+cleaning_steps: [{steps}]
+# More that can be said, here with its defaults; `ftzard config` prints everything.
+# near_duplicate_edits: 2   # prompts that so many edited words turn into each other stay in one split; 0: equal ones do
+# max_quarantined_fraction: 0.05   # of the rows of a file, which may be set aside because they cannot be read
+"""
+_ANSWER_EXPERIMENT = """\
+# @package _global_
+# ftzard materialize experiment=first
+# The first experiment: a model of 135M parameters that comes with a Python package, minutes on two CPU cores.
+defaults:
+  - override /model: smollm2_135m_gguf
+model:
+  # Tokens of prompt and answer together: a longer answer is cut at its end, a prompt that leaves no room is left out.
+  max_length: 256
+  generation:
+    # Tokens of an answer that the model writes, at most.
+    max_new_tokens: 64
+    # Words around each prompt, which is put in the place of {{text}}; not for messages:
+    # prompt_template: "Answer in one word: {{text}}"
+data:
+  # {sampling}
+  sample_fraction: {sample_fraction}
+training:
+  learning_rate: {learning_rate}
+tracking:
+  # The experiment in MLflow that the runs stand under.
+  experiment: {name}
+"""
+# DPO goes astray with what is good for learning to write.
+_LEARNING_RATES = {"generation": "5e-4", "preference": "5e-5"}
 _EXPERIMENT = """\
 # @package _global_
 # ftzard materialize experiment=first
@@ -71,7 +107,7 @@ tracking:
 _README = """\
 # {name}
 
-A project of FTzard: labelled text in, a fine-tuned adapter and honest numbers out.
+A project of FTzard: {what} in, a fine-tuned adapter and honest numbers out.
 
 ## First
 
@@ -82,19 +118,15 @@ dagster dev           # the same by itself, with pictures: http://127.0.0.1:3000
 mlflow ui --backend-store-uri sqlite:///mlflow.db    # runs, metrics, adapters: http://127.0.0.1:5000
 ```
 
-With `dagster dev` running nothing needs a click: the first training begins when there is labelled data.
+With `dagster dev` running nothing needs a click: the first training begins when there is data.
 
 ## Then
 
 | you put | into | and get |
 |---|---|---|
-| a file with labels | `data/raw/` | a decision; if it is time, a trained adapter, its scores, perhaps a new champion |
-| a file without labels | `data/incoming/` | the champion's predictions, and a queue of the rows worth a label |
-| the queue with its labels | `data/labelled/` | the next decision, with the new labels counted |
-
+{then}
 ```sh
-ftzard labels export      # the queue, as a file to be labelled
-ftzard champion           # who serves, and why
+{queue}ftzard champion           # who serves, and why
 ftzard history            # what was materialized, with rows, commits and runs
 ftzard checkout COMMIT --to DIR    # the data of any day
 ```
@@ -113,9 +145,19 @@ ftzard checkout COMMIT --to DIR    # the data of any day
 A value for once is an override: `ftzard materialize training.learning_rate=5e-4`.
 Data is pushed to DVC's default remote where there is one: `dvc remote add --default store URL`.
 """
-_HAS_DATA = "Your labelled texts are in `data/raw/`.\n"
+_LABELS_COME_BACK = """\
+| a file with labels | `data/raw/` | a decision; if it is time, a trained adapter, its scores, perhaps a new champion |
+| a file without labels | `data/incoming/` | the champion's predictions, and a queue of the rows worth a label |
+| the queue with its labels | `data/labelled/` | the next decision, with the new labels counted |
+"""
+_QUEUE = "ftzard labels export      # the queue, as a file to be labelled\n"
+_ANSWERS_COME = """\
+| prompts with answers | `data/raw/` | a decision; if it is time, an adapter, its scores, perhaps a new champion |
+| prompts alone | `data/incoming/` | the champion's answers |
+"""
+_HAS_DATA = "Your {what} are in `data/raw/`.\n"
 _LACKS_DATA = """\
-Put a file with labelled texts (CSV, TSV, JSONL, Parquet) into `data/raw/`, and write the names of its two columns into
+Put a file with {what} (CSV, TSV, JSONL, Parquet) into `data/raw/`, and write the names of its columns into
 `conf/data/own_files.yaml`.
 """
 
@@ -150,15 +192,50 @@ def conf_files(
     }
 
 
+def answer_conf_files(name: str, columns: AnswerColumns, answered: LabelledFile | None) -> dict[str, str]:
+    """The project's `conf/` where answers are learned, by path.
+
+    Args:
+        name: As for `conf_files`.
+        columns: The task, and where prompts and answers stand.
+        answered: The prompts with answers that it begins with, if there are any.
+    """
+    is_structured = "messages_column" in columns.names
+    sample_fraction, sampling = _sampling(answered.examples.height if answered else 0)
+    return {
+        CONFIG: primary_config({"data": "own_files", "experiment": "first"}),
+        "conf/data/own_files.yaml": _ANSWER_DATA.format(
+            kinds="JSONL or Parquet" if is_structured else "CSV, TSV, JSONL or Parquet",
+            these="this column" if is_structured else "these columns",
+            task=columns.task,
+            columns="\n".join(f"{key}: {_scalar(column)}" for key, column in columns.names.items()),
+            steps=", ".join(ANSWER_STEPS),
+        ),
+        "conf/experiment/first.yaml": _ANSWER_EXPERIMENT.format(
+            sampling=sampling,
+            sample_fraction=sample_fraction,
+            learning_rate=_LEARNING_RATES[columns.task],
+            name=_scalar(name),
+        ),
+    }
+
+
 def configured_labels(labelled: LabelledFile | None) -> tuple[str, ...]:
     """The labels that the configuration lists; none where any is taken, because one of them cannot be written there."""
     labels = labelled.labels if labelled else ()
     return () if _MISSING in labels else labels
 
 
-def readme(name: str, *, has_data: bool) -> str:
+def readme(name: str, *, has_data: bool, has_labels: bool = True) -> str:
     """The project's README: the next steps, and what is where."""
-    return _README.format(name=name, first=_HAS_DATA if has_data else _LACKS_DATA)
+    what = "labelled texts" if has_labels else "prompts with answers"
+    return _README.format(
+        name=name,
+        what=what,
+        first=(_HAS_DATA if has_data else _LACKS_DATA).format(what=what),
+        then=_LABELS_COME_BACK if has_labels else _ANSWERS_COME,
+        queue=_QUEUE if has_labels else "",
+    )
 
 
 def _sampling(num_examples: int) -> tuple[float, str]:

@@ -1,6 +1,7 @@
 """The whole graph for models that write answers: called as functions, and materialized."""
 
 import csv
+import io
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ import dagster as dg
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from polars.testing import assert_frame_equal
 from tests.core.answer_scenario import examples
 from tests.project_scenario import file_bytes, load_asset, materializations, project_with
@@ -29,10 +31,11 @@ from ftzard.core.answer_comparison import AnswerComparison
 from ftzard.core.answer_predictions import answer_schema, check_answers, incoming_schema
 from ftzard.core.cleaning import hash_texts
 from ftzard.core.cleaning_answers import clean_for_task
+from ftzard.core.figures import length_histogram, loss_curve
 from ftzard.core.generation_report import GenerationReport
 from ftzard.core.reading import read_batch, read_batches
-from ftzard.core.records import RAW_SCHEMA, Splits
-from ftzard.core.row_columns import read_pair
+from ftzard.core.records import RAW_SCHEMA, Raw, Splits
+from ftzard.core.row_columns import read_pair, write_messages, write_pair
 from ftzard.core.versions import content_version
 from ftzard.dagster_instance import project_instance
 from ftzard.definitions import build_definitions
@@ -48,6 +51,7 @@ from ftzard.resources.tracking import Tracking
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 _GENERATION, _PREFERENCE = ("experiment=tiny_generation",), ("experiment=tiny_preference",)
+_DPO_LOSS = "DPO loss in nats (0.693 at the start)"
 _COLUMNS = {"generation": ("prompt", "completion"), "preference": ("prompt", "chosen", "rejected")}
 
 
@@ -121,6 +125,12 @@ def test_dagster_and_mlflow_show_the_metrics_of_answers(writing: Path) -> None:
     assert "perplexity" in str(shown["metrics"].metadata["scores"].value)
     assert "answer length" in shown["splits"].metadata
     assert shown["predictions"].metadata["task"].value == "generation"
+    answers, parts = load_asset(writing, "predictions"), load_asset(writing, "splits")
+    examples = str(shown["predictions"].metadata["examples"].value)
+    texts = dict(parts.test.select("text_hash", "text").iter_rows())
+    assert f"| {texts[answers['text_hash'][0]]} | {answers['label'][0]} |" in examples
+    longest = answers["token_log_probabilities"].list.len().max()
+    assert (shown["predictions"].metadata["num_answers_at_limit"].value != 0) == (longest == 12)
     assert "token f1 against others" in shown["champion"].metadata
 
 
@@ -158,6 +168,53 @@ def test_preferences_go_through_the_same_assets(preferring: Path) -> None:
     assert verdict.verdict == "promote"
 
 
+def test_a_test_split_that_near_copies_left_small_is_warned_of_when_it_is_frozen(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    things = [f"{one}{other}" for one in "bdfgklmprst" for other in "aeiouyj"]
+    rows = [(f"What kind of animal is a {thing}?", "a bird", "a.csv", number) for number, thing in enumerate(things)]
+    rows += [(f"{thing} " * 4 + f"{row * row}", "so", "b.csv", row) for row, thing in enumerate(things[:33])]
+    step = Step(compose([*_GENERATION, "data.test_fraction=0.2", "data.train_fraction=0.7"]), tmp_path)
+    clean = cleaned(Raw(pl.DataFrame(rows, schema=RAW_SCHEMA, orient="row")), step).value
+    parts = splits(clean, step).value
+    assert f"test has {parts.test.height} of 110 examples (of data.test_fraction=0.2: 22)" in caplog.text
+
+
+def _name_of_the_upright_axis(png: bytes) -> bytes:
+    """The pixels at the left, where nothing else is drawn."""
+    with Image.open(io.BytesIO(png)) as image:
+        return image.convert("RGB").crop((0, 0, 20, image.height)).tobytes()
+
+
+@pytest.mark.parametrize(("task", "loss"), [("generation", "cross-entropy in nats"), ("preference", _DPO_LOSS)])
+def test_a_loss_curve_says_which_loss_it_is(
+    task: str, loss: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    project: Path = request.getfixturevalue("writing" if task == "generation" else "preferring")
+    step = Step(compose(_GENERATION if task == "generation" else _PREFERENCE, project_dir=project), tmp_path)
+    values = (load_asset(project, "splits"), load_asset(project, "tuned_hyperparameters"))
+    drawn = lora_adapter(*values, step).figures["loss curve"]
+    other = pl.DataFrame({"step": [1, 2], "loss": [3.0, 0.4]})
+    assert _name_of_the_upright_axis(drawn) == _name_of_the_upright_axis(loss_curve(other, loss=loss))
+
+
+def test_pictures_of_lengths_are_of_what_is_asked_and_answered_and_not_of_its_json(tmp_path: Path) -> None:
+    pairs = Raw(
+        pl.DataFrame(
+            [(f"Who is {number}?", write_pair("No" * number, "Yes"), "a.csv", number) for number in range(1, 5)],
+            schema=RAW_SCHEMA,
+            orient="row",
+        )
+    )
+    figures = cleaned(pairs, Step(compose(_PREFERENCE), tmp_path)).figures
+    assert figures["chosen answer length"] == length_histogram([2, 4, 6, 8], unit="characters", what="chosen answers")
+    assert figures["rejected answer length"] == length_histogram([3] * 4, unit="characters", what="rejected answers")
+    talks = Raw(pairs.examples.with_columns(text=pl.lit(write_messages([{"role": "user", "content": "Who?"}]))))
+    config = compose(["experiment=tiny_generation", "data=messages", "model.generation.prompt_format=chat"])
+    figures = cleaned(talks, Step(config, tmp_path)).figures
+    assert figures["text length"] == length_histogram([4], unit="characters")
+
+
 def _defs(project: Path) -> dg.Definitions:
     return build_definitions([*_GENERATION, "automation.settle_s=0"], project_dir=project)
 
@@ -190,6 +247,9 @@ def test_prompts_that_come_in_are_answered_by_the_champion_and_not_queued_for_la
         ) as context:
             again = sensor.evaluate_tick(context)
     assert not again.run_requests
+    made = {str(one.asset_key): one for one in result.get_asset_materialization_events()}
+    event = made[str(dg.AssetKey("incoming_predictions"))]
+    assert "12 good" in str(event.materialization.metadata["examples"].value)
     answers = pl.read_parquet(writing / "data" / "assets" / "incoming_predictions" / f"{key}.parquet")
     assert answers.schema == pl.Schema([*incoming_schema().items(), ("champion_version", pl.String)])
     assert answers.height == 2

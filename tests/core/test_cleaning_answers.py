@@ -7,7 +7,7 @@ import pytest
 
 from ftzard.config import DataConfig
 from ftzard.core.cleaning import clean
-from ftzard.core.cleaning_answers import clean_answers, clean_for_task
+from ftzard.core.cleaning_answers import answer_lengths, clean_answers, clean_for_task
 from ftzard.core.records import RAW_SCHEMA, Cleaned
 from ftzard.core.row_columns import read_messages, write_messages, write_pair
 from ftzard.core.splitting import split
@@ -54,6 +54,43 @@ def test_every_row_that_is_no_example_has_its_reason() -> None:
         8: "repeated_prompt",
         9: "duplicate",
     }
+
+
+def test_an_answer_is_as_long_as_what_it_says_and_each_of_a_pair_counts_for_itself() -> None:
+    alone = answer_lengths(pl.Series(["Hi,\nyou!", "é"]), _PROMPTS)
+    assert {what: lengths.to_list() for what, lengths in alone.items()} == {"answers": [8, 1]}
+    pairs = answer_lengths(pl.Series([write_pair("no", 'a "b"')]), DataConfig(task="preference"))
+    assert {what: lengths.to_list() for what, lengths in pairs.items()} == {
+        "chosen answers": [2],
+        "rejected answers": [5],
+    }
+
+
+def test_answers_that_are_left_out_for_an_earlier_one_are_warned_of_with_their_rows(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clean_answers(_raw(("one", "1"), ("one", "1"), ("two", "2")), _PROMPTS)
+    assert not caplog.text
+    clean_answers(_raw(("one", "1"), ("two", "2"), ("one", "uno")), _PROMPTS)
+    assert "rejected 1 rows because an earlier row answers the same prompt otherwise" in caplog.text
+    assert "a.csv, row 4" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("rows", "config", "named"),
+    [
+        ([("one", " "), ("two", None), ("", "x")], _PROMPTS, "data.completion_column"),
+        ([(None, "1"), ("", "2")], _PROMPTS, "data.prompt_column"),
+        ([("one", write_pair("a", " a"))], DataConfig(task="preference"), "data.chosen_column"),
+        ([(" ", "1")], _PROMPTS, "data.cleaning_steps"),
+    ],
+)
+def test_where_nothing_is_left_the_advice_fits_the_reason(
+    rows: list[tuple[str | None, str | None]], config: DataConfig, named: str
+) -> None:
+    with pytest.raises(NoExamplesError) as raised:
+        clean_answers(_raw(*rows), config)
+    assert named in raised.value.fix
 
 
 def test_the_limits_of_length_are_for_the_prompt_and_of_messages_for_their_contents() -> None:

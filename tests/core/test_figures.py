@@ -115,6 +115,27 @@ def test_validation_points_are_drawn_beside_the_training_curve() -> None:
     assert loss_curve(CURVE, CURVE.tail(1)) != loss_curve(CURVE)
 
 
+def test_names_that_would_run_into_each_other_stand_upright() -> None:
+    names = ["food", "politics & law", "sports cars", "tech", "travel", "science"]
+    upright = pixels(confusion_matrix(np.eye(6, dtype=np.int64).tolist(), names))
+    short = pixels(confusion_matrix(np.eye(6, dtype=np.int64).tolist(), [name[:2] for name in names]))
+
+    # The dark squares of the diagonal: the lowest row of them ends higher where names stand below it.
+    lowest = [np.flatnonzero((picture == (8, 48, 107)).all(axis=2).any(axis=1)).max() for picture in (upright, short)]
+    assert lowest[0] < lowest[1] - 40
+
+
+def test_one_very_long_text_does_not_leave_all_others_one_bar() -> None:
+    lengths = list(range(10, 60))
+    picture = length_histogram([*lengths, 6000], unit="characters")
+
+    # The bars of the short ones: columns with blue in them.
+    blue = (pixels(picture) == (0x00, 0x72, 0xB2)).all(axis=2)
+    assert blue.any(axis=0).sum() > 300
+    assert picture != length_histogram([*lengths, 59], unit="characters")
+    assert picture != length_histogram([*lengths, 6000], unit="characters", what="answers")
+
+
 def test_nothing_to_draw_is_an_error_and_not_an_empty_picture() -> None:
     empty_bin = ReliabilityBin(low=0.0, high=1.0, num_examples=0, mean_confidence=None, accuracy=None)
     drawings: tuple[Callable[[], bytes], ...] = (

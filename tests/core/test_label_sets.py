@@ -98,8 +98,11 @@ def test_an_unknown_label_and_a_label_beside_the_word_for_none_are_named() -> No
     assert _reasons("joy|none", "joy", "anger", "joy|cake", labels=("joy", "anger")) == ["unknown_label"] * 2
     with pytest.raises(UnknownLabelError, match=r"topics\.csv, row 2: 'joy\|cake'.*allowed: \['joy', 'anger'\]"):
         clean(_raw("joy|cake", "anger", "joy"), _config(labels=("joy", "anger")))
-    with pytest.raises(UnknownLabelError, match=r"'none\|joy'.*'none' stands alone"):
+    with pytest.raises(UnknownLabelError, match=r"name labels and say 'none'.*'none\|joy'") as raised:
         clean(_raw("none|joy", "anger", "joy"), _config())
+    # Nothing is unknown here, so that no label needs to be added anywhere.
+    assert "data.no_label" in raised.value.fix
+    assert "data.labels" not in raised.value.fix
 
 
 @pytest.mark.parametrize(

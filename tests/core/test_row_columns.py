@@ -63,6 +63,7 @@ def test_half_a_pair_is_none(tmp_path: Path) -> None:
     [
         ("Hi", "'Hi' are not a list"),
         ([], "not a list with at least one"),
+        ('[{"role": "user", "content": "Hi"}]', "write the list itself, because JSON in a text is not read"),
         (["Hi"], "message 1 of 1 is 'Hi'"),
         ([{"role": "user"}, *_TALK], "message 1 of 4 has the content None"),
         ([{"role": "robot", "content": "x"}, *_TALK], "the role 'robot'; it must be one of system, user"),

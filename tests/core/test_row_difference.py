@@ -66,3 +66,9 @@ def test_answers_in_words_are_shown_in_one_line_and_not_counted_one_by_one() -> 
     _, counts, example = difference_lines("cleaned", row_difference(_table([]), _table(rows)), 1)
     assert counts == "  added: 12 (12 distinct labels)"
     assert example == f"    {'answer 0 long long long long long long long long long lon'}...: 'question 0'"
+
+
+def test_a_text_of_pages_takes_one_line() -> None:
+    _, _, example = difference_lines("cleaned", row_difference(_table([]), _table([("word " * 1000, "x")])), 1)
+    assert example.startswith("    x: 'word word ")
+    assert len(example) < 250

@@ -22,6 +22,7 @@ from ftzard.core.splitting import (
     IN_TEST_SPLIT,
     drawn_anew,
     overlap,
+    shortage,
     split,
     split_first,
     stratification_error,
@@ -419,3 +420,20 @@ def test_a_draw_is_the_first_bits_of_a_hash_of_seed_draw_and_text_as_it_was_when
     digests = [hashlib.sha256(f"7:split:{key}".encode()).digest() for key in keys]
     assert drawn.to_list() == [(int.from_bytes(digest[:8], "big") >> 11) / 2**53 for digest in digests]
     assert drawn.dtype == pl.Float64
+
+
+def test_splits_that_near_copies_left_small_are_told_with_the_way_out() -> None:
+    things = [f"{one}{other}" for one in "bdfgklmprs" for other in "aeiouy"]
+    prompts = [f"What kind of animal is a {thing}, please?" for thing in things]
+    config = DataConfig(task="generation", train_fraction=0.5, validation_fraction=0.25, test_fraction=0.25)
+    others = [
+        f"{thing} " * 3 + f"is the answer {number} to {number * number} other things"
+        for number, thing in enumerate(things[:20])
+    ]
+    examples = examples_of([*prompts, *others], ["x"] * 80)
+    together = split_first(examples, config)[0]
+    told = shortage(together, config)
+    assert f"test has {together.test.height} of 80 examples (of data.test_fraction=0.25: 20)" in told
+    assert "data.near_duplicate_edits=0" in told
+    apart = replace(config, near_duplicate_edits=0)
+    assert shortage(split_first(examples, apart)[0], apart) == ""

@@ -1,5 +1,6 @@
 """From labelled files to train, validation and test examples."""
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,8 @@ from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
 from ftzard.core.batch_order import newest_first
 from ftzard.core.cleaning import UNKNOWN_LABEL
-from ftzard.core.cleaning_answers import clean_for_task
+from ftzard.core.cleaning_answers import answer_lengths, clean_for_task
+from ftzard.core.cleaning_questions import question_lengths
 from ftzard.core.cleaning_report import (
     changes_document,
     changes_table,
@@ -23,13 +25,15 @@ from ftzard.core.label_names import label_counts, num_without_label
 from ftzard.core.leakage import quarantined_examples
 from ftzard.core.reading import read_batches, sources_table
 from ftzard.core.records import Cleaned, Raw, Splits
-from ftzard.core.splitting import split, split_first, stratification_error, test_fingerprint
+from ftzard.core.splitting import shortage, split, split_first, stratification_error, test_fingerprint
 from ftzard.core.step_registry import registered_version, steps_version
 from ftzard.core.versions import batches_version
 
 if TYPE_CHECKING:
     from ftzard.config import DataConfig
     from ftzard.core.text_normalisation import StepChanges
+
+_logger = logging.getLogger(__name__)
 
 _GROUP = "data"
 _NUM_EXAMPLES = 5
@@ -126,7 +130,9 @@ def cleaned(raw_data: Raw, step: Step) -> StepResult[Cleaned]:
         },
         figures={
             **_label_figures({"cleaned": value.examples}, step),
-            "text length": length_histogram(value.examples["text"].str.len_chars().to_list(), unit="characters"),
+            "text length": length_histogram(
+                question_lengths(value.examples["text"], step.config.data).to_list(), unit="characters"
+            ),
         },
     )
 
@@ -157,6 +163,8 @@ def splits(cleaned: Cleaned, step: Step) -> StepResult[Splits]:
     frozen = step.frozen_test()
     if frozen is None and config.test_split == "frozen":
         value, test = split_first(examples, config)
+        if told := shortage(value, config):
+            _logger.warning("%s", told)
         frozen = FrozenTest.first(test)
         # Only now, because nothing is frozen that cannot be trained and scored on.
         step.freeze_test(frozen)
@@ -213,8 +221,11 @@ def _label_figures(frames: Mapping[str, pl.DataFrame], step: Step) -> dict[str, 
     data = step.config.data
     if data.has_labels:
         return {"label balance": label_balance({name: _balance(frame, data) for name, frame in frames.items()})}
-    answers = pl.concat(frames.values())["label"]
-    return {"answer length": length_histogram(answers.str.len_chars().to_list(), unit="characters")}
+    lengths = answer_lengths(pl.concat(frames.values())["label"], data)
+    return {
+        f"{what.removesuffix('s')} length": length_histogram(values.to_list(), unit="characters", what=what)
+        for what, values in lengths.items()
+    }
 
 
 def _balance(frame: pl.DataFrame, data: "DataConfig") -> dict[str, int]:

@@ -1,5 +1,6 @@
 """What the adapter predicts for the test split, and what that is worth."""
 
+import logging
 from collections.abc import Sequence
 
 import polars as pl
@@ -10,6 +11,8 @@ from ftzard.core.evaluation_report import EvaluationReport, Interval, LabelRepor
 from ftzard.core.generation_report import GenerationReport
 from ftzard.core.records import AdapterDirectory, Splits
 from ftzard.core.set_report import LabelOutcomes, LabelSetReport
+
+_logger = logging.getLogger(__name__)
 
 _GROUP = "evaluation"
 _MAX_PAIRS = 20
@@ -36,9 +39,13 @@ def predictions(lora_adapter: AdapterDirectory, splits: Splits, step: Step) -> S
     from ftzard.core.inference import predict
     from ftzard.core.predictions import labels_of_predictions
 
+    numbers: dict[str, float] = {}
+    texts: dict[str, str] = {}
     if not step.config.data.has_labels:
         value = predict_answers(lora_adapter, splits.test, step.config)
-        shown: dict[str, object] = {"task": step.config.data.task}
+        examples, numbers = shown_answers(value, splits.test, lora_adapter, step)
+        shown: dict[str, object] = {"task": step.config.data.task, "examples": examples}
+        texts = {"answers.ndjson": examples.write_ndjson()}
     else:
         # Another base model than the configured one is a mistake, unless a study chose it.
         config = config_for(lora_adapter, step.config) if step.config.tuning.searches("model") else step.config
@@ -47,8 +54,29 @@ def predictions(lora_adapter: AdapterDirectory, splits: Splits, step: Step) -> S
     return StepResult(
         value=value,
         metadata={**shown, "adapter": lora_adapter.checksum},
-        metrics={"num_predictions": value.height},
+        metrics={"num_predictions": value.height, **numbers},
+        texts=texts,
     )
+
+
+def shown_answers(
+    answers: pl.DataFrame, examples: pl.DataFrame, adapter: AdapterDirectory, step: Step
+) -> tuple[pl.DataFrame, dict[str, float]]:
+    """Some answers beside what was asked, and how many have all tokens that they may have."""
+    from ftzard.core.answer_examples import answer_examples, num_as_long_as_may_be
+    from ftzard.core.answer_format import read_answer_format
+
+    limit = read_answer_format(adapter.path).max_new_tokens
+    num_full = num_as_long_as_may_be(answers, limit)
+    if num_full > answers.height / 2:
+        _logger.warning(
+            "%d of %d answers are as long as they may be (model.generation.max_new_tokens=%d), and end there",
+            num_full,
+            answers.height,
+            limit,
+        )
+    are_messages = step.config.data.messages_column is not None
+    return answer_examples(answers, examples, are_messages=are_messages), {"num_answers_at_limit": num_full}
 
 
 @tracked_asset("EVALUATION", group=_GROUP, kinds={"sklearn", "json", "dvc"}, io="report", sections=("evaluation",))

@@ -3,6 +3,7 @@
 import polars as pl
 
 from ftzard.assets.data import cleaning_code
+from ftzard.assets.evaluation import shown_answers
 from ftzard.assets.gpu import GPU_POOL, GPU_TAGS
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
@@ -71,13 +72,17 @@ def incoming_predictions(incoming: pl.DataFrame, step: Step) -> StepResult[pl.Da
     ask = predict if is_classifier else predict_answers
     answers = ask(adapter, incoming, config_for(adapter, step.config))
     value = answers.with_columns(champion_version=pl.lit(champion.version))
-    counts = value.group_by("predicted_label").len("rows").sort("predicted_label") if is_classifier else None
+    numbers: dict[str, float] = {}
+    if is_classifier:
+        shown = value.group_by("predicted_label").len("rows").sort("predicted_label")
+    else:
+        shown, numbers = shown_answers(answers, incoming, adapter, step)
     return StepResult(
         value=value,
         metadata={
             "champion_version": champion.version,
             "adapter": champion.checksum,
-            **({} if counts is None else {"predicted": counts}),
+            "predicted" if is_classifier else "examples": shown,
         },
-        metrics={"num_predictions": value.height},
+        metrics={"num_predictions": value.height, **numbers},
     )

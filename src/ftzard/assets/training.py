@@ -41,6 +41,11 @@ def _training_or_retraining(inputs: Mapping[str, Any], step: Step) -> str:
     return "RETRAINING" if _num_new_labels(inputs["splits"], step) else "TRAINING"
 
 
+def _loss_of(task: str) -> dict[str, str]:
+    """What a loss curve of the task shows, where it is not cross-entropy."""
+    return {"loss": "DPO loss in nats (0.693 at the start)"} if task == "preference" else {}
+
+
 def _report_what_was_before(result: "TrainingResult", step: Step) -> None:
     """The part of the learning curve that a killed run had reported to an MLflow run of its own."""
     for row in result.curve.filter(pl.col("step") <= result.resumed_from).iter_rows(named=True):
@@ -151,6 +156,6 @@ def lora_adapter(
         params={"head": result.head, "device": result.device, "dtype": result.dtype}
         | ({"labels": labels} if is_classifier else {"task": config.data.task})
         | ({"tuned": tuned_hyperparameters.values} if tuned_hyperparameters.values else {}),
-        figures={"loss curve": loss_curve(result.curve, result.validation)},
+        figures={"loss curve": loss_curve(result.curve, result.validation, **_loss_of(config.data.task))},
         tags={"ftzard.num_new_labels": str(num_new_labels)},
     )

@@ -14,7 +14,7 @@ from ftzard.cli.options import PROJECT
 @click.option("--json", "as_json", is_flag=True, help="Print the entries as JSON.")
 def history(project_dir: Path, asset: str | None, as_json: bool) -> None:
     """Show what was materialized, oldest first: time, rows, data commit, runs and verdict of ASSET, or of all."""
-    from ftzard.history import history_lines, read_history
+    from ftzard.history import history_lines, nothing_told, read_history
 
     entries = read_history(project_dir.resolve(), asset)
     if as_json:
@@ -22,4 +22,4 @@ def history(project_dir: Path, asset: str | None, as_json: bool) -> None:
     elif entries:
         click.echo("\n".join(history_lines(entries)))
     else:
-        click.echo("Nothing has been materialized yet: `ftzard materialize` does.")
+        click.echo(nothing_told(asset))

@@ -1,12 +1,14 @@
 """`ftzard init`."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from ftzard.labelled_file import AnswerColumns
     from ftzard.new_project import NewProject
 
 _NUM_LABELS_SHOWN = 10
@@ -23,41 +25,80 @@ Next:
     "--data",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Labelled texts: CSV, TSV, JSON, Parquet or Arrow, text also as .gz or .zst. The file is copied.",
+    help="Labelled texts, or prompts with answers: CSV, TSV, JSON, Parquet or Arrow, text also as .gz or .zst. "
+    "The file is copied.",
 )
 @click.option("--text", "text_column", metavar="COLUMN", help="The column with the texts; `text` by default.")
 @click.option("--label", "label_column", metavar="COLUMN", help="The column with the labels; `label` by default.")
 @click.option("--multi-label", is_flag=True, help="A text can have any number of labels, as in `food|travel`.")
 @click.option("--label-separator", metavar="TEXT", help="What separates its labels beside `|`; implies --multi-label.")
+@click.option(
+    "--task",
+    type=click.Choice(["generation", "preference"]),
+    help="Learn to write answers, or which of two answers is liked, instead of labels.",
+)
+@click.option("--prompt", metavar="COLUMN", help="The column with the prompts; `prompt` by default.")
+@click.option("--completion", metavar="COLUMN", help="With the answers; implies --task generation.")
+@click.option("--messages", metavar="COLUMN", help="With chats as lists of role and content; instead of these two.")
+@click.option("--chosen", metavar="COLUMN", help="With the answers that are liked; implies --task preference.")
+@click.option("--rejected", metavar="COLUMN", help="With the others.")
 @click.option("--remote", metavar="URL", help="Where DVC pushes the data: a folder, or a URL such as s3://bucket/path.")
 def init(
     folder: Path,
     data: Path | None,
-    text_column: str | None,
-    label_column: str | None,
     multi_label: bool,
     label_separator: str | None,
     remote: str | None,
+    task: str | None,
+    **columns: str | None,
 ) -> None:
     """Make a project in DIR: git, DVC, a configuration for your data, and what Dagster needs to open it.
 
     As in: ftzard init my-project --data reviews.csv --text review --label stars
+
+    Or: ftzard init my-project --data chats.jsonl --messages messages
     """
     from ftzard.core.label_sets import SEPARATOR
     from ftzard.new_project import make_project
 
+    labels = {key: columns.pop(key) for key in ("text_column", "label_column")}
+    answers = _answers(task, columns)
+    if answers and (any(labels.values()) or multi_label or label_separator is not None):
+        message = "--text, --label, --multi-label and --label-separator are for labels, and --prompt ... for answers"
+        raise click.UsageError(message)
+    if label_separator is None and multi_label:
+        label_separator = SEPARATOR
     made = make_project(
         folder,
         data=data,
-        text_column=text_column,
-        label_column=label_column,
-        label_separator=label_separator or (SEPARATOR if multi_label else None),
+        **labels,
+        label_separator=label_separator,
+        answers=answers,
         remote=remote,
     )
-    click.echo(_summary(made, folder))
+    click.echo(_summary(made, folder, "prompts and answers" if answers else "labelled texts"))
 
 
-def _summary(made: "NewProject", folder: Path) -> str:
+def _answers(task: str | None, columns: Mapping[str, str | None]) -> "AnswerColumns | None":
+    """The task and its columns, where one of them was named; None where labels are learned."""
+    from ftzard.labelled_file import AnswerColumns
+
+    given = {name: column for name, column in columns.items() if column is not None}
+    if task is None and not given:
+        return None
+    is_preference = task == "preference" or (task is None and not given.keys().isdisjoint({"chosen", "rejected"}))
+    if is_preference:
+        needed: tuple[str, ...] = ("prompt", "chosen", "rejected")
+    else:
+        needed = ("messages",) if "messages" in given else ("prompt", "completion")
+    if odd := sorted(given.keys() - {*needed}):
+        message = f"--{odd[0]} has no place beside --{' and --'.join(needed)}"
+        raise click.UsageError(message)
+    names = {f"{name}_column": given.get(name, name) for name in needed}
+    return AnswerColumns("preference" if is_preference else "generation", names)
+
+
+def _summary(made: "NewProject", folder: Path, what: str) -> str:
     lines = [f"Made a project in {made.folder}: git, DVC, conf/, data/, README.md."]
     if made.data:
         counts = [f"{label!r} {count}" for label, count in made.data.label_counts().items()]
@@ -65,11 +106,12 @@ def _summary(made: "NewProject", folder: Path) -> str:
         shown = f"{', '.join(counts[:_NUM_LABELS_SHOWN])}{more}"
         lines.append(f"Copied {made.data.path.name} to data/raw/: {made.data.num_rows} rows.")
         without = f"; {made.data.num_without_label} without a label" if made.data.num_without_label else ""
-        lines.append(f"Cleaned, these are {made.data.examples.height} examples: {shown}{without}.")
+        told = f": {shown}{without}" if made.data.labels else ""
+        lines.append(f"Cleaned, these are {made.data.examples.height} examples{told}.")
     lines += [f"Note: {note}" for note in made.notes]
     if not made.data:
         lines += [
             "",
-            "Put a file with labelled texts into data/raw/, and name its columns in conf/data/own_files.yaml.",
+            f"Put a file with {what} into data/raw/, and name its columns in conf/data/own_files.yaml.",
         ]
     return "\n".join([*lines, _NEXT.format(folder=shlex.quote(str(folder)))])

@@ -42,6 +42,14 @@ _ONLY_FOR: Mapping[str, tuple[str, ...]] = {
     "training.packing": ("generation",),
     "training.beta": ("preference",),
     "evaluation.generation_metric": ("generation",),
+    # Of queued rows that people labelled, which answers have none of.
+    "automation.min_live_accuracy": _CLASSIFIERS,
+}
+_SECTIONS: Mapping[str, type[Any]] = {
+    "model": ModelConfig,
+    "training": TrainingConfig,
+    "evaluation": EvaluationConfig,
+    "automation": AutomationConfig,
 }
 # What the trials of a study can be judged by, the first where nothing is said.
 _METRICS: Mapping[str, tuple[Metric, ...]] = {
@@ -54,7 +62,6 @@ _OWN_LOSSES: Mapping[str, tuple[str, ...]] = {
     "generation": ("model.base_model", "model.revision"),
     "preference": ("training.beta",),
 }
-_SECTIONS: Mapping[str, type[Any]] = {"model": ModelConfig, "training": TrainingConfig, "evaluation": EvaluationConfig}
 # Keys of one task that are younger than projects of others. In what those keep, such as the fingerprints of their
 # steps, the keys are left out, so that a new version of FTzard finds what an old one has done.
 _YOUNGER: Mapping[str, tuple[str, ...]] = {

@@ -27,6 +27,14 @@ _MIN_LABELS: Final = 2
 _INTEGRAL: Final = r"^(-?\d+)\.0+$"
 # The reason against a row whose label is none of those that there may be.
 UNKNOWN_LABEL: Final = "unknown_label"
+# What helps where most rows are rejected for a reason: other columns more often than other data.
+_FIX_BY_REASON: Final = {
+    "missing_text": "name the column that holds the texts with data.text_column (of prompts data.prompt_column)",
+    "missing_label": "name the column that holds the labels with data.label_column",
+    "missing_answer": "name the column that holds the answers with data.completion_column (of pairs data.chosen_column "
+    "and data.rejected_column)",
+    "equal_answers": "name columns with two different answers with data.chosen_column and data.rejected_column",
+}
 
 
 def hash_texts(texts: pl.Series) -> pl.Series:
@@ -159,16 +167,25 @@ def _require_few_unknown(rows: pl.DataFrame, config: DataConfig) -> None:
                 UnknownLabelError,
                 f"{_told_unknown(unknown.filter(batch=batch), config)}; this is",
                 (num_unknown, num_rows, batch),
-                "correct the labels in the file(s), add them to data.label_mapping, or add them to data.labels",
+                f"take {config.no_label!r} out of these cells, or choose another word with data.no_label"
+                if _stand_beside_none(config)
+                else "correct the labels in the file(s), add them to data.label_mapping, or add them to data.labels",
                 config,
             )
     _logger.warning("rejected %s", _told_unknown(unknown, config))
+
+
+def _stand_beside_none(config: DataConfig) -> bool:
+    """Whether nothing else can be unknown about labels: each is allowed, and a set must not say none and name some."""
+    return config.task == "multi_label" and not _allowed(config)
 
 
 def _told_unknown(unknown: pl.DataFrame, config: DataConfig) -> str:
     places = unknown.select("batch", "row", "label").iter_rows()
     told = culprits([f"{batch}, row {row}: {shorten(label)!r}" for batch, row, label in places])
     mapping = f"; data.label_mapping maps {sorted(config.label_mapping)}" if config.label_mapping else ""
+    if _stand_beside_none(config):
+        return f"{unknown.height} row(s) name labels and say {config.no_label!r}, that there are none: {told}"
     allowed = _allowed(config) or "any"
     alone = f"; {config.no_label!r} stands alone" if config.task == "multi_label" else ""
     return f"{unknown.height} row(s) have an unknown label: {told}; allowed: {allowed}{alone}{mapping}"
@@ -209,11 +226,13 @@ def nothing_left(rejected: pl.DataFrame, what: str) -> NoExamplesError:
         rejected: `REJECTED_SCHEMA`.
         what: What would have been needed.
     """
-    counts = rejected["reason"].value_counts(sort=True).iter_rows()
+    counts = rejected["reason"].value_counts(sort=True).sort("count", "reason", descending=[True, False]).rows()
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts) or "there was none to begin with"
+    main = counts[0][0] if counts else ""
+    fix = _FIX_BY_REASON.get(main, "take steps that remove less in data.cleaning_steps")
     return NoExamplesError(
         f"no row is left after cleaning, of {rejected.height}: {reasons}",
-        fix=f"look at the rejected rows; add {what}, or take steps that remove less in data.cleaning_steps",
+        fix=f"look at the rejected rows; add {what}, or {fix}",
     )
 
 

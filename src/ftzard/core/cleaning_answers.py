@@ -4,14 +4,19 @@ Prompts are normalised as texts to classify are; answers only lose the whitespac
 is to write them.
 """
 
+import logging
+
 import polars as pl
 
 from ftzard.config import DataConfig
 from ftzard.core.cleaning import clean, hash_texts, nothing_left, with_reason
 from ftzard.core.cleaning_questions import normalise_questions, question_lengths
+from ftzard.core.quarantine import culprits
 from ftzard.core.records import EXAMPLE_SCHEMA, PLACEMENT_SCHEMA, REJECTED_SCHEMA, Cleaned
 from ftzard.core.row_columns import read_pair, write_pair
 from ftzard.core.text_normalisation import Told
+
+_logger = logging.getLogger(__name__)
 
 
 def clean_for_task(raw: pl.DataFrame, config: DataConfig, told: Told | None = None) -> Cleaned:
@@ -61,6 +66,7 @@ def clean_answers(raw: pl.DataFrame, config: DataConfig, told: Told | None = Non
     is_equal = pl.col("reason").is_null() & pl.col("equal")
     rows = rows.with_columns(reason=pl.when(is_equal).then(pl.lit("equal_answers")).otherwise("reason"))
     rows = rows.with_columns(reason=_repetition_reason())
+    _log_repeated(rows)
     kept = rows.filter(pl.col("reason").is_null())
     rejected = rows.filter(pl.col("reason").is_not_null()).select(REJECTED_SCHEMA.names())
     if kept.is_empty():
@@ -72,12 +78,41 @@ def clean_answers(raw: pl.DataFrame, config: DataConfig, told: Told | None = Non
     )
 
 
+def answer_lengths(labels: pl.Series, config: DataConfig) -> dict[str, pl.Series]:
+    """How many characters answers have, by what they are: `answers`; of pairs, `chosen answers` and `rejected answers`.
+
+    Args:
+        labels: `label` of `EXAMPLE_SCHEMA`, without null.
+        config: Names the task.
+    """
+    if config.task != "preference":
+        return {"answers": labels.str.len_chars()}
+    pairs = [read_pair(label) for label in labels]
+    return {
+        f"{kind} answers": pl.Series([len(pair[place]) for pair in pairs], dtype=pl.UInt32)
+        for place, kind in enumerate(("chosen", "rejected"))
+    }
+
+
 def _stripped(label: str | None, config: DataConfig) -> tuple[str | None, bool]:
     """An answer without the whitespace around it, null where nothing is left; and whether two answers are one."""
     if label is None or config.task != "preference":
         return (label or "").strip() or None, False
     chosen, rejected = (answer.strip() for answer in read_pair(label))
     return write_pair(chosen, rejected), chosen == rejected
+
+
+def _log_repeated(rows: pl.DataFrame) -> None:
+    """Warn of answers that are left out because an earlier row answers the same prompt otherwise."""
+    repeated = rows.filter(pl.col("reason") == "repeated_prompt")
+    if repeated.is_empty():
+        return
+    places = [f"{batch}, row {row}" for batch, row in repeated.select("batch", "row").iter_rows()]
+    _logger.warning(
+        "rejected %d rows because an earlier row answers the same prompt otherwise, and the first answer is kept: %s",
+        repeated.height,
+        culprits(places),
+    )
 
 
 def _repetition_reason() -> pl.Expr:

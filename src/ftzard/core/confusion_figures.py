@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ftzard.core.figures import _MAX_LABEL_CHARACTERS, _MAX_LABELS_SHOWN, _canvas, _plain, _png
+from ftzard.core.figures import _MAX_LABELS_SHOWN, _canvas, _plain, _png
 from ftzard.core.metrics import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 NOTHING: Final = "(nothing)"
 # Beyond this many labels a count does not fit into its cell.
 _MAX_LABELS_WITH_COUNTS: Final = 10
+# What has room below a matrix beside the names at its left.
+_MAX_CHARACTERS_BELOW: Final = 50
 
 
 def confusion_matrix(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> bytes:
@@ -73,7 +75,8 @@ def _label_matrix(
             axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=colour)
     places = list(range(0, len(labels), 1 + len(labels) // (_MAX_LABELS_SHOWN + 1)))
     names = [_plain(labels[place]) for place in places]
-    is_crowded = sum(len(name) for name in names) > 2 * _MAX_LABEL_CHARACTERS
+    # Each name has the width of its column, and the longest takes that of all together.
+    is_crowded = len(names) * (max(map(len, names)) + 1) > _MAX_CHARACTERS_BELOW
     axes.set_xticks(places, labels=names, parse_math=False, rotation=90 if is_crowded else 0)
     axes.set_yticks(places, labels=names, parse_math=False)
     axes.set_xlabel(told[2])

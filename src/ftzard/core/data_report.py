@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from ftzard.core.cleaning import labels_of
+from ftzard.core.cleaning_answers import answer_lengths
 from ftzard.core.cleaning_questions import question_changes, question_lengths
 from ftzard.core.data_drift import BatchDrift, batch_drifts, incoming_drifts
 from ftzard.core.data_funnel import BatchRows, FunnelStep, StoredData, batch_rows, funnel, inconsistencies, label_counts
@@ -14,12 +15,12 @@ from ftzard.core.leakage import quarantined_examples
 from ftzard.core.length_summary import LengthSummary, length_summaries
 from ftzard.core.odd_characters import OddCharacters, odd_characters
 from ftzard.core.repeated_texts import RepeatedTexts, repeated_texts
-from ftzard.core.row_columns import read_pair
 from ftzard.core.token_lengths import TokenLengths, token_lengths
 from ftzard.errors import FtzardError
 
 if TYPE_CHECKING:
     from ftzard.config import DataConfig, FtzardConfig
+    from ftzard.core.metrics import IntArray
     from ftzard.core.text_normalisation import StepChanges
 
 # Of more rows, so many are cleaned once more to see what each step does.
@@ -149,13 +150,13 @@ def _tokens(stored: StoredData, config: "FtzardConfig") -> tuple[TokenLengths | 
 
 
 def _answer_lengths(parts: Mapping[str, pl.DataFrame], config: "DataConfig") -> tuple[LengthSummary, ...]:
-    if config.task != "preference":
-        return length_summaries({name: frame["label"].str.len_chars().to_numpy() for name, frame in parts.items()})
-    lengths = {}
+    lengths: dict[str, IntArray] = {}
     for name, frame in parts.items():
-        pairs = [read_pair(label) for label in frame["label"]]
-        for place, kind in enumerate(("chosen", "rejected")):
-            lengths[f"{name}, {kind}"] = pl.Series([len(pair[place]) for pair in pairs], dtype=pl.Int64).to_numpy()
+        found = answer_lengths(frame["label"], config)
+        lengths |= {
+            name if len(found) == 1 else f"{name}, {kind.removesuffix(' answers')}": values.to_numpy()
+            for kind, values in found.items()
+        }
     return length_summaries(lengths)
 
 

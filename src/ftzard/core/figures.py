@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from ftzard.core.evaluation_report import Interval, ReliabilityBin
+from ftzard.core.length_summary import longest_shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,12 +67,13 @@ def label_balance(counts: Mapping[str, Mapping[str, int]]) -> bytes:
     return _png(figure)
 
 
-def length_histogram(lengths: Sequence[int], *, unit: str) -> bytes:
-    """Draw how long the texts are, with the median marked.
+def length_histogram(lengths: Sequence[int], *, unit: str, what: str = "texts") -> bytes:
+    """Draw how long the texts are, with the median marked; the few very long ones together in the last bar.
 
     Args:
         lengths: One per text, at least one.
         unit: What is counted, in the plural: `characters`, `tokens`.
+        what: What has these lengths, in the plural.
 
     Raises:
         ValueError: There are no lengths.
@@ -80,23 +82,29 @@ def length_histogram(lengths: Sequence[int], *, unit: str) -> bytes:
     if not values.size:
         message = "a length histogram needs at least one length"
         raise ValueError(message)
-    figure, axes = _canvas(f"Length of {values.size:,} texts")
-    axes.hist(values, bins=min(40, int(np.ptp(values)) + 1), color=_BLUE, edgecolor="white", linewidth=0.5)
+    figure, axes = _canvas(f"Length of {values.size:,} {_plain(what)}")
+    limit = longest_shown(values)
+    num_longer, shown = int((values > limit).sum()), np.minimum(values, limit)
+    axes.hist(shown, bins=min(40, int(np.ptp(shown)) + 1), color=_BLUE, edgecolor="white", linewidth=0.5)
     median = float(np.median(values))
     axes.axvline(median, color=_ORANGE, linewidth=2, label=f"median {median:,.0f} {_plain(unit)}")
-    axes.set_xlabel(f"length in {_plain(unit)}", parse_math=False)
-    axes.set_ylabel("number of texts")
+    told = f" (last bar: {num_longer:,} of more than {limit:,}, up to {values.max():,})" if num_longer else ""
+    axes.set_xlabel(f"length in {_plain(unit)}{told}", parse_math=False)
+    axes.set_ylabel(f"number of {_plain(what)}", parse_math=False)
     axes.locator_params(axis="y", integer=True)
     _add_legend(axes)
     return _png(figure)
 
 
-def loss_curve(curve: pl.DataFrame, validation: pl.DataFrame | None = None) -> bytes:
+def loss_curve(
+    curve: pl.DataFrame, validation: pl.DataFrame | None = None, *, loss: str = "cross-entropy in nats"
+) -> bytes:
     """Draw the training loss over the optimizer steps.
 
     Args:
-        curve: Columns `step` and `loss` (mean cross-entropy in nats), at least one row.
+        curve: Columns `step` and `loss`, at least one row.
         validation: The same columns for the validation split; None where there is none.
+        loss: What the loss is, and its unit.
 
     Raises:
         ValueError: The curve has no rows.
@@ -114,7 +122,7 @@ def loss_curve(curve: pl.DataFrame, validation: pl.DataFrame | None = None) -> b
         _add_legend(axes)
     axes.set_xlabel("optimizer step")
     axes.locator_params(axis="x", integer=True)
-    axes.set_ylabel("cross-entropy in nats")
+    axes.set_ylabel(loss, parse_math=False)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     return _png(figure)

@@ -9,8 +9,10 @@ import numpy as np
 from ftzard.core.metrics import FloatArray, IntArray
 
 _NUM_BINS: Final = 24
-# Beyond this share the rare long ones would leave the others one bar.
+# Beyond this share, or so many times what nearly all are at most, the rare long ones would leave the others one bar.
 _SHOWN: Final = 0.99
+_NEARLY_ALL: Final = 0.95
+_MAX_TIMES_NEARLY_ALL: Final = 3
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,19 @@ def length_summaries(lengths: Mapping[str, FloatArray | IntArray]) -> tuple[Leng
     filled = {name: np.asarray(values, dtype=np.int64) for name, values in lengths.items() if values.size}
     if not filled:
         return ()
-    longest = max(int(_quantile(values, _SHOWN)) for values in filled.values())
+    longest = max(longest_shown(values) for values in filled.values())
     width = max(1, -(-(longest + 1) // _NUM_BINS))
     return tuple(_summary(name, values, width, longest // width + 1) for name, values in filled.items())
+
+
+def longest_shown(lengths: IntArray) -> int:
+    """The length up to which a picture shows lengths one by one; the few that are longer stand in its last bar.
+
+    Args:
+        lengths: Shape (n,), at least one.
+    """
+    limit = min(_quantile(lengths, _SHOWN), _MAX_TIMES_NEARLY_ALL * _quantile(lengths, _NEARLY_ALL))
+    return int(lengths[lengths <= limit].max())
 
 
 def _summary(name: str, values: IntArray, width: int, num_bins: int) -> LengthSummary:

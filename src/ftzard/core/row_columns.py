@@ -157,6 +157,8 @@ def _checked(value: Any) -> list[dict[str, str]]:
     messages = value.to_list() if hasattr(value, "to_list") else value
     if not isinstance(messages, list) or not messages:
         message = f"the messages {_shown(value)} are not a list with at least one"
+        if isinstance(messages, str) and messages.lstrip().startswith("["):
+            message += ", but a text that looks like one: write the list itself, because JSON in a text is not read"
         raise TypeError(message)
     for number, found in enumerate(messages, start=1):
         problem = _problem(found)

@@ -10,6 +10,7 @@ import polars as pl
 # Where labels are answers in words, almost each is another one, and long.
 _MAX_COUNTED = 10
 _MAX_CHARACTERS = 60
+_MAX_TEXT_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def difference_lines(name: str, difference: RowDifference, num_examples: int) ->
             yield f"  {kind}: {one['rows']} ({_counted(one['labels'])})"
             for row in one["examples"]:
                 labels = [row["label"]] if "label" in row else [row["before"], row["after"]]
-                yield f"    {' -> '.join(map(_short, labels))}: {row['text']!r}"
+                yield f"    {' -> '.join(map(_short, labels))}: {_short_text(row['text'])!r}"
 
 
 def _counted(labels: dict[str, int]) -> str:
@@ -139,6 +140,11 @@ def _short(label: str) -> str:
     """A label in one line."""
     line = " ".join(label.split())
     return line if len(line) <= _MAX_CHARACTERS else f"{line[: _MAX_CHARACTERS - 3]}..."
+
+
+def _short_text(text: str) -> str:
+    """A text that is not too long for a line; prompts can be pages."""
+    return text if len(text) <= _MAX_TEXT_CHARACTERS else f"{text[: _MAX_TEXT_CHARACTERS - 3]}..."
 
 
 def _counts(rows: pl.DataFrame) -> pl.DataFrame:

@@ -49,6 +49,8 @@ from ftzard.errors import TooFewExamplesError
 IN_TEST_SPLIT: Final = "in_test_split"
 HELD_FOR_TEST: Final = "held_for_test"
 _NUM_COUNTS_SHOWN: Final = 5
+# Of fewer rows half would be chance.
+_MIN_EXPECTED: Final = 5
 _REASONS: Final = (IN_TEST_SPLIT, HELD_FOR_TEST, IN_VALIDATION)
 
 
@@ -133,6 +135,30 @@ def stratification_error(splits: Splits, task: str = "classification") -> float:
     overall = _shares(pl.concat(frames), task)
     shares = [_shares(frame, task) for frame in frames]
     return max((abs(own.get(label, 0.0) - share) for own in shares for label, share in overall.items()), default=0.0)
+
+
+def shortage(splits: Splits, config: DataConfig) -> str:
+    """Say which of validation and test has less than half of the share that is configured for it, and why; or nothing.
+
+    Args:
+        splits: As `split_first` returns them.
+        config: Gives the fractions.
+    """
+    num_all = splits.labelled.height
+    shares = {"validation": config.validation_fraction, "test": config.test_fraction}
+    found = {name: frame.height for name, frame in _named(splits) if name in shares}
+    short = [
+        f"{name} has {found[name]} of {num_all} examples (of data.{name}_fraction={share:g}: {share * num_all:.0f})"
+        for name, share in shares.items()
+        if share * num_all >= _MIN_EXPECTED and found[name] < share * num_all / 2
+    ]
+    if not short:
+        return ""
+    return (
+        f"{' and '.join(short)}, and few rows tell little. Texts near each other stay together, in train where "
+        "one of them was drawn for it; data.near_duplicate_edits=0 takes only equal ones for the same. The test split "
+        "stays as it is until `ftzard splits refreeze`"
+    )
 
 
 def overlap(splits: Splits) -> dict[tuple[str, str], int]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ftzard.core.figures import _MAX_LABELS_SHOWN, _canvas, _plain, _png
+from ftzard.core.drawing import MAX_LABELS_SHOWN, canvas, plain, png
 from ftzard.core.metrics import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -66,19 +66,19 @@ def _label_matrix(
         labels: The k labels.
         told: The title, and what a share, a column and a row are.
     """
-    figure, axes = _canvas(told[0])
+    figure, axes = canvas(told[0])
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     figure.colorbar(image, ax=axes, label=told[1])
     if len(labels) <= _MAX_LABELS_WITH_COUNTS:
         for (row, column), share in np.ndenumerate(shares):
             colour = "white" if share > 0.5 else "black"  # noqa: PLR2004 - half way between the two
             axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=colour)
-    places = list(range(0, len(labels), 1 + len(labels) // (_MAX_LABELS_SHOWN + 1)))
-    names = [_plain(labels[place]) for place in places]
+    places = list(range(0, len(labels), 1 + len(labels) // (MAX_LABELS_SHOWN + 1)))
+    names = [plain(labels[place]) for place in places]
     # Each name has the width of its column, and the longest takes that of all together.
     is_crowded = len(names) * (max(map(len, names)) + 1) > _MAX_CHARACTERS_BELOW
     axes.set_xticks(places, labels=names, parse_math=False, rotation=90 if is_crowded else 0)
     axes.set_yticks(places, labels=names, parse_math=False)
     axes.set_xlabel(told[2])
     axes.set_ylabel(told[3])
-    return _png(figure)
+    return png(figure)

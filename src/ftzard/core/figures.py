@@ -1,32 +1,27 @@
-"""Pictures of data and scores, as PNG bytes of about 640 x 400 pixels.
+"""Pictures of data and scores, as PNG bytes of about 640 x 400 pixels."""
 
-Drawn with matplotlib's object interface alone: no pyplot, no window, no state shared between threads. Labels come from
-people's data, so that nothing in them is a command: a dollar sign starts no formula, a line break none, and a character
-the font lacks is a box. The colours are those of Okabe and Ito (2008), told apart by the colour-blind.
-"""
-
-import io
 from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
+from ftzard.core.drawing import (
+    BLUE,
+    GREY,
+    MAX_LABELS_SHOWN,
+    ORANGE,
+    SERIES_COLOURS,
+    add_legend,
+    canvas,
+    colours,
+    plain,
+    png,
+    shortened_title,
+)
 from ftzard.core.evaluation_report import Interval, ReliabilityBin
 from ftzard.core.length_summary import longest_shown
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#E69F00", "#009E73", "#888888"
-_SERIES_COLOURS = (_BLUE, _ORANGE, _GREEN, "#CC79A7", "#56B4E9", "#D55E00")
-_SIZE_INCHES = (6.4, 4.0)
-_DOTS_PER_INCH = 100
-_MAX_LABEL_CHARACTERS = 28
-# Beyond this many labels bars and names touch each other.
-_MAX_LABELS_SHOWN = 20
 # What a reliability diagram shows -> its axes, and what is counted.
 _RELIABILITY = {
     "prediction": ("mean confidence in the predicted label", "accuracy", "examples"),
@@ -45,26 +40,26 @@ def label_balance(counts: Mapping[str, Mapping[str, int]]) -> bytes:
         ValueError: There is no label, or there are more than six series.
     """
     labels = list(dict.fromkeys(label for series in counts.values() for label in series))
-    if not labels or len(counts) > len(_SERIES_COLOURS):
+    if not labels or len(counts) > len(SERIES_COLOURS):
         message = f"a label balance needs labels in one to six series, not {len(labels)} in {len(counts)}"
         raise ValueError(message)
-    shown = labels[:_MAX_LABELS_SHOWN]
-    figure, axes = _canvas(_title("Examples per label", len(shown), len(labels)))
+    shown = labels[:MAX_LABELS_SHOWN]
+    figure, axes = canvas(shortened_title("Examples per label", len(shown), len(labels)))
     height = 0.8 / len(counts)
     for index, (name, series) in enumerate(counts.items()):
         places = np.arange(len(shown)) + (index - (len(counts) - 1) / 2) * height
         values = [series.get(label, 0) for label in shown]
-        bars = axes.barh(places, values, height=height, color=_SERIES_COLOURS[index], label=_plain(name))
-        if len(shown) * len(counts) <= _MAX_LABELS_SHOWN:
+        bars = axes.barh(places, values, height=height, color=SERIES_COLOURS[index], label=plain(name))
+        if len(shown) * len(counts) <= MAX_LABELS_SHOWN:
             axes.bar_label(bars, labels=[f"{value:,}" for value in values], padding=3, fontsize=8)
-    axes.set_yticks(range(len(shown)), labels=[_plain(label) for label in shown], parse_math=False)
+    axes.set_yticks(range(len(shown)), labels=[plain(label) for label in shown], parse_math=False)
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set_xlabel("number of examples")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.locator_params(axis="x", integer=True)
-    _add_legend(axes, num_series=len(counts))
-    return _png(figure)
+    add_legend(axes, num_series=len(counts))
+    return png(figure)
 
 
 def length_histogram(lengths: Sequence[int], *, unit: str, what: str = "texts") -> bytes:
@@ -82,18 +77,18 @@ def length_histogram(lengths: Sequence[int], *, unit: str, what: str = "texts") 
     if not values.size:
         message = "a length histogram needs at least one length"
         raise ValueError(message)
-    figure, axes = _canvas(f"Length of {values.size:,} {_plain(what)}")
+    figure, axes = canvas(f"Length of {values.size:,} {plain(what)}")
     limit = longest_shown(values)
     num_longer, shown = int((values > limit).sum()), np.minimum(values, limit)
-    axes.hist(shown, bins=min(40, int(np.ptp(shown)) + 1), color=_BLUE, edgecolor="white", linewidth=0.5)
+    axes.hist(shown, bins=min(40, int(np.ptp(shown)) + 1), color=BLUE, edgecolor="white", linewidth=0.5)
     median = float(np.median(values))
-    axes.axvline(median, color=_ORANGE, linewidth=2, label=f"median {median:,.0f} {_plain(unit)}")
+    axes.axvline(median, color=ORANGE, linewidth=2, label=f"median {median:,.0f} {plain(unit)}")
     told = f" (last bar: {num_longer:,} of more than {limit:,}, up to {values.max():,})" if num_longer else ""
-    axes.set_xlabel(f"length in {_plain(unit)}{told}", parse_math=False)
-    axes.set_ylabel(f"number of {_plain(what)}", parse_math=False)
+    axes.set_xlabel(f"length in {plain(unit)}{told}", parse_math=False)
+    axes.set_ylabel(f"number of {plain(what)}", parse_math=False)
     axes.locator_params(axis="y", integer=True)
-    _add_legend(axes)
-    return _png(figure)
+    add_legend(axes)
+    return png(figure)
 
 
 def loss_curve(
@@ -112,20 +107,20 @@ def loss_curve(
     if curve.is_empty():
         message = "a loss curve needs at least one step"
         raise ValueError(message)
-    figure, axes = _canvas("Training loss")
+    figure, axes = canvas("Training loss")
     # A single step has no line to be seen by.
     marker = "o" if curve.height == 1 else None
-    axes.plot(curve["step"].to_numpy(), curve["loss"].to_numpy(), color=_BLUE, marker=marker, label="train")
+    axes.plot(curve["step"].to_numpy(), curve["loss"].to_numpy(), color=BLUE, marker=marker, label="train")
     if validation is not None and not validation.is_empty():
         steps, losses = validation["step"].to_numpy(), validation["loss"].to_numpy()
-        axes.plot(steps, losses, color=_ORANGE, marker="o", linestyle="--", label="validation")
-        _add_legend(axes)
+        axes.plot(steps, losses, color=ORANGE, marker="o", linestyle="--", label="validation")
+        add_legend(axes)
     axes.set_xlabel("optimizer step")
     axes.locator_params(axis="x", integer=True)
     axes.set_ylabel(loss, parse_math=False)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
-    return _png(figure)
+    return png(figure)
 
 
 def reliability_diagram(
@@ -148,18 +143,16 @@ def reliability_diagram(
     confidences = np.array([one.mean_confidence for one in filled], dtype=np.float64)
     accuracies = np.array([one.accuracy for one in filled], dtype=np.float64)
     xlabel, ylabel, counted = _RELIABILITY[what]
-    figure, axes = _canvas(f"Reliability on {num_examples.sum():,} {counted}")
-    axes.plot([0, 1], [0, 1], color=_GREY, linestyle="--", label="calibrated")
-    axes.plot(confidences, accuracies, color=_BLUE, alpha=0.5)
+    figure, axes = canvas(f"Reliability on {num_examples.sum():,} {counted}")
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="calibrated")
+    axes.plot(confidences, accuracies, color=BLUE, alpha=0.5)
     areas = 20 + 280 * num_examples / num_examples.max()
-    axes.scatter(
-        confidences, accuracies, s=areas, color=_BLUE, edgecolor="white", zorder=3, label=f"{counted}, by area"
-    )
+    axes.scatter(confidences, accuracies, s=areas, color=BLUE, edgecolor="white", zorder=3, label=f"{counted}, by area")
     for confidence, accuracy, number in zip(confidences, accuracies, num_examples, strict=True):
         axes.annotate(f"{number:,}", (confidence, accuracy), xytext=(0, 11), textcoords="offset points", ha="center")
     axes.set(xlim=(-0.03, 1.05), ylim=(-0.05, 1.15), xlabel=xlabel, ylabel=ylabel)
-    _add_legend(axes)
-    return _png(figure)
+    add_legend(axes)
+    return png(figure)
 
 
 def interval_plot(intervals: Mapping[str, Interval], *, metric: str) -> bytes:
@@ -175,8 +168,8 @@ def interval_plot(intervals: Mapping[str, Interval], *, metric: str) -> bytes:
     if not intervals:
         message = "an interval plot needs at least one system"
         raise ValueError(message)
-    figure, axes = _canvas(f"{_plain(metric)} with 95 % intervals")
-    for place, (colour, interval) in enumerate(zip(_cycle(len(intervals)), intervals.values(), strict=True)):
+    figure, axes = canvas(f"{plain(metric)} with 95 % intervals")
+    for place, (colour, interval) in enumerate(zip(colours(len(intervals)), intervals.values(), strict=True)):
         distances = [[interval.value - interval.low], [interval.high - interval.value]]
         axes.errorbar(
             interval.value, place, xerr=distances, fmt="o", color=colour, capsize=6, markersize=8, linewidth=2
@@ -184,11 +177,11 @@ def interval_plot(intervals: Mapping[str, Interval], *, metric: str) -> bytes:
         axes.annotate(
             f"{interval.value:.3f}", (interval.value, place), xytext=(0, 10), textcoords="offset points", ha="center"
         )
-    axes.set_yticks(range(len(intervals)), labels=[_plain(name) for name in intervals], parse_math=False)
+    axes.set_yticks(range(len(intervals)), labels=[plain(name) for name in intervals], parse_math=False)
     axes.set(xlim=(0, 1), ylim=(len(intervals) - 0.5, -0.5))
-    axes.set_xlabel(_plain(metric), parse_math=False)
+    axes.set_xlabel(plain(metric), parse_math=False)
     axes.grid(axis="x", alpha=0.3)
-    return _png(figure)
+    return png(figure)
 
 
 def difference_plot(intervals: Mapping[str, Interval], *, confidence: float, metric: str = "macro-F1") -> bytes:
@@ -199,67 +192,15 @@ def difference_plot(intervals: Mapping[str, Interval], *, confidence: float, met
         confidence: Of the intervals, in (0, 1).
         metric: The name of the score.
     """
-    figure, axes = _canvas(f"Challenger's {_plain(metric)} minus that of")
-    for place, (colour, interval) in enumerate(zip(_cycle(len(intervals)), intervals.values(), strict=True)):
+    figure, axes = canvas(f"Challenger's {plain(metric)} minus that of")
+    for place, (colour, interval) in enumerate(zip(colours(len(intervals)), intervals.values(), strict=True)):
         distances = [[interval.value - interval.low], [interval.high - interval.value]]
         axes.errorbar(
             interval.value, place, xerr=distances, fmt="o", color=colour, capsize=6, markersize=8, linewidth=2
         )
     axes.axvline(0, color="black", linewidth=1)
-    axes.set_yticks(range(len(intervals)), labels=[_plain(name) for name in intervals], parse_math=False)
+    axes.set_yticks(range(len(intervals)), labels=[plain(name) for name in intervals], parse_math=False)
     axes.set(ylim=(max(len(intervals), 1) - 0.5, -0.5))
     told = f"difference with {100 * confidence:.4g} % interval" if intervals else "nothing to compare with"
     axes.set_xlabel(told, parse_math=False)
-    return _png(figure)
-
-
-def _cycle(number: int) -> list[str]:
-    return [_SERIES_COLOURS[index % len(_SERIES_COLOURS)] for index in range(number)]
-
-
-def _title(text: str, num_shown: int, num_all: int) -> str:
-    return text if num_shown == num_all else f"{text} (the first {num_shown} of {num_all} labels)"
-
-
-def _canvas(title: str) -> tuple["Figure", "Axes"]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=_SIZE_INCHES, dpi=_DOTS_PER_INCH, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_title(title, parse_math=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _add_legend(axes: "Axes", num_series: int = 2) -> None:
-    """Name the series, where there is more than one."""
-    if num_series > 1:
-        legend: Any = axes.legend(frameon=False, fontsize=9)
-        for text in legend.get_texts():
-            text.set_parse_math(False)
-
-
-def _plain(text: str) -> str:
-    """Make a label fit to be drawn: on one line, cut where it is long, a box for what the font lacks."""
-    words = " ".join(text.split())
-    cut = words if len(words) <= _MAX_LABEL_CHARACTERS else words[: _MAX_LABEL_CHARACTERS - 1] + "…"
-    drawn = "".join(character if ord(character) in _drawable_characters() else "□" for character in cut)
-    # matplotlib leaves an artist whose label begins with an underscore out of the legend.
-    return "\N{ZERO WIDTH SPACE}" + drawn if drawn.startswith("_") else drawn
-
-
-@cache
-def _drawable_characters() -> frozenset[int]:
-    """Code points in the font that matplotlib draws with; others would each cost a warning, and look the same."""
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    return frozenset(get_font(findfont(FontProperties())).get_charmap())
-
-
-def _png(figure: "Figure") -> bytes:
-    """Render; without the version of matplotlib in it, so that equal pictures are equal bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return png(figure)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ftzard.core.figures import _BLUE, _GREY, _ORANGE, _add_legend, _canvas, _png
+from ftzard.core.drawing import BLUE, GREY, ORANGE, add_legend, canvas, png
 
 _NUM_BINS = 40
 
@@ -25,15 +25,15 @@ def uncertainty_histogram(
     if not uncertainty.size:
         message = "an uncertainty histogram needs at least one row"
         raise ValueError(message)
-    figure, axes = _canvas(f"Uncertainty of {uncertainty.size:,} rows, {queued.size:,} of them queued ({strategy})")
+    figure, axes = canvas(f"Uncertainty of {uncertainty.size:,} rows, {queued.size:,} of them queued ({strategy})")
     edges = np.histogram_bin_edges(uncertainty, bins=_NUM_BINS).tolist()
     # Outlines, because there is one such picture for each incoming file, and 80 bars take twice as long to draw.
-    axes.hist(uncertainty, bins=edges, histtype="stepfilled", color=_BLUE, label="all rows")
-    axes.hist(queued, bins=edges, histtype="stepfilled", color=_ORANGE, label="queued, control included")
+    axes.hist(uncertainty, bins=edges, histtype="stepfilled", color=BLUE, label="all rows")
+    axes.hist(queued, bins=edges, histtype="stepfilled", color=ORANGE, label="queued, control included")
     if threshold is not None:
-        axes.axvline(threshold, color=_GREY, linestyle="--", linewidth=2, label=f"threshold {threshold:.3f}")
+        axes.axvline(threshold, color=GREY, linestyle="--", linewidth=2, label=f"threshold {threshold:.3f}")
     axes.set_xlabel("uncertainty")
     axes.set_ylabel("number of rows")
     axes.locator_params(axis="y", integer=True)
-    _add_legend(axes, num_series=3)
-    return _png(figure)
+    add_legend(axes, num_series=3)
+    return png(figure)

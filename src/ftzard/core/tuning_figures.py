@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ftzard.core.figures import _BLUE, _GREY, _ORANGE, _add_legend, _canvas, _plain, _png
+from ftzard.core.drawing import BLUE, GREY, ORANGE, add_legend, canvas, plain, png
 from ftzard.core.hyperparameters import TrialSummary
 
 _METRIC_NAMES = {
@@ -31,21 +31,21 @@ def study_history(trials: Sequence[TrialSummary], *, metric: str) -> bytes:
     if not any(scored.values()):
         message = "a study's history needs at least one trial with a score"
         raise ValueError(message)
-    figure, axes = _canvas(f"{len(trials)} trials on the validation split")
-    for state, colour in (("complete", _BLUE), ("pruned", _GREY)):
+    figure, axes = canvas(f"{len(trials)} trials on the validation split")
+    for state, colour in (("complete", BLUE), ("pruned", GREY)):
         if scored[state]:
             numbers, scores = zip(*scored[state], strict=True)
             axes.plot(numbers, scores, "o" if state == "complete" else "x", color=colour, label=state)
     if scored["complete"]:
         numbers, scores = zip(*scored["complete"], strict=True)
         best = (np.minimum if metric == "loss" else np.maximum).accumulate(scores)
-        axes.step(numbers, best, where="post", color=_ORANGE, label="best so far")
+        axes.step(numbers, best, where="post", color=ORANGE, label="best so far")
     axes.set_xlabel("trial")
     axes.locator_params(axis="x", integer=True)
     axes.set_ylabel(_METRIC_NAMES[metric])
     axes.grid(alpha=0.3)
-    _add_legend(axes)
-    return _png(figure)
+    add_legend(axes)
+    return png(figure)
 
 
 def parameter_importances(importances: Mapping[str, float]) -> bytes:
@@ -61,10 +61,10 @@ def parameter_importances(importances: Mapping[str, float]) -> bytes:
         message = "importances need at least one key"
         raise ValueError(message)
     ordered = sorted(importances.items(), key=lambda item: item[1])
-    figure, axes = _canvas("What made the trials differ (fANOVA)")
-    bars = axes.barh(range(len(ordered)), [share for _, share in ordered], color=_BLUE)
+    figure, axes = canvas("What made the trials differ (fANOVA)")
+    bars = axes.barh(range(len(ordered)), [share for _, share in ordered], color=BLUE)
     axes.bar_label(bars, labels=[f"{share:.0%}" for _, share in ordered], padding=3, fontsize=8)
-    axes.set_yticks(range(len(ordered)), labels=[_plain(key) for key, _ in ordered], parse_math=False)
+    axes.set_yticks(range(len(ordered)), labels=[plain(key) for key, _ in ordered], parse_math=False)
     axes.set_xlabel("share of the score's variance")
     axes.margins(x=0.12)
-    return _png(figure)
+    return png(figure)

@@ -347,6 +347,9 @@ def test_a_champion_of_another_task_is_not_compared_with(preferring: Path, writi
     with pytest.raises(LabelSetChangedError, match=r"data\.task=preference|for preference") as raised:
         champion(values[0], values[1], parts, report, step)
     assert "tracking.registered_model" in raised.value.fix
+    # Nor is it trained first.
+    with pytest.raises(LabelSetChangedError, match="so nothing is trained"):
+        lora_adapter(parts, load_asset(writing, "tuned_hyperparameters"), step)
 
 
 def test_examples_that_are_added_train_again_on_from_the_champion(writing: Path) -> None:

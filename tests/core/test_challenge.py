@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,11 @@ import polars as pl
 import pytest
 from tests.registry_scenario import small_adapter
 
-from ftzard.config import EvaluationConfig, FtzardConfig, TrackingConfig
+from ftzard.config import DataConfig, EvaluationConfig, FtzardConfig, TrackingConfig
 from ftzard.core import challenge as module
-from ftzard.core.challenge import challenge
+from ftzard.core.challenge import challenge, check_may_challenge
 from ftzard.core.gate import PromotionVerdict
-from ftzard.core.predictions import predictions_frame
+from ftzard.core.predictions import labels_of_predictions, predictions_frame
 from ftzard.core.records import EXAMPLE_SCHEMA, AdapterDirectory, Splits
 from ftzard.core.splitting import test_fingerprint as fingerprint_of
 from ftzard.errors import LabelSetChangedError
@@ -146,6 +147,19 @@ def test_on_another_test_split_the_champion_answers_anew_and_rows_it_was_trained
     assert asked == [first.challenger]
     assert (verdict.num_rows, verdict.num_rows_left_out) == (200, 10)
     assert verdict.test_fingerprint == fingerprint_of(grown.test) != first.test_fingerprint
+
+
+def test_what_could_not_be_compared_in_the_end_is_not_trained(registry: AdapterRegistry, meet: Challenge) -> None:
+    check_may_challenge(CONFIG, ("a", "b"), registry)
+    meet("first", 0.9)
+    labels = labels_of_predictions(registry.evidence(registry.versions()[0]).predictions)
+    check_may_challenge(CONFIG, labels, registry)
+    with pytest.raises(LabelSetChangedError, match=r"with the labels \['a', 'b'\], and champion version 1") as caught:
+        check_may_challenge(CONFIG, ("a", "b"), registry)
+    assert "tracking.registered_model" in caught.value.fix
+    generation = replace(CONFIG, data=DataConfig(task="generation"))
+    with pytest.raises(LabelSetChangedError, match=r"for data\.task=generation, .* was trained for classification"):
+        check_may_challenge(generation, (), registry)
 
 
 def test_another_label_set_is_an_error_before_anything_is_scored_and_leaves_the_champion(

@@ -103,6 +103,7 @@ def lora_adapter(
     or the `generation.json` of what writes answers, and `manifest.json` with the base model, the data commit, the
     configuration and the checksum of each file.
     """
+    from ftzard.core.challenge import check_may_challenge
     from ftzard.core.figures import loss_curve
     from ftzard.core.retraining import training_start
 
@@ -112,6 +113,8 @@ def lora_adapter(
 
     config = with_values(step.config, tuned_hyperparameters.values)
     labels = labels_of(splits.train, config.data)
+    if step.registry:
+        check_may_challenge(config, labels, step.registry)
     # Asked before the work: a server that dies meanwhile does not cost the training.
     num_new_labels = _num_new_labels(splits, step)
     is_classifier = config.data.has_labels

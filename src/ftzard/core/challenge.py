@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Protocol
 import polars as pl
 
 from ftzard.core.adapter import config_for
+from ftzard.core.answer_predictions import task_of_predictions
 from ftzard.core.champion_records import AdapterEvidence, AliasMove, RegisteredAdapter
 from ftzard.core.gate import AnyComparison, PromotionVerdict
+from ftzard.core.predictions import labels_of_predictions
 from ftzard.core.records import AdapterDirectory, Splits
 from ftzard.core.retraining import Lineage, trained_hashes
 from ftzard.core.splitting import HELD_FOR_TEST, test_fingerprint
 from ftzard.core.task_judging import compare_any, judging_of
+from ftzard.errors import LabelSetChangedError
 
 if TYPE_CHECKING:
     from ftzard.config import FtzardConfig
@@ -32,6 +35,34 @@ class Registry(Lineage, Protocol):
         self, challenger: RegisteredAdapter, *, instead_of: RegisteredAdapter | None, by: str, why: str
     ) -> None:
         """Move the alias."""
+
+
+def check_may_challenge(config: "FtzardConfig", labels: Sequence[str], registry: Lineage) -> None:
+    """Check, before anything is trained, that the champion does the same as the adapter will.
+
+    Args:
+        config: Its task.
+        labels: The label set of the training; none where answers are written.
+        registry: Where champions are kept.
+
+    Raises:
+        LabelSetChangedError: It does something else, so that `champion` would refuse the adapter in the end.
+    """
+    champion = registry.champion()
+    if champion is None:
+        return
+    predictions = registry.evidence(champion).predictions
+    if (theirs := task_of_predictions(predictions)) != config.data.task:
+        what, other = f"for data.task={config.data.task}", f"for {theirs}"
+    elif config.data.has_labels and (known := labels_of_predictions(predictions)) != tuple(labels):
+        what, other = f"with the labels {list(labels)}", f"with {list(known)}"
+    else:
+        return
+    raise LabelSetChangedError(
+        f"the training is {what}, and champion version {champion.version} of {champion.name} was trained {other}: "
+        "they could not be compared in the end, so nothing is trained",
+        fix="set another tracking.registered_model for what is new, so that it has a champion of its own",
+    )
 
 
 def challenge(

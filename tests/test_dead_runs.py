@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from ftzard.dagster_instance import project_instance
-from ftzard.dead_runs import DIED_TAG, close_dead_runs, in_process_tags
+from ftzard.dead_runs import close_dead_runs, has_died, in_process_tags
 from ftzard.resources.configuration import ConfigurationResource
 from ftzard.resources.run_lease import hold_lease, is_abandoned, leased_runs
 
@@ -90,7 +90,10 @@ def test_a_killed_run_is_ended_as_failed_after_the_wait_and_its_place_in_the_poo
     assert close(instance, tmp_path, 71.0, since) == (run_id,)
     run = instance.get_run_by_id(run_id)
     assert run is not None
-    assert (run.status, run.tags[DIED_TAG]) == (dg.DagsterRunStatus.FAILURE, "true")
+    assert (run.status, has_died(run)) == (dg.DagsterRunStatus.FAILURE, True)
+    # Dagster hands the tags of a run on to what is executed again from it, which has not died by that.
+    again = dg.DagsterRun("again", tags={**run.tags})
+    assert not has_died(again)
     assert storage.get_concurrency_info("gpu").active_slot_count == 0
 
 

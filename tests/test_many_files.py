@@ -12,7 +12,7 @@ from tests.dagster_dev import DagsterDev, choose_experiment, dagster_dev, made, 
 from tests.project_scenario import copy_of
 
 from ftzard.core.intake import content_key
-from ftzard.dead_runs import DIED_TAG
+from ftzard.dead_runs import has_died
 from ftzard.resources.run_lease import leased_runs
 
 EXPERIMENT = """\
@@ -144,7 +144,7 @@ def _serving(project: Path) -> set[str]:
 
 
 def _ended_as_dead(project: Path) -> list[dg.DagsterRun]:
-    return [run for run in runs(project, job_name="ftzard_serving") if DIED_TAG in run.tags]
+    return [run for run in runs(project, job_name="ftzard_serving") if has_died(run)]
 
 
 def _rename_some(project: Path) -> None:

@@ -95,9 +95,14 @@ def _never_leased(instance: dg.DagsterInstance, project_dir: Path) -> list[dg.Da
     return [run for run in instance.get_runs(begun) if run.run_id not in leased]
 
 
+def has_died(run: dg.DagsterRun) -> bool:
+    """Whether a run was ended here; one that was executed again from it has its tags too, and not its id."""
+    return run.tags.get(DIED_TAG) == run.run_id
+
+
 def _end(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     _logger.warning("the process of the run %s is gone: it is ended as failed", run.run_id)
-    instance.add_run_tags(run.run_id, {DIED_TAG: "true"})
+    instance.add_run_tags(run.run_id, {DIED_TAG: run.run_id})
     instance.report_run_failed(
         run, "FTzard found that the process of this run is gone. What was stored is still there."
     )

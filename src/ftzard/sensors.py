@@ -13,7 +13,7 @@ from ftzard.assets.pipeline import Pipeline
 from ftzard.core.batch_watch import BatchWatch, watch_batches
 from ftzard.core.intake import STAGING_DIR, Rejection, Sighting, forget_copy, take_in
 from ftzard.core.serving_plan import Attempt, Request, ServingPlan, plan_serving
-from ftzard.dead_runs import DIED_TAG, close_dead_runs
+from ftzard.dead_runs import close_dead_runs, has_died
 from ftzard.errors import NoBatchesError
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def _attempts(
             for tag in (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
         )
         if first is not None and last is not None:
-            is_death = DIED_TAG in run.tags or run.status is dg.DagsterRunStatus.CANCELED
+            is_death = has_died(run) or run.status is dg.DagsterRunStatus.CANCELED
             attempts.append(Attempt(tuple(keys[first : last + 1]), is_death))
     return tuple(attempts)
 

@@ -172,8 +172,8 @@ def test_a_test_split_that_near_copies_left_small_is_warned_of_when_it_is_frozen
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     things = [f"{one}{other}" for one in "bdfgklmprst" for other in "aeiouyj"]
-    rows = [(f"What kind of animal is a {thing}?", "a bird", "a.csv", number) for number, thing in enumerate(things)]
-    rows += [(f"{thing} " * 4 + f"{row * row}", "so", "b.csv", row) for row, thing in enumerate(things[:33])]
+    rows = [(f"What kind of animal is a {thing}?", "a bird", "a.csv", number) for number, thing in enumerate(things, 1)]
+    rows += [(f"{thing} " * 4 + f"{row * row}", "so", "b.csv", row) for row, thing in enumerate(things[:33], 1)]
     step = Step(compose([*_GENERATION, "data.test_fraction=0.2", "data.train_fraction=0.7"]), tmp_path)
     clean = cleaned(Raw(pl.DataFrame(rows, schema=RAW_SCHEMA, orient="row")), step).value
     parts = splits(clean, step).value

@@ -170,7 +170,7 @@ def test_another_error_is_not_taken_for_a_lack_of_memory(tmp_path: Path) -> None
         _train(tmp_path / "adapter", "generation", 64)
 
 
-_ROOM = 64 * 2**20
+_ROOM = 24 * 2**20
 _UNDER_A_LIMIT = """
 import json, resource, sys
 from pathlib import Path

@@ -26,7 +26,7 @@ _WEIGHT_BYTES_PER_S: Final[Mapping[str, float]] = {"cpu": 5e9, "cuda": math.inf}
 _ACTIVATION_BYTES_PER_S: Final[Mapping[str, float]] = {"cpu": 2.5e9, "cuda": math.inf}
 DEFAULT_EFFICIENCY: Final[Mapping[str, float]] = {"cpu": 0.9, "cuda": 0.5}
 # Of TRL's trainers, which compute LoRA's matrices one by one, and in float32; on CUDA a guess too.
-DEFAULT_EFFICIENCY_OF_TRL: Final[Mapping[str, float]] = {"cpu": 0.3, "cuda": 0.4}
+DEFAULT_EFFICIENCY_OF_TRL: Final[Mapping[str, float]] = {"cpu": 0.7, "cuda": 0.4}
 # Weights are read forward and backward.
 _NUM_READS: Final = 2
 # The share of what comes on top that a pass without gradients takes.

@@ -152,6 +152,13 @@ def test_only_a_training_of_the_same_task_says_how_fast_the_next_one_is() -> Non
     assert learned_efficiency({"efficiency": 0.2}, params, config()) is None
 
 
+def test_what_is_left_out_of_a_training_is_told_by_the_training_alone(caplog: pytest.LogCaptureFixture) -> None:
+    parts, is_first = splits(), pl.int_range(pl.len()) == 0
+    train = parts.train.with_columns(text=pl.when(is_first).then(pl.lit("word " * 100)).otherwise("text"))
+    assert _work(Splits(train, parts.validation, parts.test)).longest < config().model.max_length
+    assert "left out" not in caplog.text
+
+
 def test_where_no_prompt_leaves_room_for_an_answer_it_is_said_as_in_training() -> None:
     parts = splits()
     with pytest.raises(TooFewExamplesError, match="leaves no room for an answer"):

@@ -6,7 +6,7 @@ import numpy as np
 
 from ftzard.core.answer_prompts import AnswerEncoder, answer_format
 from ftzard.core.batching import Indices
-from ftzard.core.encoded_answers import EncodedAnswers, encode_answers, that_fit
+from ftzard.core.encoded_answers import EncodedAnswers, check_some_fit, encode_answers
 from ftzard.core.training_work import SAMPLE, Work
 from ftzard.core.trl_trainer import batch_size
 
@@ -28,8 +28,10 @@ def answer_work_of(splits: "Splits", config: "FtzardConfig", tokenizer: Any) -> 
         ConfigError: As `AnswerEncoder`.
     """
     encoder = AnswerEncoder(answer_format(config), tokenizer)
-    train = that_fit(_encoded(splits.train, encoder), config.model.max_length).cut(config.model.max_length)
-    validation = _encoded(splits.validation, encoder).cut(config.model.max_length)
+    everything, max_length = _encoded(splits.train, encoder), config.model.max_length
+    # What is left out is told by the training, of all examples.
+    check_some_fit(everything, max_length)
+    train, validation = everything.cut(max_length), _encoded(splits.validation, encoder).cut(max_length)
     rows, epochs = _rows(train, config), config.training.num_train_epochs
     per_example = len(rows) / len(train)
     size = _rows_of_a_pass(int(rows.max()), config)

@@ -77,23 +77,32 @@ def encode_answers(examples: pl.DataFrame, encoder: AnswerEncoder) -> EncodedAns
     )
 
 
-def that_fit(examples: EncodedAnswers, max_length: int) -> EncodedAnswers:
-    """The training examples whose prompt leaves room for an answer.
+def check_some_fit(examples: EncodedAnswers, max_length: int) -> None:
+    """Check that the prompt of a training example leaves room for an answer.
 
     Raises:
-        TooFewExamplesError: There are none.
+        TooFewExamplesError: None does, or there is none.
     """
     if not len(examples):
         raise TooFewExamplesError(
             "there are no training examples", fix="add prompts with answers, or raise data.train_fraction"
         )
-    keep = [index for index, prompt in enumerate(examples.prompts) if len(prompt) < max_length]
-    if not keep:
+    if (shortest := min(map(len, examples.prompts))) >= max_length:
         raise TooFewExamplesError(
             f"model.max_length is {max_length}, and the shortest of {len(examples)} prompts has "
-            f"{min(map(len, examples.prompts))} tokens, which leaves no room for an answer",
+            f"{shortest} tokens, which leaves no room for an answer",
             fix="raise model.max_length, or shorten the prompts or model.generation.prompt_template",
         )
+
+
+def that_fit(examples: EncodedAnswers, max_length: int) -> EncodedAnswers:
+    """The training examples whose prompt leaves room for an answer; how many do not is told.
+
+    Raises:
+        TooFewExamplesError: As `check_some_fit`.
+    """
+    check_some_fit(examples, max_length)
+    keep = [index for index, prompt in enumerate(examples.prompts) if len(prompt) < max_length]
     if len(keep) < len(examples):
         _logger.warning(
             "left out %d of %d training examples whose prompt alone fills model.max_length=%d",

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -27,6 +28,7 @@ from ftzard.assets.tuning import tuned_hyperparameters
 from ftzard.champion import describe_champion
 from ftzard.cli import main
 from ftzard.composition import compose
+from ftzard.config import SearchDimension, TuningConfig
 from ftzard.core.answer_comparison import AnswerComparison
 from ftzard.core.answer_predictions import answer_schema, check_answers, incoming_schema
 from ftzard.core.cleaning import hash_texts
@@ -350,6 +352,9 @@ def test_a_champion_of_another_task_is_not_compared_with(preferring: Path, writi
     # Nor is it trained first.
     with pytest.raises(LabelSetChangedError, match="so nothing is trained"):
         lora_adapter(parts, load_asset(writing, "tuned_hyperparameters"), step)
+    study = TuningConfig(method="optuna", search_space={"training.lora.r": SearchDimension(choices=(2, 4))})
+    with pytest.raises(LabelSetChangedError, match="so nothing is trained"):
+        tuned_hyperparameters(parts, replace(step, config=replace(config, tuning=study)))
 
 
 def test_examples_that_are_added_train_again_on_from_the_champion(writing: Path) -> None:

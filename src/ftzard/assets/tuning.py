@@ -41,9 +41,12 @@ def tuned_hyperparameters(splits: Splits, step: Step) -> StepResult[TunedHyperpa
 
     With `tuning=none` there is no study, and the adapter is trained with the configuration as it is.
     """
+    from ftzard.core.challenge import check_may_challenge
     from ftzard.core.tuning import TuningTask, tune
 
     labels, forgotten = labels_of(splits.train, step.config.data), step.forgotten_labels(splits)
+    if step.registry and step.config.tuning.method != "none":
+        check_may_challenge(step.config, labels, step.registry)
     task = TuningTask(splits, step.config, labels, step.project_dir, step.registry, forgotten)
     value = tune(task, step.open_child)
     best = value.best

@@ -119,7 +119,7 @@ def _read(texts: pl.Series) -> TokenTexts:
     is_empty = rows[:-1] == rows[1:]
     if is_empty.any():
         signs, sign_starts = _joined(texts.filter(pl.Series(is_empty)))
-        # With the line end, because nothing but signs is not nothing.
+        # With the line end, which no row of letters has.
         same[is_empty] = _hashes_of_rows(signs, sign_starts)
     return TokenTexts(same, np.diff(starts), _hashes(lower, token_starts, token_lengths))
 

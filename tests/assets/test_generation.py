@@ -278,7 +278,7 @@ def test_a_training_that_is_interrupted_goes_on_and_says_so(writing: Path, tmp_p
     result = lora_adapter(parts, tuned, Step(config, tmp_path))
     assert result.metadata["resumed_from_step"] == 3
     # A part of a training says nothing of how long a whole one takes.
-    assert "estimate_memory_error" in result.metrics
+    assert "estimated_memory_bytes" in result.metrics
     assert "estimate_time_error" not in result.metrics
     assert result.value.checksum == load_asset(writing, "lora_adapter").checksum
 

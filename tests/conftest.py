@@ -18,8 +18,10 @@ from ftzard.resources.project_repository import init_project_repository
 from ftzard.resources.tracking import Tracking
 from ftzard.testing import some_rows
 
-# Processors are shared: an example that is slow once says nothing.
-settings.register_profile("ftzard", deadline=None)
+# Processors are shared: an example that is slow once says nothing. The same examples each time, so that what passed
+# passes again; `--hypothesis-profile=random` draws others.
+settings.register_profile("ftzard", deadline=None, derandomize=True)
+settings.register_profile("random", deadline=None, print_blob=True)
 settings.load_profile("ftzard")
 
 _FOREIGN = ("DAGSTER_", "DVC_", "FTZARD_", "GIT_", "HYDRA_", "MLFLOW_", "XDG_")

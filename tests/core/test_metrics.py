@@ -30,7 +30,7 @@ def judged(draw: st.DrawFn) -> Judged:
     """True labels, predicted labels and probabilities; few rows and skewed labels, so that labels are often absent."""
     num_labels = draw(st.integers(2, 5))
     num_rows = draw(st.integers(1, 40))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     shares = rng.dirichlet(np.full(num_labels, 0.5))
     probabilities = rng.dirichlet(np.full(num_labels, 0.3), size=num_rows) + 1e-9
     probabilities /= probabilities.sum(axis=1, keepdims=True)

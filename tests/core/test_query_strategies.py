@@ -44,7 +44,7 @@ def random_pool(seed: int, num_rows: int, num_labels: int, num_values: int | Non
 
 
 pools = st.builds(
-    random_pool, st.integers(0, 2**32), st.integers(0, 40), st.integers(2, 4), st.sampled_from([None, 1, 3])
+    random_pool, st.integers(0, 2**32 - 1), st.integers(0, 40), st.integers(2, 4), st.sampled_from([None, 1, 3])
 )
 
 

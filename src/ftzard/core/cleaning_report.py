@@ -68,7 +68,11 @@ def find_conflicts(cleaned: Cleaned, config: DataConfig) -> pl.DataFrame:
     rejected = map_labels(repeated, config).select(
         text=normalise_questions(repeated["text"], config), label=pl.col("mapped")
     )
-    rows = pl.concat([rejected, cleaned.examples.select("text", "label")])
+    # Most texts occur once, and are not counted.
+    is_repeated = pl.col("text").is_in(rejected["text"].unique().implode())
+    if config.conflicting_labels == "keep":
+        is_repeated |= pl.col("text_hash").is_duplicated()
+    rows = pl.concat([rejected, cleaned.examples.filter(is_repeated).select("text", "label")])
     votes = rows.group_by("text", "label").len("votes").filter(pl.len().over("text") > 1)
     return (
         votes.sort("votes", "label", descending=[True, False])

@@ -17,7 +17,7 @@ from ftzard.errors import StorageError
 
 AssetValue = pl.DataFrame | Raw | Cleaned | Splits | AdapterDirectory | JsonDocument | LabelQueue
 
-_ROWS_PER_CHUNK = 100_000
+_ROWS_PER_CHUNK = 20_000
 
 
 def content_version(value: AssetValue) -> str:

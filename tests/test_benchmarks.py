@@ -317,14 +317,15 @@ def test_the_generation_benchmark_has_both_models_answer_for_the_same_tweets() -
 
 
 @pytest.mark.slow
-def test_the_benchmark_of_data_size_takes_the_same_tweets_three_ways_to_the_same_texts() -> None:
+def test_the_benchmark_of_data_size_takes_the_same_tweets_several_ways_to_the_same_texts() -> None:
     result = data_size.run(num_rows=25_000, num_tokenised=50)
     figures = result.figures
     assert figures["num_rows"] == 25_000
     assert figures["texts_as_the_notebooks"] == 1
-    for way in ("cleaned", "splits"):
+    for way in ("cleaned", "splits", "script"):
         assert figures[f"{way}_peak_gib"] > 0
         assert figures[f"notebooks_over_{way}"] == pytest.approx(figures["notebooks_s"] / figures[f"{way}_s"])
+    assert figures["assets_over_splits"] == pytest.approx(figures["assets_s"] / figures["splits_s"])
     assert figures["map_over_ftzard"] > 0
     assert figures["appending_over_splits"] == pytest.approx(figures["appending_1_percent_s"] / figures["splits_s"])
 

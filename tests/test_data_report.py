@@ -50,7 +50,8 @@ def test_a_project_without_assets_is_told_what_would_make_them(project: Path, tm
     done = _command(project, "--output", str(tmp_path / "page.html"))
     assert done.exit_code == 0, done.output
     for name in ("raw_data", "cleaned", "splits"):
-        assert f"Left out: {name}: it was never materialized\n  To fix it: ftzard materialize\n" in done.stdout
+        fix = f"ftzard materialize --until {name}"
+        assert f"Left out: {name}: it was never materialized\n  To fix it: {fix}\n" in done.stdout
     assert "1 file is in the data folders not read yet." in done.stdout
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "Nothing is stored yet." in page

@@ -1,6 +1,7 @@
 """What is stale runs, what is fresh does not, and what was asked for is recorded."""
 
 import errno
+import gc
 import shutil
 import subprocess
 import sys
@@ -9,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
 import pytest
 from tests.project_scenario import NAMES, TINY, copy_of, data_versions, git, load_asset, run, tracking
 
 from ftzard.config import DataConfig
 from ftzard.core.reading import RawData, read_batches
+from ftzard.core.records import Raw, Splits
+from ftzard.core.splitting import split_first
 from ftzard.dagster_instance import project_instance
 from ftzard.definitions import build_definitions
 from ftzard.errors import ConfigError, NoBatchesError, StorageError
@@ -46,6 +50,36 @@ def test_the_second_time_there_is_nothing_to_do(materialized_project: Path) -> N
     assert (done.ran, done.fresh, done.run_id) == ((), NAMES, None)
     assert len(tracking(materialized_project).runs()) == num_runs
     assert git(materialized_project, "rev-parse", "HEAD") == head
+
+
+def test_a_project_is_materialized_until_an_asset_and_the_rest_waits(project: Path) -> None:
+    done = materialize(project, TINY, until="splits")
+    assert (done.ran, done.fresh) == (("raw_data", "cleaned", "splits"), ())
+    assert _stale(project) == NAMES[3:]
+    again = materialize(project, TINY, until="splits")
+    assert (again.ran, again.fresh) == ((), ("raw_data", "cleaned", "splits"))
+    assert materialize(project, TINY, until="cleaned", force=True).ran == ("raw_data", "cleaned")
+    assert materialize(project, TINY, until="retrain_decision").ran == ("retrain_decision",)
+
+
+def test_what_a_step_made_is_not_kept_in_memory_once_no_step_to_come_reads_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[int] = []
+
+    def counting(examples: pl.DataFrame, config: DataConfig) -> tuple[Splits, pl.DataFrame]:
+        gc.collect()
+        kept.append(sum(type(found) is Raw for found in gc.get_objects()))
+        return split_first(examples, config)
+
+    monkeypatch.setattr("ftzard.assets.data.split_first", counting)
+    materialize(project, TINY, until="splits")
+    assert kept == [0]
+
+
+def test_only_an_asset_of_the_spine_can_be_the_last(project: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no asset 'split'.*\n.*raw_data, cleaned, splits, retrain_decision"):
+        materialize(project, TINY, until="split")
 
 
 @pytest.mark.parametrize(

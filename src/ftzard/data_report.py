@@ -72,7 +72,7 @@ def load_stored(project_dir: Path, config: FtzardConfig) -> tuple[StoredData, tu
     for name in _SPINE:
         path = next(_places(folder, name), None)
         if path is None:
-            absences.append(Absence(name, "it was never materialized", "ftzard materialize"))
+            absences.append(Absence(name, "it was never materialized", f"ftzard materialize --until {name}"))
             continue
         found[name] = _kept(name, absences, lambda path=path: _read(path, repository))  # type: ignore[misc]
     frozen = _kept("the frozen test split", absences, lambda: read_frozen(frozen_path(project_dir, config.versioning)))

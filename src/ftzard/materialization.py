@@ -27,7 +27,8 @@ from ftzard.core.records import ASSETS_DIR
 from ftzard.dagster_instance import project_instance
 from ftzard.dead_runs import close_dead_runs, in_process_tags
 from ftzard.definitions import DEFAULT_NAME, IO_MANAGERS, SPINE, build_definitions, make_pipeline
-from ftzard.errors import FtzardError
+from ftzard.errors import ConfigError, FtzardError
+from ftzard.in_process_run import run_in_process
 from ftzard.io_managers.committing import PRIVATE_DIR
 from ftzard.resources.registry import AdapterRegistry
 from ftzard.resources.run_lease import hold_lease
@@ -86,24 +87,30 @@ def stale_assets(project_dir: Path, overrides: Sequence[str], instance: dg.Dagst
     return tuple(stale)
 
 
-def materialize(project_dir: Path | str, overrides: Sequence[str] = (), *, force: bool = False) -> Materialization:
+def materialize(
+    project_dir: Path | str, overrides: Sequence[str] = (), *, force: bool = False, until: str | None = None
+) -> Materialization:
     """Materialize the spine of a project, as far as it is stale.
 
     Args:
         project_dir: The project folder.
         overrides: In Hydra's grammar.
-        force: Materialize everything.
+        force: Materialize also what is not stale.
+        until: The last asset that is wanted, with what it is made from; None: everything.
 
     Raises:
+        ConfigError: There is no asset of that name, or the configuration is invalid.
         FtzardError: What went wrong in the step that failed; what was stored before is still there.
     """
     project_dir = Path(project_dir)
     pipeline = make_pipeline(DEFAULT_NAME)
-    names = tuple(asset.name for asset in SPINE)
+    names = _names_until(until)
     with disk_failures_explained(), project_instance(project_dir) as instance:
         # A killed run would keep the only place in the pool that this one needs.
         close_dead_runs(instance, project_dir, now_s=time.time(), abandoned_since={})
-        stale = names if force else stale_assets(project_dir, overrides, instance)
+        stale = names
+        if not force:
+            stale = tuple(name for name in stale_assets(project_dir, overrides, instance) if name in names)
         fresh = tuple(name for name in names if name not in stale)
         if not stale:
             return Materialization((), fresh, None)
@@ -113,17 +120,35 @@ def materialize(project_dir: Path | str, overrides: Sequence[str] = (), *, force
         run_id = str(uuid.uuid4())
         hold_lease(project_dir, run_id)
         try:
-            result = job.execute_in_process(
-                instance=instance,
+            run_in_process(
+                job,
+                instance,
                 run_id=run_id,
-                asset_selection=[pipeline.asset_key(name) for name in stale],
+                assets=[pipeline.asset_key(name) for name in stale],
                 run_config=_run_config(pipeline.configuration, overrides),
                 tags=in_process_tags(project_dir),
             )
         except Exception as error:
             _raise_cause(error)
             raise
-    return Materialization(stale, fresh, result.run_id)
+    return Materialization(stale, fresh, run_id)
+
+
+def _names_until(last: str | None) -> tuple[str, ...]:
+    """The assets of the spine in order; where one is named, that one and what it is made from."""
+    names = tuple(asset.name for asset in SPINE)
+    if last is None:
+        return names
+    if last not in names:
+        raise ConfigError(
+            f"there is no asset {last!r} that a project is materialized until", fix=f"name one of {', '.join(names)}"
+        )
+    wanted = {last}
+    # Each comes after what it is made from.
+    for asset in reversed(SPINE):
+        if asset.name in wanted:
+            wanted.update(asset.inputs)
+    return tuple(name for name in names if name in wanted)
 
 
 def _run_config(resource_key: str, overrides: Sequence[str]) -> dict[str, Any]:

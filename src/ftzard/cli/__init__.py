@@ -76,16 +76,17 @@ def config(project_dir: Path, overrides: tuple[str, ...]) -> None:
 
 @main.command()
 @PROJECT
-@click.option("--force", is_flag=True, help="Materialize everything, also what has not changed.")
+@click.option("--force", is_flag=True, help="Materialize also what has not changed.")
+@click.option("--until", metavar="ASSET", help="No more than this asset and what it is made from, such as `splits`.")
 @OVERRIDES
-def materialize(project_dir: Path, force: bool, overrides: tuple[str, ...]) -> None:
+def materialize(project_dir: Path, force: bool, until: str | None, overrides: tuple[str, ...]) -> None:
     """Materialize the assets whose code, configuration or inputs have changed.
 
     Overrides are in Hydra's grammar, as in: ftzard materialize experiment=tiny training.learning_rate=1e-4
     """
     from ftzard.materialization import materialize as materialize_project
 
-    done = materialize_project(project_dir.resolve(), overrides, force=force)
+    done = materialize_project(project_dir.resolve(), overrides, force=force, until=until)
     if not done.ran:
         click.echo("Nothing to do: no code, configuration or data has changed since the last materialization.")
         return

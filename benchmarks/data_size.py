@@ -7,9 +7,14 @@ that differ by a suffix alone are all near each other, and then there is no test
 The notebooks read it with `read_csv`, mapped the labels, cleaned text by text with two regular expressions and wrote a
 CSV of text and label. FTzard reads it with line numbers and checksum, cleans it by the same two steps until nothing
 changes, takes out exact duplicates and writes Parquet; and, as a second way, makes the splits that no near duplicate
-crosses, too. Each is a process of its own, whose peak memory is the kernel's word; what Python needs to start and
-import is not counted as time. The three take turns within one run, and the ratios are of medians. In the end a file
-with 1 % more rows is put beside, and the splits are made again, with the test split that is frozen by then.
+crosses, too. A third way is what a person runs, `ftzard materialize --until splits`: the same as assets, with their
+checks, pictures, content versions, data commits and MLflow runs. A fourth is a script of polars that reads, cleans and
+writes likewise, and looks at nothing: it shows what that takes at least.
+
+Each is a process of its own, whose peak memory is the kernel's word; what Python needs to start and import is not
+counted as time, but for the assets, which import on their way. The ways take turns within one run, and the ratios are
+of medians. In the end a file with 1 % more rows is put beside, and the splits are made again, with the test split that
+is frozen by then.
 
 The figures in seconds are what the clock says, and only as good as the machine is quiet; `*_cpu_s` is what the process
 worked, which others disturb less and more processors do not shorten.
@@ -21,8 +26,10 @@ million come in several files, as in `--rows 16000000`.
 import argparse
 import json
 import math
+import os
 import random
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -37,7 +44,6 @@ import polars as pl
 from benchmarks.report import Result, at_least, at_most, lines
 from benchmarks.tweet_task import quiet_transformers
 from ftzard.composition import compose
-from ftzard.config import DataConfig
 from ftzard.core.base_description import read_tokenizer
 from ftzard.core.base_source import find_base_model
 from ftzard.core.cleaning import clean
@@ -47,6 +53,8 @@ from ftzard.core.records import Cleaned, Splits
 from ftzard.core.splitting import split
 from ftzard.core.tweets import sample_tweets
 from ftzard.io_managers.parquet import write_frame
+from ftzard.materialization import materialize
+from ftzard.resources.project_repository import init_project_repository
 
 _NUM_ROWS, _NUM_ROUNDS = 1_600_000, 3
 _NUM_TWEETS, _NUM_TOKENISED, _NUM_TOKENISING_ROUNDS = 18_000, 20_000, 3
@@ -87,6 +95,8 @@ def run(num_rows: int = _NUM_ROWS, num_rounds: int = _NUM_ROUNDS, num_tokenised:
         "appending_1_percent_s": appending["s"],
         "appending_over_splits": appending["s"] / seconds["splits"],
         "notebooks_over_cleaned": seconds["notebooks"] / seconds["cleaned"],
+        "notebooks_over_script": seconds["notebooks"] / seconds["script"],
+        "assets_over_splits": seconds["assets"] / seconds["splits"],
         "notebooks_over_splits": seconds["notebooks"] / seconds["splits"],
         "splits_rows_per_s": num_rows / seconds["splits"],
         **_tokenising(num_tokenised),
@@ -100,6 +110,7 @@ def run(num_rows: int = _NUM_ROWS, num_rounds: int = _NUM_ROUNDS, num_tokenised:
         "map_over_ftzard": at_least(_MIN_TOKENISING_RATIO),
         "cleaned_peak_gib": at_most(max_gib),
         "splits_peak_gib": at_most(max_gib),
+        "assets_peak_gib": at_most(max_gib),
         "appending_over_splits": at_most(_MAX_APPENDING),
     }
     return Result(figures, bars)
@@ -162,6 +173,38 @@ def to_splits(folder: Path) -> None:
     _write(split(to_cleaned(folder).examples, _CONFIG), folder / "splits")
 
 
+def as_assets(folder: Path) -> None:
+    """As a person runs it, in a project of its own around the same files."""
+    project = Path(tempfile.mkdtemp(prefix="project-", dir=folder))
+    init_project_repository(project, remote=None)
+    (project / _RAW).mkdir(parents=True)
+    for file in sorted((folder / _RAW).glob("*.csv")):
+        os.link(file, project / _RAW / file.name)
+    materialize(project, _OVERRIDES, until="splits")
+    shutil.rmtree(project)
+
+
+def as_a_script(folder: Path) -> None:
+    """With polars alone: no row is looked at that is not as expected, and nothing says where a row is from."""
+    patterns = ((r"@+([\p{L}\p{N}_])", "user ${1}"), (r"[^a-zA-Z0-9. ]+", ""))
+    text = pl.col("text")
+    for pattern, value in patterns:
+        text = text.str.replace_all(pattern, value)
+    read = [
+        pl.read_csv(
+            file.read_bytes().decode("latin-1").encode(),
+            has_header=False,
+            new_columns=list(_COLUMNS),
+            columns=[_COLUMNS.index("target"), _COLUMNS.index("text")],
+            infer_schema=False,
+        )
+        for file in sorted((folder / _RAW).glob("*.csv"))
+    ]
+    label = pl.col("target").replace({value: label for label, value in _LABELS.items()})
+    tweets = pl.concat(read).lazy().select(text=text, label=label).unique("text", keep="first", maintain_order=True)
+    write_frame(tweets.collect(engine="streaming"), folder / "script.parquet")
+
+
 def to_splits_again(folder: Path) -> None:
     """The same with the test split that the first time made."""
     frozen = pl.read_parquet(folder / "splits" / "test.parquet", columns=["text_hash", "text"])
@@ -172,18 +215,21 @@ WAYS: Mapping[str, Callable[[Path], object]] = {
     "notebooks": as_the_notebooks,
     "cleaned": to_cleaned,
     "splits": to_splits,
+    "assets": as_assets,
+    "script": as_a_script,
     "appended": to_splits_again,
 }
-_TIMED = ("notebooks", "cleaned", "splits")
-_CONFIG = DataConfig(
-    encoding="latin-1",
-    delimiter=",",
-    column_names=_COLUMNS,
-    label_column="target",
-    label_mapping={value: label for label, value in _LABELS.items()},
-    labels=tuple(_LABELS),
-    cleaning_steps=("user_names", "basic_characters"),
+_TIMED = ("notebooks", "cleaned", "splits", "assets", "script")
+_OVERRIDES = (
+    "data.encoding=latin-1",
+    "data.delimiter=','",
+    f"data.column_names=[{','.join(_COLUMNS)}]",
+    "data.label_column=target",
+    f"data.label_mapping={{{','.join(f'{value}:{label}' for label, value in _LABELS.items())}}}",
+    f"data.labels=[{','.join(_LABELS)}]",
+    "data.cleaning_steps=[user_names,basic_characters]",
 )
+_CONFIG = compose(_OVERRIDES).data
 
 
 def _write(record: Cleaned | Splits, folder: Path) -> None:

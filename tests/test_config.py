@@ -83,6 +83,7 @@ def test_an_impossible_value_is_refused_when_the_dataclass_is_made(
         ),
         ({"model": {"generation": {"max_new_tokens": 5}}}, "set data.task to 'generation' or 'preference'"),
         ({"evaluation": {"generation_metric": "chrf"}}, "evaluation.generation_metric has no effect"),
+        ({"evaluation": {"preference_metric": "preference_accuracy_per_token"}}, "set data.task to 'preference'"),
         ({"data": {"task": "preference"}, "training": {"packing": True}}, "training.packing has no effect"),
         (
             {"data": {"task": "preference"}, "training": {"lora": {"lora_dropout": 0.1}}},

@@ -142,13 +142,18 @@ def test_a_project_without_batches_has_no_version(tmp_path: Path) -> None:
         batches_version(tmp_path, _CONFIG)
 
 
-@pytest.mark.parametrize("task", ["classification", "multi_label"])
-def test_keys_of_a_younger_task_are_in_the_fingerprints_of_no_other(task: str) -> None:
+@pytest.mark.parametrize("task", ["classification", "multi_label", "generation", "preference"])
+def test_younger_keys_of_one_task_are_in_the_fingerprints_of_no_other(task: str) -> None:
     config = compose([f"data.task={task}"])
     values = to_dict(config)
-    for section, younger in (("data", {"label_separator", "no_label"}), ("training", {"label_thresholds"})):
+    younger = {
+        "data": ({"label_separator", "no_label"}, "multi_label"),
+        "training": ({"label_thresholds"}, "multi_label"),
+        "evaluation": ({"preference_metric"}, "preference"),
+    }
+    for section, (keys, its_task) in younger.items():
         kept = decisive(section, values[section], task)
-        assert values[section].keys() - kept.keys() == (set() if task == "multi_label" else younger)
+        assert values[section].keys() - kept.keys() == (set() if task == its_task else keys)
     of_before = {name: decisive(name, values[name], task) for name in ("data", "model", "training")}
     document = {"code_version": predictions.code_version, "config": of_before, "inputs": {}, "outside": ""}
     assert predictions.fingerprint(Step(config, Path()), {}) == fingerprint(document)

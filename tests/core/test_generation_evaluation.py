@@ -113,6 +113,21 @@ def test_a_preference_is_judged_by_what_is_likelier_and_rewards_by_what_has_beco
     assert report.verdict == "better"
 
 
+def test_by_token_a_long_answer_is_not_the_unlikelier_for_its_length() -> None:
+    # As a whole -2.4 against -1.5, by token -0.6 against -1.5.
+    columns = {"chosen_log_probabilities": [[-0.6] * 4] * 10, "rejected_log_probabilities": [[-1.5]] * 10}
+    predictions = _pairs([1.0] * 10).with_columns(
+        pl.Series(name, values, dtype=pl.List(pl.Float64)) for name, values in columns.items()
+    )
+    per_token = EvaluationConfig(num_bootstrap_samples=200, preference_metric="preference_accuracy_per_token")
+    as_a_whole, by_token = _report(predictions), _report(predictions, per_token)
+    for report in (as_a_whole, by_token):
+        assert report.adapter.metrics["preference_accuracy"].value == 0.0
+        assert report.adapter.metrics["preference_accuracy_per_token"].value == 1.0
+    assert (as_a_whole.verdict, by_token.verdict) == ("worse", "better")
+    assert "preference accuracy per token is" in by_token.sentence
+
+
 def test_an_impossible_answer_is_a_large_perplexity_and_no_infinity() -> None:
     predictions = _answers(["yes"] * 2, ["no"] * 2).with_columns(
         completion_log_probabilities=pl.Series([[-1e6]] * 2, dtype=pl.List(pl.Float64))

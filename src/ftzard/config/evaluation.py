@@ -26,7 +26,9 @@ class EvaluationConfig:
 
     num_bootstrap_samples: Annotated[int, Field(ge=100)] = 2000
     num_calibration_bins: Annotated[int, Field(ge=2, le=100)] = 10
-    # For the task `generation`: what the gate compares. Where the task is `preference` it is the preference accuracy.
+    # For the task `generation`: what the gate compares.
     generation_metric: Literal["token_f1", "exact_match", "chrf"] = "token_f1"
+    # The same for the task `preference`: which answer is likelier as a whole, which favours short ones, or by token.
+    preference_metric: Literal["preference_accuracy", "preference_accuracy_per_token"] = "preference_accuracy"
     gate: GateConfig = field(default_factory=GateConfig)
     seed: Seed = 0

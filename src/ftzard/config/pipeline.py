@@ -42,6 +42,7 @@ _ONLY_FOR: Mapping[str, tuple[str, ...]] = {
     "training.packing": ("generation",),
     "training.beta": ("preference",),
     "evaluation.generation_metric": ("generation",),
+    "evaluation.preference_metric": ("preference",),
     # Of queued rows that people labelled, which answers have none of.
     "automation.min_live_accuracy": _CLASSIFIERS,
 }
@@ -62,13 +63,14 @@ _OWN_LOSSES: Mapping[str, tuple[str, ...]] = {
     "generation": ("model.base_model", "model.revision"),
     "preference": ("training.beta",),
 }
-# Keys of one task that are younger than projects of others. In what those keep, such as the fingerprints of their
+# Keys that are younger than projects of other tasks than theirs. In what those keep, such as the fingerprints of their
 # steps, the keys are left out, so that a new version of FTzard finds what an old one has done.
-_YOUNGER: Mapping[str, tuple[str, ...]] = {
-    "data": ("label_separator", "no_label"),
-    "training": ("label_thresholds",),
+_YOUNGER: Mapping[str, str] = {
+    "data.label_separator": "multi_label",
+    "data.no_label": "multi_label",
+    "training.label_thresholds": "multi_label",
+    "evaluation.preference_metric": "preference",
 }
-_YOUNGER_TASK = "multi_label"
 
 
 def decisive(section: str, values: Mapping[str, Any], task: str) -> dict[str, Any]:
@@ -79,8 +81,7 @@ def decisive(section: str, values: Mapping[str, Any], task: str) -> dict[str, An
         values: All of its keys, as plain values.
         task: `data.task`.
     """
-    passed_over = () if task == _YOUNGER_TASK else _YOUNGER.get(section, ())
-    kept = {key: value for key, value in values.items() if key not in passed_over}
+    kept = {key: value for key, value in values.items() if _YOUNGER.get(f"{section}.{key}", task) == task}
     # Said or not, it is the same study.
     return kept | {"metric": kept["metric"] or _METRICS[task][0]} if section == "tuning" else kept
 

@@ -18,17 +18,17 @@ from ftzard.core.splitting import test_fingerprint
 from ftzard.core.text_metrics import chrf, exact_matches, preferences, token_f1
 from ftzard.errors import TooFewExamplesError
 
-PREFERENCE_METRIC: Final = "preference_accuracy"
 _ROW_METRICS: Final[Mapping[str, Callable[[pl.DataFrame], FloatArray]]] = {
     "exact_match": lambda frame: exact_matches(*_texts(frame)),
     "token_f1": lambda frame: token_f1(*_texts(frame)),
     "chrf": lambda frame: chrf(*_texts(frame)),
-    PREFERENCE_METRIC: lambda frame: preferences(*_pair(frame)),
+    "preference_accuracy": lambda frame: preferences(*_pair(frame)),
+    "preference_accuracy_per_token": lambda frame: preferences(*_pair_per_token(frame)),
     "margin": lambda frame: np.subtract(*_pair(frame)),
 }
 _METRICS: Final[Mapping[AnswerTask, tuple[str, ...]]] = {
     "generation": ("exact_match", "token_f1", "chrf", "perplexity"),
-    "preference": (PREFERENCE_METRIC, "margin", "perplexity"),
+    "preference": ("preference_accuracy", "preference_accuracy_per_token", "margin", "perplexity"),
 }
 # Beyond this a model finds an answer impossible; a number that JSON can hold says so as well.
 _MAX_LOG_PERPLEXITY: Final = 700.0
@@ -36,7 +36,7 @@ _MAX_LOG_PERPLEXITY: Final = 700.0
 
 def main_metric(task: AnswerTask, config: EvaluationConfig) -> str:
     """What the verdict and the gate are about."""
-    return config.generation_metric if task == "generation" else PREFERENCE_METRIC
+    return config.generation_metric if task == "generation" else config.preference_metric
 
 
 def row_scores(frame: pl.DataFrame, metric: str) -> FloatArray:
@@ -121,6 +121,13 @@ def _texts(frame: pl.DataFrame) -> tuple[list[str], list[str]]:
 
 def _pair(frame: pl.DataFrame) -> tuple[FloatArray, FloatArray]:
     return sums(frame["chosen_log_probabilities"]), sums(frame["rejected_log_probabilities"])
+
+
+def _pair_per_token(frame: pl.DataFrame) -> tuple[FloatArray, FloatArray]:
+    """Means in the place of sums: a long answer is not the unlikelier for its length."""
+    lengths = (counts(frame[f"{answer}_log_probabilities"]) for answer in ("chosen", "rejected"))
+    chosen, rejected = (logs / np.maximum(tokens, 1) for logs, tokens in zip(_pair(frame), lengths, strict=True))
+    return chosen, rejected
 
 
 def _statistic(frame: pl.DataFrame, name: str) -> Statistic:

@@ -19,8 +19,9 @@ class AnswerScores:
         name: For people.
         metrics: Each with its 95 % interval. For generation `exact_match`, `token_f1`, `chrf` (higher is better) and
             `perplexity` (of the completions that were asked for; lower is better). For preference
-            `preference_accuracy`, `margin` (mean log-probability of the chosen answer minus that of the rejected one,
-            in nats; higher is better), `perplexity` of the chosen answers.
+            `preference_accuracy` (how often the chosen answer is likelier than the rejected one; higher is better), the
+            same `_per_token` (by the mean over each one's tokens), `margin` (mean log-probability of the chosen answer
+            minus that of the rejected one, in nats; higher is better), `perplexity` of the chosen answers.
     """
 
     name: str

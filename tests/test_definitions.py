@@ -324,8 +324,8 @@ def test_the_materialized_spine_is_one_finished_mlflow_run_for_each_step(materia
     assert {run.status for run in runs} == {"FINISHED"}
 
 
-def _code_location(project: Path) -> dg.Definitions:
-    """Somebody's code location with an asset, resources and an executor of their own, and two pipelines of ours."""
+def _code_location(**projects: Path) -> dg.Definitions:
+    """Somebody's code location with an asset, resources and an executor of their own, and pipelines of ours by name."""
 
     @dg.asset(deps=[dg.AssetKey(["second", "metrics"])], required_resource_keys={"mlflow", "configuration"})
     def newsletter(context: dg.AssetExecutionContext) -> str:
@@ -344,16 +344,18 @@ def _code_location(project: Path) -> dg.Definitions:
         build_definitions(
             ["experiment=tiny", f"tracking.experiment={name}"], name=name, project_dir=project, executor=None
         )
-        for name in ("first", "second")
+        for name, project in projects.items()
     ]
     return dg.Definitions.merge(own, *pipelines)
 
 
 @pytest.mark.slow
 def test_two_pipelines_and_somebodys_own_asset_materialize_in_one_code_location(
-    tracked_project: Path, instance: dg.DagsterInstance
+    tracked_project: Path, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
-    location = _code_location(tracked_project)
+    projects = {"first": tracked_project, "second": shutil.copytree(tracked_project, tmp_path / "second")}
+    _swap_labels(projects["second"])
+    location = _code_location(**projects)
     dg.Definitions.validate_loadable(location)
     assert _keys(location) == {f"{name}/{asset}" for name in ("first", "second") for asset in _ALL} | {"newsletter"}
     location.resolve_job_def("first_spine").execute_in_process(instance=instance)
@@ -362,12 +364,28 @@ def test_two_pipelines_and_somebodys_own_asset_materialize_in_one_code_location(
         instance=instance, asset_selection=[dg.AssetKey("newsletter")]
     )
     assert result.output_for_node("newsletter") == "theirs too"
-    for name in ("first", "second"):
-        runs = Tracking(TrackingConfig(experiment=name), tracked_project).runs()
+    for name, project in projects.items():
+        runs = Tracking(TrackingConfig(experiment=name), project).runs()
         assert [run.status for run in runs] == ["FINISHED"] * len(_SPINE)
-        report = location.load_asset_value(dg.AssetKey([name, "metrics"]), instance=instance)
-        assert isinstance(report, EvaluationReport)
-        assert (tracked_project / "data" / "assets" / name).is_dir()
+        loaded = {
+            asset: location.load_asset_value(dg.AssetKey([name, asset]), instance=instance)
+            for asset in ("metrics", "retrain_decision", "champion")
+        }
+        decision, verdict = loaded["retrain_decision"], loaded["champion"]
+        assert isinstance(loaded["metrics"], EvaluationReport)
+        assert isinstance(decision, RetrainDecision)
+        assert isinstance(verdict, PromotionVerdict)
+        assert (project / "data" / "assets" / "metrics.json").is_file()
+        # Neither knows the other's champion.
+        assert (decision.verdict, decision.reasons_to_retrain) == ("retrain", ("there is no champion",))
+        assert verdict.champion is None
+
+
+def _swap_labels(project: Path) -> None:
+    """The same texts with the other label each: what one pipeline learns is wrong for the other."""
+    (batch,) = (project / "data" / "raw").iterdir()
+    swapped = pl.read_csv(batch).with_columns(pl.col("label").replace({"positive": "negative", "negative": "positive"}))
+    swapped.write_csv(batch)
 
 
 def test_an_asset_that_writes_labelled_texts_comes_before_raw_data_in_a_run_of_both(

@@ -22,6 +22,7 @@ from ftzard.assets.data import cleaned, raw_data, splits
 from ftzard.assets.decision import retrain_decision
 from ftzard.assets.evaluation import metrics, predictions
 from ftzard.assets.labelling import label_queue
+from ftzard.assets.neighbours import place_metadata
 from ftzard.assets.pipeline import Pipeline
 from ftzard.assets.serving import incoming, incoming_predictions
 from ftzard.assets.tracked import Dep
@@ -120,7 +121,7 @@ def build_definitions(
     run_tags = in_process_tags(folder) if executor is dg.in_process_executor else {}
     return dg.Definitions(
         assets=[
-            _batches(pipeline),
+            _batches(pipeline, folder),
             *(asset.build(pipeline, when.get(asset.name), deps if asset is raw_data else ()) for asset in assets),
         ],
         asset_checks=[check.build(pipeline) for check in CHECKS],
@@ -169,12 +170,13 @@ def _serving_job(pipeline: Pipeline, run_tags: Mapping[str, str]) -> Any:
     )
 
 
-def _batches(pipeline: Pipeline) -> dg.AssetSpec:
+def _batches(pipeline: Pipeline, project_dir: Path) -> dg.AssetSpec:
     return dg.AssetSpec(
         pipeline.asset_key(LABELLED_BATCHES),
         group_name="data",
         kinds={"file"},
         owners=[f"team:{pipeline.name}"],
+        metadata=place_metadata(pipeline, project_dir),
         description="The labelled batch files in the data folders: a person puts them there, a sensor tells of them.",
     )
 
@@ -196,7 +198,10 @@ def _resources(pipeline: Pipeline, config: FtzardConfig | Sequence[str], project
         pipeline.configuration: configuration,
         pipeline.mlflow: MlflowResource(configuration=configuration),
         pipeline.dvc: DvcResource(configuration=configuration),
-        **{pipeline.io_manager(kind): define_io_manager(manager, **keys) for kind, manager in IO_MANAGERS.items()},
+        **{
+            pipeline.io_manager(kind): define_io_manager(manager, **keys, key_prefix=pipeline.key_prefix)
+            for kind, manager in IO_MANAGERS.items()
+        },
     }
 
 

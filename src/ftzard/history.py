@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from ftzard.assets.neighbours import known_prefixes
 from ftzard.dagster_instance import DAGSTER_DIR, project_instance
 from ftzard.definitions import DEFAULT_NAME, SERVING, SPINE, make_pipeline
 from ftzard.errors import ConfigError
@@ -51,7 +52,7 @@ class HistoryEntry:
 
 
 def read_history(project_dir: Path, asset: str | None = None) -> tuple[HistoryEntry, ...]:
-    """The materializations of one asset, or of all, oldest first.
+    """The materializations of one asset, or of all, oldest first, whatever prefix the pipeline gave its keys.
 
     Args:
         project_dir: The project folder.
@@ -66,10 +67,11 @@ def read_history(project_dir: Path, asset: str | None = None) -> tuple[HistoryEn
     # Looking must not make an instance.
     if "DAGSTER_HOME" not in os.environ and not (project_dir / DAGSTER_DIR).is_dir():
         return ()
-    pipeline = make_pipeline(DEFAULT_NAME)
+    pipelines = [make_pipeline(DEFAULT_NAME, key_prefix) for key_prefix in known_prefixes(project_dir)]
     with project_instance(project_dir) as instance:
         entries = [
             _entry(name, record)
+            for pipeline in pipelines
             for name in names
             if asset in {None, name}
             for record in _records(instance, pipeline.asset_key(name))

@@ -15,7 +15,6 @@ from typing import Any
 import dagster as dg
 
 from ftzard.assets.bookkeeping import read_versions
-from ftzard.assets.pipeline import Pipeline
 from ftzard.assets.step import Step
 from ftzard.assets.stored import input_versions, stored_materialization
 from ftzard.assets.tracked import FINGERPRINT_KEY, TrackedAsset
@@ -66,9 +65,9 @@ def stale_assets(project_dir: Path, overrides: Sequence[str], instance: dg.Dagst
         config,
         project_dir,
         registry=AdapterRegistry(Tracking(config.tracking, project_dir)),
-        frozen_path=frozen_path(project_dir, config.versioning, pipeline.key_prefix),
+        frozen_path=frozen_path(project_dir, config.versioning),
     )
-    assets_dir = project_dir.joinpath(config.versioning.data_dir, ASSETS_DIR, *pipeline.key_prefix)
+    assets_dir = project_dir / config.versioning.data_dir / ASSETS_DIR
     contents = DvcRepository(project_dir, config.versioning).stored_contents(assets_dir)
     stale: list[str] = []
     for asset in SPINE:
@@ -79,7 +78,7 @@ def stale_assets(project_dir: Path, overrides: Sequence[str], instance: dg.Dagst
             # Before the look at the disk, so that a project without batches is told so before a run begins.
             and _recorded_fingerprint(stored_materialization(instance, key, content))
             == _fingerprint(asset, step, known)
-            and _is_stored(asset, config, project_dir, pipeline)
+            and _is_stored(asset, config, project_dir)
             and asset.is_kept(step)
         )
         if not is_fresh:
@@ -176,9 +175,9 @@ def _fingerprint(asset: TrackedAsset[Any, Any], step: Step, versions: Mapping[st
     return asset.fingerprint(replace(step, provenance=read_versions(versions)), versions)
 
 
-def _is_stored(asset: TrackedAsset[Any, Any], config: FtzardConfig, project_dir: Path, pipeline: Pipeline) -> bool:
+def _is_stored(asset: TrackedAsset[Any, Any], config: FtzardConfig, project_dir: Path) -> bool:
     parent = config.versioning.data_dir if IO_MANAGERS[asset.io].commits else PRIVATE_DIR
-    return any(project_dir.joinpath(parent, ASSETS_DIR, *pipeline.key_prefix).glob(f"{asset.name}*"))
+    return any((project_dir / parent / ASSETS_DIR).glob(f"{asset.name}*"))
 
 
 def _recorded_fingerprint(materialization: dg.AssetMaterialization | None) -> str | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from ftzard.assets.neighbours import check_alone
 from ftzard.assets.pipeline import Pipeline
 from ftzard.core.batch_watch import BatchWatch, watch_batches
 from ftzard.core.intake import STAGING_DIR, Rejection, Sighting, forget_copy, take_in
@@ -51,6 +52,7 @@ def labelled_batches_sensor(pipeline: Pipeline, status: dg.DefaultSensorStatus) 
     )
     def look(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         configuration: ConfigurationResource = getattr(context.resources, pipeline.configuration)
+        check_alone(context, pipeline, configuration.project_path)
         before = BatchWatch(**json.loads(context.cursor)) if context.cursor else BatchWatch()
         settle_s = configuration.config.automation.settle_s
         try:
@@ -83,6 +85,7 @@ def incoming_files_sensor(pipeline: Pipeline, status: dg.DefaultSensorStatus) ->
     def look(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         configuration: ConfigurationResource = getattr(context.resources, pipeline.configuration)
         config, project_dir = configuration.config, configuration.project_path
+        check_alone(context, pipeline, project_dir)
         sightings = _sightings(context.cursor)
         intake = take_in(
             project_dir,

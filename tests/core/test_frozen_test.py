@@ -40,12 +40,6 @@ def test_nothing_is_frozen_where_there_is_no_file(tmp_path: Path) -> None:
     assert read_frozen(frozen_path(tmp_path, VersioningConfig())) is None
 
 
-def test_pipelines_with_a_prefix_of_their_own_have_a_test_split_of_their_own(tmp_path: Path) -> None:
-    paths = {frozen_path(tmp_path, VersioningConfig(), prefix) for prefix in ((), ("a",), ("a", "b"))}
-    assert len(paths) == 3
-    assert all(path.is_relative_to(tmp_path / "data") for path in paths)
-
-
 def test_the_fingerprint_is_that_of_the_texts_in_any_order() -> None:
     first = FrozenTest.first(rows_of("a", "b"))
     assert FrozenTest.first(rows_of("b", "a")).to_json() == first.to_json()

@@ -92,7 +92,7 @@ def _log_configuration(run: TrackedRun, config: FtzardConfig) -> None:
 
 def _datasets_read(pipeline: Pipeline, step: Step, versions: Mapping[str, str]) -> list[TrackedDataset]:
     """The inputs that are data; a verdict or a decision lies outside of the data folder."""
-    folder = step.project_dir.joinpath(step.config.versioning.data_dir, ASSETS_DIR, *pipeline.key_prefix)
+    folder = step.project_dir / step.config.versioning.data_dir / ASSETS_DIR
     stored = {path.stem for path in folder.iterdir()} if folder.is_dir() else set()
     data_hash, commit = step.provenance["data_hash"], step.provenance["data_commit"]
     return [

@@ -58,7 +58,7 @@ class AssetCheck(Generic[V]):
         )
         def check(context: dg.AssetCheckExecutionContext, value: Any) -> dg.AssetCheckResult:
             configuration: ConfigurationResource = getattr(context.resources, pipeline.configuration)
-            frozen = [_frozen_test(configuration, pipeline)] if self.reads_frozen_test else []
+            frozen = [_frozen_test(configuration)] if self.reads_frozen_test else []
             return self.function(value, configuration.config, *frozen)
 
         return check
@@ -75,11 +75,11 @@ def asset_check(
     return declare
 
 
-def _frozen_test(configuration: "ConfigurationResource", pipeline: Pipeline) -> FrozenTest | None:
+def _frozen_test(configuration: "ConfigurationResource") -> FrozenTest | None:
     config = configuration.config
     if config.data.test_split != "frozen":
         return None
-    return read_frozen(frozen_path(configuration.project_path, config.versioning, pipeline.key_prefix))
+    return read_frozen(frozen_path(configuration.project_path, config.versioning))
 
 
 @asset_check("cleaned", blocking=True)

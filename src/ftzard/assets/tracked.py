@@ -20,6 +20,7 @@ import dagster as dg
 
 from ftzard.assets.bookkeeping import log_result, log_start, provenance, result_metadata, run_metadata
 from ftzard.assets.log_forwarding import logs_forwarded_to
+from ftzard.assets.neighbours import check_alone, note_prefix
 from ftzard.assets.pipeline import Pipeline
 from ftzard.assets.step import Step, StepResult, T_co, scratch_dir
 from ftzard.assets.stored import data_version, input_versions, stored_materialization
@@ -200,8 +201,10 @@ class TrackedAsset(Generic[P, T_co]):
         configuration: ConfigurationResource = getattr(context.resources, pipeline.configuration)
         mlflow: MlflowResource = getattr(context.resources, pipeline.mlflow)
         dvc: DvcResource = getattr(context.resources, pipeline.dvc)
+        check_alone(context, pipeline, configuration.project_path)
+        note_prefix(pipeline, configuration.project_path)
         dvc.repository.check()
-        assets_dir = _assets_dir(configuration, pipeline)
+        assets_dir = configuration.project_path / configuration.config.versioning.data_dir / ASSETS_DIR
         stored = dvc.repository.stored_contents(assets_dir)
         versions = input_versions(context.instance, pipeline, self.inputs, stored)
         step = Step(
@@ -213,7 +216,7 @@ class TrackedAsset(Generic[P, T_co]):
             serving=ServingRecords(assets_dir, dvc.repository.require_committed),
             dagster_run_id=context.run_id,
             train=trainer(configuration.config.launcher, configuration.project_path, context),
-            frozen_path=frozen_path(configuration.project_path, configuration.config.versioning, pipeline.key_prefix),
+            frozen_path=frozen_path(configuration.project_path, configuration.config.versioning),
         )
         mlflow.tracking.close_abandoned(lambda run_id: _is_over(context.instance, run_id))
         _clear_scratch(configuration.project_path, context.instance)
@@ -287,11 +290,6 @@ def tracked_asset(
         return TrackedAsset(function, mlflow_step, group, frozenset(kinds), io, sections, **options)
 
     return declare
-
-
-def _assets_dir(configuration: "ConfigurationResource", pipeline: Pipeline) -> Path:
-    data_dir = configuration.config.versioning.data_dir
-    return configuration.project_path.joinpath(data_dir, ASSETS_DIR, *pipeline.key_prefix)
 
 
 def _is_over(instance: dg.DagsterInstance, run_id: str) -> bool:

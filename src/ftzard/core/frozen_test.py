@@ -11,7 +11,6 @@ their hashes, because what nearly repeats one has to be found also when the row 
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -114,9 +113,9 @@ class FrozenTest:
         return f'{{"freezes": {freezes},\n"rows": [\n{rows}\n]}}\n'
 
 
-def frozen_path(project_dir: Path, config: VersioningConfig, key_prefix: Sequence[str] = ()) -> Path:
-    """Where a pipeline keeps its frozen test split; it need not exist."""
-    return project_dir.joinpath(config.data_dir, _FOLDER, *key_prefix, _NAME)
+def frozen_path(project_dir: Path, config: VersioningConfig) -> Path:
+    """Where a project keeps its frozen test split; it need not exist."""
+    return project_dir / config.data_dir / _FOLDER / _NAME
 
 
 def read_frozen(path: Path) -> FrozenTest | None:

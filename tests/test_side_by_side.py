@@ -1,4 +1,4 @@
-"""Pipelines beside each other: a project is one pipeline's, whatever its name, and two in one are refused."""
+"""Pipelines in other people's code locations: a project is one pipeline's, and its parts can be replaced."""
 
 import os
 import shutil
@@ -6,22 +6,27 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import polars as pl
 import pytest
 from click.testing import CliRunner
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from ftzard.cli import main
+from ftzard.config import TrackingConfig
 from ftzard.core.records import Raw
 from ftzard.dagster_instance import project_instance
 from ftzard.definitions import build_definitions
 from ftzard.errors import ConfigError
 from ftzard.history import read_history
+from ftzard.resources.tracking import Tracking
 from ftzard.testing import TINY, load_asset, some_rows
 
 _LOCATION = """\
 import dagster as dg
+import polars as pl
 from ftzard import build_definitions
 
 pipelines = [
@@ -123,3 +128,34 @@ def _printed(*arguments: str, project: Path) -> str:
     done = CliRunner().invoke(main, [*arguments, "--project", str(project)])
     assert done.exit_code == 0, done.output
     return done.stdout
+
+
+class _OwnStore(dg.ConfigurableIOManager):
+    """Somebody's own, in the place of ours for records."""
+
+    folder: str
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        frame = obj.examples
+        frame.write_ipc(Path(self.folder, context.asset_key.path[-1]))
+
+    def load_input(self, context: dg.InputContext) -> Any:
+        raise NotImplementedError
+
+
+def test_a_step_whose_value_somebodys_own_io_manager_stores_ends_its_run(
+    tracked_project: Path, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    ours = build_definitions(TINY, project_dir=tracked_project)
+    location = dg.Definitions(
+        assets=ours.assets,
+        jobs=ours.jobs,
+        resources={**(ours.resources or {}), "ftzard_record_io": _OwnStore(folder=str(tmp_path))},
+        executor=ours.executor,
+    )
+    keys = [dg.AssetKey("raw_data")]
+    location.resolve_job_def("ftzard_spine").execute_in_process(instance=instance, asset_selection=keys)
+    assert pl.read_ipc(tmp_path / "raw_data").height == len(some_rows())
+    assert not (tracked_project / "data" / "assets").exists()
+    (run,) = Tracking(TrackingConfig(experiment="tiny"), tracked_project).runs()
+    assert (run.step, run.status) == ("DATA_INGESTION", "FINISHED")

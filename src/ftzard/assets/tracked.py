@@ -52,6 +52,8 @@ _logger = logging.getLogger(__name__)
 
 # Metadata key that `ftzard.materialization` reads.
 FINGERPRINT_KEY = "ftzard/fingerprint"
+# Attribute of an IO manager that ends the run of what it has stored.
+ENDS_RUNS = "ends_runs"
 _STEP_PARAMETER = "step"
 
 
@@ -177,7 +179,12 @@ class TrackedAsset(Generic[P, T_co]):
             owners=[f"team:{pipeline.name}"],
             code_version=self.full_code_version,
             io_manager_key=pipeline.io_manager(self.io),
-            required_resource_keys={pipeline.configuration, pipeline.mlflow, pipeline.dvc},
+            required_resource_keys={
+                pipeline.configuration,
+                pipeline.mlflow,
+                pipeline.dvc,
+                pipeline.io_manager(self.io),
+            },
             pool=self.pool,
             op_tags=dict(self.op_tags),
             tags={"ftzard/mlflow_step": self.mlflow_step},
@@ -230,17 +237,27 @@ class TrackedAsset(Generic[P, T_co]):
             inputs_fingerprint = self.fingerprint(step, versions)
             step = replace(step, report=run.report, open_child=run.open_child, run_id=run.run_id)
             if self.partitioned:
-                return self._materialize_partitions(context, inputs, step, run)
-            call: Callable[..., StepResult[T_co]] = self.function
-            result = call(**inputs, step=step)
-            version = result.data_version or content_version(result.value)
-            run.set_tags({"ftzard.data_version": version, **gpu_tags(), **result.tags})
-            log_result(run, result)
-            metadata = (
-                result_metadata(result, self.name)
-                | run_metadata(run, step.config.tracking)
-                | {FINGERPRINT_KEY: inputs_fingerprint}
-            )
+                made = self._materialize_partitions(context, inputs, step, run)
+            else:
+                made = self._materialize_whole(inputs, step, run, inputs_fingerprint)
+            if not getattr(getattr(context.resources, pipeline.io_manager(self.io)), ENDS_RUNS, False):
+                # Somebody's own IO manager, which knows of no run.
+                run.finish("FINISHED")
+        return made
+
+    def _materialize_whole(
+        self, inputs: Mapping[str, Any], step: Step, run: TrackedRun, inputs_fingerprint: str
+    ) -> dg.MaterializeResult[Any]:
+        call: Callable[..., StepResult[T_co]] = self.function
+        result = call(**inputs, step=step)
+        version = result.data_version or content_version(result.value)
+        run.set_tags({"ftzard.data_version": version, **gpu_tags(), **result.tags})
+        log_result(run, result)
+        metadata = (
+            result_metadata(result, self.name)
+            | run_metadata(run, step.config.tracking)
+            | {FINGERPRINT_KEY: inputs_fingerprint}
+        )
         return dg.MaterializeResult(value=result.value, metadata=metadata, data_version=dg.DataVersion(version))
 
     def _materialize_partitions(

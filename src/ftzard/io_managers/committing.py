@@ -45,6 +45,8 @@ class CommittingIOManager(dg.UPathIOManager):
     """
 
     commits: ClassVar[bool] = True
+    # Whoever stores a value last knows whether all went well; a step looks for this (`ftzard.assets.tracked`).
+    ends_runs: ClassVar[bool] = True
 
     def __init__(
         self,

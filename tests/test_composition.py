@@ -287,6 +287,23 @@ def test_labels_that_yaml_takes_for_truth_values_are_explained(conf: Callable[[s
     assert "unless they stand in quotes" in message
 
 
+def test_a_value_can_come_from_the_environment_and_a_variable_that_is_not_set_is_named(
+    conf: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = conf("tracking/company.yaml", "tracking_uri: ${oc.env:COMPANY_MLFLOW}\n")
+    with pytest.raises(ConfigError, match=r"tracking_uri is .* variable COMPANY_MLFLOW") as caught:
+        compose(["tracking=company"], project_dir=project)
+    assert "set COMPANY_MLFLOW" in caught.value.fix
+    monkeypatch.setenv("COMPANY_MLFLOW", "http://127.0.0.1:5055")
+    assert compose(["tracking=company"], project_dir=project).tracking.tracking_uri == "http://127.0.0.1:5055"
+    override = "training.num_train_epochs=${oc.env:EPOCHS}"
+    monkeypatch.setenv("EPOCHS", "3")
+    assert compose([override]).training.num_train_epochs == 3
+    monkeypatch.delenv("EPOCHS")
+    with pytest.raises(ConfigError, match=r"training\.num_train_epochs is .* environment variable EPOCHS"):
+        compose([override])
+
+
 def test_a_file_that_is_not_utf8_is_named_with_the_line(conf: Callable[[str, str], Path]) -> None:
     project = conf("experiment/mine.yaml", "# @package _global_\ntraining:\n  seed: 1\n")
     file = project / "conf" / "experiment" / "mine.yaml"

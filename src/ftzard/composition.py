@@ -24,8 +24,9 @@ _GIVEN = "ftzard_given"
 _DEFAULTS = "ftzard_defaults"
 # Hydra keeps its state in process-wide singletons.
 _HYDRA_LOCK = threading.Lock()
-# Hydra's messages for a key that does not exist and for a group option that does not exist.
+# What Hydra and OmegaConf say of a key, a variable of the environment and a group option that do not exist.
 _UNKNOWN_KEY = re.compile(r"Could not override '(?P<key>[^']+)'")
+_UNSET_VARIABLE = re.compile(r"Environment variable '(?P<name>[^']+)' not found(?s:.*)full_key: (?P<key>\S+)")
 _UNKNOWN_OPTION = re.compile(r"Could not find '(?P<option>[^']+)'")
 
 
@@ -201,6 +202,13 @@ def _explained(error: Exception, overrides: Sequence[str]) -> ConfigError:
         culprit = next((given for given in overrides if given.lstrip("+~").startswith(key)), key)
         return ConfigError(
             f"Unknown key {key!r} in the override {without_credentials(culprit)!r}", fix=advice_for_key(key)
+        )
+    if unset := _UNSET_VARIABLE.search(text):
+        name = unset["name"]
+        return ConfigError(
+            f"{unset['key']} is to be read from the environment variable {name}, which is not set",
+            fix=f"set {name} where the configuration is composed (the code location, its runs, commands), or write a "
+            f"value for where it is not set: ${{oc.env:{name},VALUE}}",
         )
     if unknown := _UNKNOWN_OPTION.search(text):
         # Hydra lists the options and then its search path, both indented by a tab.

@@ -364,6 +364,15 @@ def test_a_file_that_is_no_store_is_an_error_that_names_it(tmp_path: Path) -> No
 # A real server
 
 
+def test_a_run_that_ends_on_a_server_prints_nothing(
+    server: TrackingServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", raising=False)
+    config = TrackingConfig(tracking_uri=server.uri)
+    Tracking(config, tmp_path).open_run("TRAINING", tags={}).finish("FINISHED")
+    assert capsys.readouterr().out == ""
+
+
 def test_a_real_server_takes_everything_that_a_file_takes(server: TrackingServer, tmp_path: Path) -> None:
     tracking = Tracking(TrackingConfig(tracking_uri=server.uri, experiment="sentiment"), tmp_path / "project")
     run = tracking.open_run("TRAINING", tags={DAGSTER_RUN_TAG: "1"})

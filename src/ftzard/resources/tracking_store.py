@@ -110,6 +110,8 @@ class TrackingStore:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         # Nobody waits for files this small, and the bars would stand between a command's own lines.
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        # So would two lines on standard output for each run of a server; the pages are linked in Dagster.
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         if self.is_server:
             # MLflow would hold up a step for minutes; what cannot be sent is kept and sent later.
             os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(max(1, round(self.config.request_timeout_s))))

@@ -35,6 +35,17 @@ def test_hidden_and_temporary_files_and_folders_are_passed_over(tmp_path: Path) 
     assert list_batches(tmp_path, PLAIN) == (good,)
 
 
+def test_where_dvc_knows_of_data_that_is_not_there_pulling_it_is_what_to_do_first(tmp_path: Path) -> None:
+    (tmp_path / "data.dvc").touch()
+    with pytest.raises(NoBatchesError) as caught:
+        list_batches(tmp_path, PLAIN)
+    assert caught.value.fix.startswith("get the data that data.dvc stands for, with `dvc pull`; else put a file there")
+    put(tmp_path, "data/raw/notes.md", "x")
+    with pytest.raises(NoBatchesError) as caught:
+        list_batches(tmp_path, PLAIN)
+    assert caught.value.fix.startswith("put a file there")
+
+
 def test_links_out_of_the_project_and_links_to_folders_are_passed_over_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

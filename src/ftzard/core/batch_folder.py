@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Final, NoReturn
@@ -46,7 +46,8 @@ def list_batches(project_dir: Path, config: DataConfig) -> tuple[Path, ...]:
         more = f" and {len(others) - _NUM_OTHERS_SHOWN} more" if len(others) > _NUM_OTHERS_SHOWN else ""
         raise NoBatchesError(
             f"no batch of labelled text in {' or '.join(folders)} (of {project_dir}){beside}{more}",
-            fix=f"put a file there that ends in {KNOWN_SUFFIXES}, or set data.raw_dir",
+            fix=f"{_committed(project_dir, folders)}put a file there that ends in {KNOWN_SUFFIXES}, "
+            "or set data.raw_dir",
         )
     for name in batches:
         check_name(name)
@@ -71,6 +72,14 @@ def files_below(project_dir: Path, folder: str) -> Iterator[Path]:
             path = Path(parent) / name
             if not is_passed_over(name) and _is_inside(path, project_dir) and _is_regular(path):
                 yield path
+
+
+def _committed(project_dir: Path, folders: Iterable[str]) -> str:
+    """What to do first where DVC knows of data and it is not there, as in a new clone or another work tree of git."""
+    parents = {parent for folder in folders for parent in PurePosixPath(folder).parents if parent.name}
+    pointers = sorted(f"{parent}.dvc" for parent in parents if not (project_dir / parent).exists())
+    found = next((pointer for pointer in pointers if (project_dir / pointer).is_file()), None)
+    return f"get the data that {found} stands for, with `dvc pull`; else " if found else ""
 
 
 def is_below(name: str, folder: str) -> bool:

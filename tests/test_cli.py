@@ -53,6 +53,19 @@ def test_config_prints_the_composed_configuration_as_yaml(project: Path) -> None
     assert printed["model"]["base_model"] == "random:tiny-llama"
 
 
+@pytest.mark.parametrize(("place", "command"), [(".ftzard", "champion"), (".dagster", "history")])
+def test_a_project_that_may_not_be_written_is_told_without_a_traceback(
+    tracked_project: Path, place: str, command: str
+) -> None:
+    # Where nobody may make a file, whoever runs the tests.
+    (tracked_project / place).symlink_to("/sys")
+    result = _call(command, "--project", str(tracked_project))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+    assert place in result.stderr or "/sys" in result.stderr
+    assert "look at the permissions" in result.stderr
+
+
 def test_config_reads_the_projects_own_recipes(project: Path) -> None:
     (project / "conf" / "experiment").mkdir(parents=True)
     (project / "conf" / "experiment" / "mine.yaml").write_text("# @package _global_\ntraining: {seed: 7}\n")

@@ -89,6 +89,16 @@ def test_data_that_is_gone_or_was_changed_is_an_error_and_leaves_nothing(
     assert not list(tmp_path.glob("*target*"))
 
 
+def test_a_place_that_may_not_be_written_is_named_and_not_the_data(
+    history: tuple[Path, str, dict[str, bytes]],
+) -> None:
+    project, first, _ = history
+    # Where nobody may make a folder, whoever runs the tests.
+    with pytest.raises(StorageError, match=r"/sys/\.data\.unfinished cannot be written") as caught:
+        checkout_data(project, first, to=Path("/sys/data"))
+    assert "look at the permissions" in caught.value.fix
+
+
 def test_a_folder_with_something_in_it_is_left_alone(
     history: tuple[Path, str, dict[str, bytes]], tmp_path: Path
 ) -> None:

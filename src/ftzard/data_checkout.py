@@ -70,7 +70,9 @@ def checkout_data(
         # Left by a call that was killed.
         shutil.rmtree(unfinished, ignore_errors=True)
         try:
-            unfinished.parent.mkdir(parents=True, exist_ok=True)
+            # Before DVC, which tells of a folder that cannot be written as of data that cannot be read.
+            unfinished.mkdir(parents=True)
+            unfinished.rmdir()
             fetch_committed(root, commit, folder.relative_to(root).as_posix(), unfinished)
             _require_hash(unfinished, expected, commit)
             unfinished.replace(target)

@@ -11,13 +11,13 @@ from ftzard.core.disk_failures import disk_failures_explained
 from ftzard.errors import ConfigError, StorageError
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES])
 def test_what_the_disk_refuses_names_the_file_and_what_to_do(code: int) -> None:
     with pytest.raises(StorageError) as caught, disk_failures_explained():
         raise OSError(code, os.strerror(code), "/data/splits")
     assert "/data/splits" in caught.value.what
     assert os.strerror(code) in caught.value.what
-    assert "make room" in caught.value.fix
+    assert "make room, or look at the permissions" in caught.value.fix
 
 
 def test_an_error_without_a_file_is_told_too() -> None:

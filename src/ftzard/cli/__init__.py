@@ -23,6 +23,7 @@ from ftzard.cli.push import push
 from ftzard.cli.reproduce import reproduce
 from ftzard.cli.show import show
 from ftzard.cli.splits import splits
+from ftzard.core.disk_failures import disk_failures_explained
 from ftzard.errors import FtzardError
 
 # As a shell tells of a program that Ctrl-C ended.
@@ -34,7 +35,8 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         try:
-            return super().invoke(ctx)
+            with disk_failures_explained():
+                return super().invoke(ctx)
         except FtzardError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(1)

@@ -1,4 +1,4 @@
-"""What a full or failing disk does to a step, in words that say what to do."""
+"""What a disk that is full, failing or not to be written does to a step, in words that say what to do."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from ftzard.errors import FtzardError, StorageError
 
 # Of the machine and not of the program: there is nothing else a person could do about the others.
-_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG})
+_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM})
 _OF_A_DATABASE = {
     sqlite3.SQLITE_FULL: errno.ENOSPC,
     sqlite3.SQLITE_READONLY: errno.EROFS,
@@ -30,7 +30,7 @@ def disk_failures_explained() -> Iterator[None]:
     """Turn the errors of a disk that cannot be written, wherever they come from, into one that names the file.
 
     Raises:
-        StorageError: The disk, or a quota, has no room, or the system cannot write to it or read from it.
+        StorageError: There is no room, or the system or permissions keep something from being written or read.
     """
     try:
         yield
@@ -63,5 +63,5 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _explained(where: str, number: int) -> StorageError:
     return StorageError(
         f"{where} cannot be written or read: {os.strerror(number)}",
-        fix="make room, or look at the disk, then run again; what was stored before is still there",
+        fix="make room, or look at the permissions and the disk, then run again; what was stored before is still there",
     )

@@ -173,7 +173,7 @@ class TrackingStore:
         reason = str(error).partition("\n")[0]
         if self.is_server and is_unavailable(error):
             return self._unavailable(reason)
-        return TrackingError(self._what(reason), fix=_FIX)
+        return TrackingError(self._what(reason), fix=_FIX if self.file is None else _FIX_FILE)
 
     def _unavailable(self, reason: str) -> TrackingUnavailableError:
         return TrackingUnavailableError(self._what(reason), fix=_FIX)
@@ -182,4 +182,5 @@ class TrackingStore:
         return f"MLflow at {self.uri} (tracking.tracking_uri) cannot be used: {reason}"
 
 
+_FIX_FILE = "look at the permissions and the disk of the project, or give another store with tracking.tracking_uri"
 _FIX = "start the server, or give another store: tracking.tracking_uri=sqlite:///mlflow.db"

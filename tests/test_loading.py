@@ -47,3 +47,9 @@ def test_loading_needs_no_project_and_heeds_no_broken_conf(tmp_path: Path) -> No
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "config.yaml").write_text("training: {seed: not a number}\n")
     assert "dagster" in _modules_after("from ftzard.definitions import defs; assert defs.assets", tmp_path)
+
+
+def test_loading_warns_of_nothing(tmp_path: Path) -> None:
+    code = "import dagster as dg; from ftzard.definitions import defs; dg.Definitions.validate_loadable(defs)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("", "")

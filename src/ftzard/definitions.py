@@ -5,6 +5,7 @@
 """
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,11 +120,12 @@ def build_definitions(
     # So that a killed run is ended at once and not after a wait for the next step's process.
     folder = Path(project_dir or Path.cwd()).resolve()
     run_tags = in_process_tags(folder) if executor is dg.in_process_executor else {}
+    with warnings.catch_warnings():
+        # That a feature of Dagster may change is FTzard's concern, and no news for who loads a pipeline.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        built = [asset.build(pipeline, when.get(asset.name), deps if asset is raw_data else ()) for asset in assets]
     return dg.Definitions(
-        assets=[
-            _batches(pipeline, folder),
-            *(asset.build(pipeline, when.get(asset.name), deps if asset is raw_data else ()) for asset in assets),
-        ],
+        assets=[_batches(pipeline, folder), *built],
         asset_checks=[check.build(pipeline) for check in CHECKS],
         jobs=[_spine_job(pipeline, run_tags), _serving_job(pipeline, run_tags)],
         sensors=_sensors(pipeline, run_tags, running=automation),

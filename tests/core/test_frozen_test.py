@@ -40,6 +40,14 @@ def test_nothing_is_frozen_where_there_is_no_file(tmp_path: Path) -> None:
     assert read_frozen(frozen_path(tmp_path, VersioningConfig())) is None
 
 
+def test_one_that_lies_below_a_prefix_is_not_passed_over(tmp_path: Path) -> None:
+    old = tmp_path / "team" / "sentiment" / "frozen.json"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    with pytest.raises(StorageError, match=r"expected at .*, and lies at .*team/sentiment/frozen.json"):
+        read_frozen(tmp_path / "frozen.json")
+
+
 def test_the_fingerprint_is_that_of_the_texts_in_any_order() -> None:
     first = FrozenTest.first(rows_of("a", "b"))
     assert FrozenTest.first(rows_of("b", "a")).to_json() == first.to_json()

@@ -122,9 +122,15 @@ def read_frozen(path: Path) -> FrozenTest | None:
     """Read it; None where nothing is frozen yet.
 
     Raises:
-        StorageError: The file is damaged or was edited.
+        StorageError: The file is damaged or was edited, or lies where pipelines with a prefix kept it once.
     """
     if not path.exists():
+        if before := sorted(path.parent.glob(f"*/**/{_NAME}")):
+            raise StorageError(
+                f"the frozen test split is expected at {path}, and lies at {before[0]}, below a prefix of asset keys, "
+                "which says nothing to a project any more",
+                fix="move it there; without it, texts that the champion was judged on would be trained on",
+            )
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

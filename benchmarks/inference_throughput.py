@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.report import Result, at_least
 from benchmarks.tweet_task import GIGA, TweetTask, gemm_gflops, make_task, quiet_transformers, training_flop_per_token
 from ftzard.composition import compose
-from ftzard.core.adapter import read_labels
+from ftzard.core.adapter_documents import read_labels
 from ftzard.core.base_model import BaseModel, borrowed_base_model
 from ftzard.core.inference import compute_logits, trained_classifier
 from ftzard.core.prompts import PromptTemplate, encode_prompts, label_words

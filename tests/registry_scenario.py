@@ -5,7 +5,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from ftzard.core.adapter import AdapterManifest, verify_adapter
+from ftzard.core.adapter import verify_adapter
+from ftzard.core.adapter_documents import AdapterManifest
 from ftzard.core.base_source import BaseModelIdentity
 from ftzard.core.records import AdapterDirectory
 

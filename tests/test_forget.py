@@ -19,7 +19,7 @@ from ftzard.assets.step import Step, StepResult
 from ftzard.cli import main
 from ftzard.composition import compose
 from ftzard.config import FtzardConfig, LabellingConfig
-from ftzard.core.adapter import read_manifest
+from ftzard.core.adapter_documents import read_manifest
 from ftzard.core.cleaning import clean
 from ftzard.core.label_files import label_csv, write_label_queue
 from ftzard.core.label_queue import make_label_queue

@@ -11,7 +11,7 @@ import polars as pl
 
 from ftzard.composition import compose
 from ftzard.config import EvaluationConfig, FtzardConfig
-from ftzard.core.adapter import read_manifest
+from ftzard.core.adapter_documents import read_manifest
 from ftzard.core.gate import AnyComparison
 from ftzard.core.records import ASSETS_DIR
 from ftzard.core.row_difference import RowDifference, difference_lines, row_difference

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import polars as pl
 
 from ftzard.config import FtzardConfig
-from ftzard.core.adapter import MANIFEST_NAME, AdapterManifest, read_manifest
+from ftzard.core.adapter_documents import MANIFEST_NAME, AdapterManifest, read_manifest
 from ftzard.core.annotation_store import read_annotation_files, read_annotations
 from ftzard.core.annotations import ANNOTATION_SCHEMA
 from ftzard.core.batch_folder import files_below

@@ -12,7 +12,8 @@ from pydantic import TypeAdapter
 
 from ftzard.composition import compose, validate
 from ftzard.config import FtzardConfig, LauncherConfig
-from ftzard.core.adapter import AdapterManifest, read_labels, read_manifest, verify_adapter
+from ftzard.core.adapter import verify_adapter
+from ftzard.core.adapter_documents import AdapterManifest, read_labels, read_manifest
 from ftzard.core.champion_records import RegisteredAdapter
 from ftzard.core.records import ASSETS_DIR, AdapterDirectory, Splits
 from ftzard.core.reproduction import ReproductionReport, judge

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from tests.project_scenario import TINY, copy_of, data_versions, load_asset, materializations, run, tracking
 
 from ftzard.cli import main
-from ftzard.core.adapter import read_manifest
+from ftzard.core.adapter_documents import read_manifest
 from ftzard.core.retraining import PREDECESSOR_KEY
 from ftzard.resources.registry import AdapterRegistry
 

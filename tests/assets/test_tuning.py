@@ -11,7 +11,7 @@ from ftzard.assets.step import Step
 from ftzard.assets.training import lora_adapter
 from ftzard.assets.tuning import tuned_hyperparameters
 from ftzard.composition import compose
-from ftzard.core.adapter import read_lora_config, read_manifest
+from ftzard.core.adapter_documents import read_lora_config, read_manifest
 from ftzard.core.hyperparameters import TunedHyperparameters
 from ftzard.dagster_instance import project_instance
 from ftzard.materialization import stale_assets

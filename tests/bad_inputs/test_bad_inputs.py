@@ -17,7 +17,7 @@ from ftzard.assets.evaluation import predictions
 from ftzard.assets.step import Step
 from ftzard.composition import compose
 from ftzard.config import VersioningConfig
-from ftzard.core.adapter import read_labels
+from ftzard.core.adapter_documents import read_labels
 from ftzard.errors import (
     AdapterMismatchError,
     BatchEncodingError,

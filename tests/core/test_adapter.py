@@ -10,14 +10,8 @@ import pytest
 import torch
 from tests.core.model_scenario import LABELS, config, save_tiny_model, splits, train
 
-from ftzard.core.adapter import (
-    check_compatible,
-    read_labels,
-    read_lora_config,
-    read_manifest,
-    verify_adapter,
-    write_adapter,
-)
+from ftzard.core.adapter import check_compatible, verify_adapter, write_adapter
+from ftzard.core.adapter_documents import read_labels, read_lora_config, read_manifest
 from ftzard.core.base_source import BaseModelIdentity
 from ftzard.core.inference import predict
 from ftzard.core.predictions import probability_matrix

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from tests.core.answer_scenario import CHAT_TEMPLATE, config, examples, few, splits, tiny_base
 
 from ftzard.config import FtzardConfig, LoraConfig
-from ftzard.core.adapter import ANSWERS_NAME, WEIGHTS_NAME, read_labels, read_manifest, verify_adapter
+from ftzard.core.adapter import WEIGHTS_NAME, verify_adapter
+from ftzard.core.adapter_documents import ANSWERS_NAME, read_labels, read_manifest
 from ftzard.core.answer_format import read_answer_format
 from ftzard.core.answer_inference import predict_answers
 from ftzard.core.answer_predictions import sums, without_adapter

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from tests.core.model_scenario import LABELS, TINY_MODEL, config, save_tiny_model, splits, train
 
 from ftzard.config import LoraConfig, ModelConfig
-from ftzard.core.adapter import WEIGHTS_NAME, read_lora_config
+from ftzard.core.adapter import WEIGHTS_NAME
+from ftzard.core.adapter_documents import read_lora_config
 from ftzard.core.base_model import BaseModel, forget_base_model, load_base_model
 from ftzard.core.classifier import lora_classifier
 from ftzard.core.inference import predict

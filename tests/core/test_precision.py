@@ -11,7 +11,8 @@ from tests.core.model_scenario import LABELS, config, save_tiny_model, splits, t
 
 from ftzard.config import ModelConfig, TrainingConfig
 from ftzard.core import precision
-from ftzard.core.adapter import config_for, read_manifest
+from ftzard.core.adapter import config_for
+from ftzard.core.adapter_documents import read_manifest
 from ftzard.core.base_model import forget_base_model, load_base_model
 from ftzard.core.inference import predict
 from ftzard.core.optimization import AdapterOptimizer

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.core.model_scenario import config, splits, train
 
-from ftzard.core.adapter import WEIGHTS_NAME, read_manifest
+from ftzard.core.adapter import WEIGHTS_NAME
+from ftzard.core.adapter_documents import read_manifest
 from ftzard.core.inference import predict
 from ftzard.core.records import AdapterDirectory
 from ftzard.core.reproduction import ReproductionReport, adapter_differences, judge

@@ -13,7 +13,8 @@ from tests.core.champion_scenario import Champions
 from tests.core.model_scenario import LABELS, config, examples, file_bytes, splits, train
 
 from ftzard.config import FtzardConfig, RetrainingConfig
-from ftzard.core.adapter import WEIGHTS_NAME, read_labels, read_manifest
+from ftzard.core.adapter import WEIGHTS_NAME
+from ftzard.core.adapter_documents import read_labels, read_manifest
 from ftzard.core.forgetting import Forgetting, ForgottenLabels
 from ftzard.core.records import EXAMPLE_SCHEMA, AdapterDirectory
 from ftzard.core.retraining import (

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from ftzard.config import DataConfig, FtzardConfig
-from ftzard.core.adapter import AdapterLabels, AdapterLabelSets, read_labels
+from ftzard.core.adapter_documents import AdapterLabels, AdapterLabelSets, read_labels
 from ftzard.core.answer_predictions import answers_with_labels, task_of_predictions
 from ftzard.core.confidences import confidences
 from ftzard.core.drift import confidence_drift

@@ -12,7 +12,7 @@ from tests.core.model_scenario import file_bytes
 from tests.core.model_scenario import train as train_single
 from tests.core.set_scenario import LABELS, config, splits
 
-from ftzard.core.adapter import AdapterLabelSets, read_labels, read_manifest
+from ftzard.core.adapter_documents import AdapterLabelSets, read_labels, read_manifest
 from ftzard.core.inference import predict
 from ftzard.core.label_sets import EMPTY, indicators
 from ftzard.core.predictions import probability_matrix

@@ -13,7 +13,8 @@ import torch
 from tests.core.model_scenario import config, file_bytes, splits, train
 
 from ftzard.core import training_loop
-from ftzard.core.adapter import WEIGHTS_NAME, read_manifest
+from ftzard.core.adapter import WEIGHTS_NAME
+from ftzard.core.adapter_documents import read_manifest
 from ftzard.core.batching import micro_batches
 from ftzard.core.classifier import Classifier
 from ftzard.core.inference import predict

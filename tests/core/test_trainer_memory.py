@@ -13,7 +13,8 @@ import torch
 from tests.core.answer_scenario import config, examples
 
 from ftzard.config import LoraConfig
-from ftzard.core.adapter import WEIGHTS_NAME, read_manifest
+from ftzard.core.adapter import WEIGHTS_NAME
+from ftzard.core.adapter_documents import read_manifest
 from ftzard.core.answer_training import train_answers
 from ftzard.core.progress import Progress
 from ftzard.core.records import Splits

@@ -15,7 +15,8 @@ from tests.project_scenario import file_bytes, load_asset
 from upath import UPath
 
 from ftzard.config import FtzardConfig
-from ftzard.core.adapter import read_manifest, verify_adapter
+from ftzard.core.adapter import verify_adapter
+from ftzard.core.adapter_documents import read_manifest
 from ftzard.core.frame_schemas import check_value, frames_of, schema_of
 from ftzard.core.records import RAW_SCHEMA, REJECTED_SCHEMA, AdapterDirectory, Cleaned, Raw, Splits
 from ftzard.errors import AdapterCorruptError, FtzardError, StorageError

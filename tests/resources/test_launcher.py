@@ -23,7 +23,8 @@ from tests.core.model_scenario import LABELS, config, splits
 from tests.resources.launcher_scenario import interrupted_at, small_job, wait_for
 
 from ftzard.config import LauncherConfig
-from ftzard.core.adapter import WEIGHTS_NAME, read_manifest
+from ftzard.core.adapter import WEIGHTS_NAME
+from ftzard.core.adapter_documents import read_manifest
 from ftzard.core.progress import Progress
 from ftzard.core.records import AdapterDirectory, Splits
 from ftzard.core.training_job import Trained, TrainingJob, train_here

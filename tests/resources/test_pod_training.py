@@ -22,7 +22,7 @@ from tests.resources.launcher_scenario import interrupted_at, small_job, wait_fo
 from ftzard.assets.step import Step
 from ftzard.assets.training import lora_adapter
 from ftzard.config import LauncherConfig
-from ftzard.core.adapter import read_manifest
+from ftzard.core.adapter_documents import read_manifest
 from ftzard.core.hyperparameters import TunedHyperparameters
 from ftzard.core.records import Splits
 from ftzard.core.training_job import Trained, TrainingJob, train_here

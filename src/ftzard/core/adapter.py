@@ -10,19 +10,27 @@
 The same training makes the same bytes: nothing in it tells the time or the machine's folders.
 """
 
-import hashlib
-import importlib.metadata
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
+from pydantic import TypeAdapter, ValidationError
 
-from ftzard.config import LoraConfig, ModelConfig, decisive
+from ftzard.config import ModelConfig
+from ftzard.core.adapter_documents import (
+    ANSWERS_NAME,
+    CONFIG_NAME,
+    FIX_CORRUPT,
+    FORMAT_VERSION,
+    LABELS_NAME,
+    MANIFEST_NAME,
+    AdapterLabels,
+    AdapterManifest,
+    read_manifest,
+    to_json,
+)
 from ftzard.core.base_source import BaseModelIdentity
 from ftzard.core.file_digests import sha256_of
 from ftzard.core.records import AdapterDirectory
@@ -34,83 +42,10 @@ if TYPE_CHECKING:
     from ftzard.config import FtzardConfig
     from ftzard.core.answer_format import AnswerFormat
 
-MANIFEST_NAME = "manifest.json"
-LABELS_NAME = "labels.json"
-ANSWERS_NAME = "generation.json"
-CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
 
-_T = TypeVar("_T")
-
-_FORMAT_VERSION: Literal[1] = 1
-_STRICT = ConfigDict(extra="forbid")
 # Suffixes of files that can carry code; none of them is ever written here.
 _REFUSED_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".py", ".so"})
-_LIBRARIES = ("ftzard", "torch", "transformers", "tokenizers", "peft", "safetensors", "numpy")
-_LORA_KEYS = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora")
-# PEFT names the head by each of its usual names.
-_HEADS = frozenset({"classifier", "score"})
-_FIX_CORRUPT = "restore the directory (for example with `dvc checkout`) or train the adapter again"
-
-
-@dataclass(frozen=True, config=_STRICT)
-class AdapterLabels:
-    """`labels.json`: what the adapter's outputs mean and how a text is put to it.
-
-    Attributes:
-        labels: In the order of the outputs.
-        label_words: Their words, in the same order.
-        prompt_template: As configured, with `{text}`.
-        max_length: Tokens of prompt and text together, at most.
-        head: Where the head started from.
-    """
-
-    labels: tuple[str, ...]
-    label_words: tuple[str, ...]
-    prompt_template: str
-    max_length: int
-    head: Literal["label_words", "random"]
-
-
-@dataclass(frozen=True, config=_STRICT)
-class AdapterLabelSets(AdapterLabels):
-    """`labels.json` of an adapter that gives a text any number of labels: each output is the logit of its label.
-
-    Attributes:
-        thresholds: The probability from which on a label is given, in the order of the labels.
-    """
-
-    thresholds: tuple[float, ...]
-
-
-@dataclass(frozen=True, config=_STRICT)
-class AdapterManifest:
-    """`manifest.json`.
-
-    Attributes:
-        format_version: Of this directory's layout.
-        base_model: What the adapter was made for.
-        config: The sections `data`, `model` and `training` of the configuration.
-        seeds: By purpose.
-        compute: Device, floating-point type and number of CPU threads of the training.
-        versions: Of Python and the libraries that decide the weights.
-        provenance: What the caller knows of the data, such as its commit.
-        files: Name of every other file -> its SHA-256.
-    """
-
-    format_version: Literal[1]
-    base_model: BaseModelIdentity
-    config: dict[str, Any]
-    seeds: dict[str, int]
-    compute: dict[str, str]
-    versions: dict[str, str]
-    provenance: dict[str, str]
-    files: dict[str, str]
-
-    @property
-    def checksum(self) -> str:
-        """SHA-256 of the file list, the adapter's content version."""
-        return hashlib.sha256(_to_json(self.files).encode()).hexdigest()
 
 
 def write_adapter(
@@ -142,38 +77,18 @@ def write_adapter(
         if any(path.iterdir()):
             raise StorageError(f"the adapter's folder {path} is not empty", fix="name a folder that does not exist")
         save_file(dict(weights), path / WEIGHTS_NAME, metadata={"format": "pt"})
-        (path / CONFIG_NAME).write_text(_to_json(peft_config), encoding="utf-8")
+        (path / CONFIG_NAME).write_text(to_json(peft_config), encoding="utf-8")
         meaning = LABELS_NAME if isinstance(labels, AdapterLabels) else ANSWERS_NAME
-        (path / meaning).write_text(_to_json(asdict(labels)), encoding="utf-8")
+        (path / meaning).write_text(to_json(asdict(labels)), encoding="utf-8")
         _save_tokenizer(tokenizer, path)
         files = {file.name: sha256_of(file) for file in sorted(path.iterdir())}
-        manifest = AdapterManifest(format_version=_FORMAT_VERSION, **describe, files=files)
-        (path / MANIFEST_NAME).write_text(_to_json(asdict(manifest)), encoding="utf-8")
+        manifest = AdapterManifest(format_version=FORMAT_VERSION, **describe, files=files)
+        (path / MANIFEST_NAME).write_text(to_json(asdict(manifest)), encoding="utf-8")
     except OSError as error:
         raise StorageError(
             f"the adapter cannot be written to {path}: {error}", fix="check the folder's permissions and free space"
         ) from error
     return AdapterDirectory(path, manifest.checksum)
-
-
-def manifest_fields(
-    base_model: BaseModelIdentity, config: "FtzardConfig", provenance: Mapping[str, str], compute: Mapping[str, str]
-) -> dict[str, Any]:
-    """The manifest's fields apart from `files`; of the configuration, the sections that decide the weights."""
-    sections = {section: asdict(getattr(config, section)) for section in ("data", "model", "training")}
-    return {
-        "base_model": base_model,
-        "config": {section: decisive(section, values, config.data.task) for section, values in sections.items()},
-        "seeds": {"data": config.data.seed, "training": config.training.seed},
-        "compute": dict(compute),
-        "versions": current_versions(),
-        "provenance": dict(provenance),
-    }
-
-
-def current_versions() -> dict[str, str]:
-    """Of Python and the libraries that decide the weights."""
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in _LIBRARIES}
 
 
 def verify_adapter(path: Path) -> AdapterDirectory:
@@ -189,7 +104,7 @@ def verify_adapter(path: Path) -> AdapterDirectory:
     meaning = ANSWERS_NAME if ANSWERS_NAME in manifest.files else LABELS_NAME
     for name in (WEIGHTS_NAME, CONFIG_NAME, meaning):
         if name not in manifest.files:
-            raise AdapterCorruptError(f"the adapter {path} has no file {name}", fix=_FIX_CORRUPT)
+            raise AdapterCorruptError(f"the adapter {path} has no file {name}", fix=FIX_CORRUPT)
     return AdapterDirectory(path, manifest.checksum)
 
 
@@ -207,54 +122,6 @@ def verify_reference(adapter: AdapterDirectory) -> None:
         )
 
 
-def read_manifest(path: Path) -> AdapterManifest:
-    """Read `manifest.json`, without checking the files it lists.
-
-    Raises:
-        AdapterCorruptError: There is none, or it is not one.
-    """
-    return read_json(TypeAdapter(AdapterManifest), path / MANIFEST_NAME)
-
-
-def read_labels(path: Path) -> AdapterLabels:
-    """Read `labels.json`.
-
-    Raises:
-        AdapterCorruptError: There is none, or it is not one.
-        AdapterMismatchError: The adapter is no classifier.
-    """
-    if not (path / LABELS_NAME).exists() and (path / ANSWERS_NAME).exists():
-        raise AdapterMismatchError(
-            f"the adapter {path} writes answers, and a classifier is asked for",
-            fix="set data.task to what its generation.json says, or train a classifier (with another "
-            "tracking.registered_model, so that it has a champion of its own)",
-        )
-    found: AdapterLabels = read_json(TypeAdapter(AdapterLabelSets | AdapterLabels), path / LABELS_NAME)
-    return found
-
-
-def read_lora_config(path: Path) -> LoraConfig:
-    """Read from `adapter_config.json` what FTzard sets there; whatever else PEFT could be told there is not obeyed.
-
-    Raises:
-        AdapterCorruptError: There is none, or it is not one.
-    """
-    file = path / CONFIG_NAME
-    fields = read_json(TypeAdapter(dict[str, Any]), file)
-    try:
-        return LoraConfig(
-            **{key: fields[key] for key in _LORA_KEYS if key in fields},
-            rank_pattern=fields.get("rank_pattern") or {},
-            alpha_pattern=fields.get("alpha_pattern") or {},
-            modules_to_save=tuple(name for name in fields.get("modules_to_save") or () if name not in _HEADS),
-            layers_to_transform=tuple(fields.get("layers_to_transform") or ()),
-        )
-    except ValidationError as error:
-        raise AdapterCorruptError(
-            f"{file} is not the configuration of a LoRA adapter: {error}", fix=_FIX_CORRUPT
-        ) from error
-
-
 def config_for(adapter: AdapterDirectory, config: "FtzardConfig") -> "FtzardConfig":
     """A configuration in which the base model and the prompt are those that an adapter was trained with.
 
@@ -268,7 +135,7 @@ def config_for(adapter: AdapterDirectory, config: "FtzardConfig") -> "FtzardConf
         return replace(config, model=TypeAdapter(ModelConfig).validate_python(fields))
     except ValidationError as error:
         raise AdapterCorruptError(
-            f"{adapter.path / MANIFEST_NAME} holds no usable configuration of the model: {error}", fix=_FIX_CORRUPT
+            f"{adapter.path / MANIFEST_NAME} holds no usable configuration of the model: {error}", fix=FIX_CORRUPT
         ) from error
 
 
@@ -311,21 +178,7 @@ def _verify_file(path: Path, name: str, entry: Path | None, expected: str | None
     elif sha256_of(entry) != expected:
         problem = "differs from its checksum in the manifest"
     if problem is not None:
-        raise AdapterCorruptError(f"in the adapter {path}, the file {name!r} {problem}", fix=_FIX_CORRUPT)
-
-
-def read_json(adapter: TypeAdapter[_T], file: Path) -> _T:
-    """Read a JSON file of an adapter.
-
-    Raises:
-        AdapterCorruptError: There is none, or it is not what it should be.
-    """
-    try:
-        return adapter.validate_json(file.read_bytes())
-    except OSError as error:
-        raise AdapterCorruptError(f"{file} cannot be read: {error}", fix=_FIX_CORRUPT) from error
-    except ValidationError as error:
-        raise AdapterCorruptError(f"{file} is not what its name says: {error}", fix=_FIX_CORRUPT) from error
+        raise AdapterCorruptError(f"in the adapter {path}, the file {name!r} {problem}", fix=FIX_CORRUPT)
 
 
 def _save_tokenizer(tokenizer: Any, path: Path) -> None:
@@ -334,9 +187,4 @@ def _save_tokenizer(tokenizer: Any, path: Path) -> None:
     file = path / "tokenizer_config.json"
     fields = json.loads(file.read_text(encoding="utf-8"))
     fields.pop("name_or_path", None)
-    file.write_text(_to_json(fields), encoding="utf-8")
-
-
-def _to_json(value: object) -> str:
-    """One spelling for equal values: keys sorted, sets as sorted lists."""
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, default=sorted) + "\n"
+    file.write_text(to_json(fields), encoding="utf-8")

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from ftzard.core.adapter import ANSWERS_NAME, LABELS_NAME, read_json
+from ftzard.core.adapter_documents import ANSWERS_NAME, LABELS_NAME, read_json
 from ftzard.errors import AdapterMismatchError
 
 _STRICT = ConfigDict(extra="forbid")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ftzard.core.adapter import WEIGHTS_NAME, check_compatible, read_lora_config, read_manifest, verify_reference
+from ftzard.core.adapter import WEIGHTS_NAME, check_compatible, verify_reference
+from ftzard.core.adapter_documents import read_lora_config, read_manifest
 from ftzard.core.answer_format import AnswerFormat, read_answer_format
 from ftzard.core.answer_predictions import GIVEN, UNTRAINED, answer_schema, as_lists, check_answers, incoming_schema
 from ftzard.core.answer_prompts import AnswerEncoder, encode_prompts_of

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftzard.core.adapter import manifest_fields, write_adapter
+from ftzard.core.adapter import write_adapter
+from ftzard.core.adapter_documents import manifest_fields
 from ftzard.core.answer_format import AnswerFormat
 from ftzard.core.answer_prompts import AnswerEncoder, answer_format
 from ftzard.core.answering import log_probabilities

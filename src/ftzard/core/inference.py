@@ -9,15 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ftzard.core.adapter import (
-    WEIGHTS_NAME,
-    AdapterLabels,
-    check_compatible,
-    read_labels,
-    read_lora_config,
-    read_manifest,
-    verify_reference,
-)
+from ftzard.core.adapter import WEIGHTS_NAME, check_compatible, verify_reference
+from ftzard.core.adapter_documents import AdapterLabels, read_labels, read_lora_config, read_manifest
 from ftzard.core.base_model import BaseModel, borrowed_base_model
 from ftzard.core.base_source import find_base_model
 from ftzard.core.batching import Indices

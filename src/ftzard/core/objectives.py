@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ftzard.core.adapter import AdapterLabels, AdapterLabelSets
+from ftzard.core.adapter_documents import AdapterLabels, AdapterLabelSets
 from ftzard.core.label_sets import indicators, set_members
 from ftzard.core.losses import example_weights, weighted_loss
 from ftzard.core.metrics import confusion_matrices, macro_f1

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ftzard.core.adapter import WEIGHTS_NAME, AdapterManifest, read_manifest
+from ftzard.core.adapter import WEIGHTS_NAME
+from ftzard.core.adapter_documents import AdapterManifest, read_manifest
 from ftzard.core.bootstrap import CONFIDENCE_LEVEL
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.task_judging import compare_any, predict_any

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import polars as pl
 
-from ftzard.core.adapter import read_manifest
+from ftzard.core.adapter_documents import read_manifest
 from ftzard.core.champion_records import AdapterEvidence, RegisteredAdapter
 from ftzard.core.replay import replayed
 from ftzard.errors import RegistryVersionError

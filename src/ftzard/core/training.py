@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ftzard.core.adapter import AdapterLabels, manifest_fields, read_labels, write_adapter
+from ftzard.core.adapter import write_adapter
+from ftzard.core.adapter_documents import AdapterLabels, manifest_fields, read_labels
 from ftzard.core.base_model import BaseModel, borrowed_base_model
 from ftzard.core.checkpoints import Checkpoints, kept_checkpoints
 from ftzard.core.classifier import Classifier, lora_classifier

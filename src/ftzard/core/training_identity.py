@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ftzard.config import decisive
-from ftzard.core.adapter import current_versions
+from ftzard.core.adapter_documents import current_versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,14 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from ftzard.core.adapter import (
-    WEIGHTS_NAME,
-    check_compatible,
-    read_labels,
-    read_lora_config,
-    read_manifest,
-    verify_reference,
-)
+from ftzard.core.adapter import WEIGHTS_NAME, check_compatible, verify_reference
+from ftzard.core.adapter_documents import read_labels, read_lora_config, read_manifest
 from ftzard.core.answer_format import AnswerFormat, read_answer_format
 from ftzard.errors import AdapterMismatchError
 

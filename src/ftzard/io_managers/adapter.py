@@ -6,7 +6,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from ftzard.core.adapter import read_manifest, verify_adapter
+from ftzard.core.adapter import verify_adapter
+from ftzard.core.adapter_documents import read_manifest
 from ftzard.core.checkpoints import checkpoints_dir, remove_finished
 from ftzard.core.records import AdapterDirectory
 from ftzard.errors import AdapterCorruptError

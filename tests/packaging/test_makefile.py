@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]  # psutil ships no types
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -212,6 +213,6 @@ def test_dev_serves_both_user_interfaces_and_ctrl_c_stops_both(
     os.killpg(process.pid, signal.SIGINT)
     process.wait(timeout=60)
     assert [url for url in urls if answers(url)] == []
-    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    running = "\n".join(" ".join(found.info["cmdline"] or ()) for found in psutil.process_iter(["cmdline"]))
     ports = [re.escape(url.split(":")[2].split("/")[0]) for url in urls]
     assert re.findall(rf"--port[ =](?:{'|'.join(ports)})\b", running) == []

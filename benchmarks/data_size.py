@@ -176,6 +176,8 @@ def to_splits(folder: Path) -> None:
 def as_assets(folder: Path) -> None:
     """As a person runs it, in a project of its own around the same files."""
     project = Path(tempfile.mkdtemp(prefix="project-", dir=folder))
+    # Its own: the folder may lie in somebody's repository, which is to get no commits.
+    subprocess.run(["git", "init", "--quiet", project], check=True)
     init_project_repository(project, remote=None)
     (project / _RAW).mkdir(parents=True)
     for file in sorted((folder / _RAW).glob("*.csv")):

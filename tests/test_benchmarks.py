@@ -29,6 +29,7 @@ from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.report import Bar, Result, at_least, at_most, document, lines, machine
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.project_scenario import git
 
 from ftzard.core.query_strategies import QUERY_STRATEGIES
 from ftzard.errors import MissingPackageError
@@ -317,8 +318,14 @@ def test_the_generation_benchmark_has_both_models_answer_for_the_same_tweets() -
 
 
 @pytest.mark.slow
-def test_the_benchmark_of_data_size_takes_the_same_tweets_several_ways_to_the_same_texts() -> None:
+def test_the_benchmark_of_data_size_takes_the_same_tweets_several_ways_to_the_same_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(tmp_path, "init", "--quiet")
+    monkeypatch.chdir(tmp_path)
     result = data_size.run(num_rows=25_000, num_tokenised=50)
+    # The repository that it is run in gets no commits of the project that it makes.
+    assert git(tmp_path, "rev-list", "--all") == ""
     figures = result.figures
     assert figures["num_rows"] == 25_000
     assert figures["texts_as_the_notebooks"] == 1

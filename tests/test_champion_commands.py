@@ -14,6 +14,7 @@ from ftzard.cli import main
 from ftzard.core.champion_records import AdapterEvidence, RegisteredAdapter
 from ftzard.core.predictions import predictions_frame
 from ftzard.core.records import AdapterDirectory
+from ftzard.core.seen_examples import seen_in
 from ftzard.resources.registry import AdapterRegistry
 
 
@@ -24,7 +25,7 @@ def _call(project: Path, *arguments: str) -> Result:
 def _promote(registry: AdapterRegistry, adapter: AdapterDirectory, why: str) -> RegisteredAdapter:
     logits = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     predictions = predictions_frame(list("abcd"), ["no", "no", "no", "yes"], logits, ["no", "yes"])
-    evidence = AdapterEvidence(predictions, pl.Series("text_hash", ["e"], dtype=pl.String))
+    evidence = AdapterEvidence(predictions, seen_in(pl.DataFrame({"text_hash": ["e"], "label": ["yes"]})))
     run = registry.tracking.open_run("CHOOSE_BEST_MODEL", tags={})
     version = registry.register(adapter, evidence, test_fingerprint="a" * 64, run_id=run.run_id)
     registry.promote(version, instead_of=registry.champion(), by="the gate", why=why)

@@ -26,7 +26,7 @@ from ftzard.core.label_queue import make_label_queue
 from ftzard.core.reading import read_batches
 from ftzard.core.records import Splits
 from ftzard.core.retrain_decision import RetrainDecision
-from ftzard.core.retraining import FORGOTTEN_KEY, trained_hashes
+from ftzard.core.retraining import FORGOTTEN_KEY, seen_by
 from ftzard.core.splitting import split
 from ftzard.errors import DataCommitError
 from ftzard.resources.registry import AdapterRegistry
@@ -256,7 +256,7 @@ def test_the_next_training_starts_from_the_base_and_says_why_and_has_seen_none_o
     assert materializations(without_some)["lora_adapter"].metadata["num_train_examples"].value == splits.train.height
     assert int(read_manifest(adapter.path).provenance[FORGOTTEN_KEY]) > 0
     registry = AdapterRegistry(tracking(without_some))
-    assert set(trained_hashes(adapter, splits.train, registry)) == set(splits.train["text_hash"])
+    assert set(seen_by(adapter, splits.train, registry)["text_hash"]) == set(splits.train["text_hash"])
     shown = CliRunner().invoke(main, ["show", registry.versions()[-1].version, "--project", str(without_some), *TINY])
     assert "champion before version 1: " in shown.output
     assert "training started from the base model, labels of it that were taken out " in shown.output

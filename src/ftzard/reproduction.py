@@ -161,7 +161,7 @@ def _start(
         raise RegistryVersionError(
             f"the adapter follows {checksum}, which is not registered any more", fix="reproduce another version"
         )
-    seen = registry.evidence(before).train_hashes
+    seen = registry.evidence(before).seen
     num_forgotten = int(manifest.provenance.get(FORGOTTEN_KEY, "0"))
     task = config.data.task
     plan = retraining_plan(splits.train, seen, training.retraining, training.seed, num_forgotten, task=task)

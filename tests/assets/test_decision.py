@@ -80,6 +80,18 @@ def test_its_data_version_changes_once_for_each_set_of_examples_that_is_worth_a_
     assert (_verdict(fewer), fewer.data_version) == ("wait", first.data_version)
 
 
+def test_corrected_labels_are_new_ones_also_where_no_text_is(
+    materialized_project: Path, tmp_path: Path, splits: Splits
+) -> None:
+    other = {"positive": "negative", "negative": "positive"}
+    corrected = splits.train.head(20).with_columns(pl.col("label").replace(other))
+    after = replace(splits, train=pl.concat([corrected, splits.train.tail(-20)]))
+    result = retrain_decision(after, _step(materialized_project, tmp_path, min_new_labels=20))
+    assert (_verdict(result), result.value.evidence.num_new_labels) == ("retrain", 20)
+    assert result.value.evidence.num_new_since_last_training == 20
+    assert result.data_version != "before"
+
+
 def test_test_rows_are_no_new_labels_because_nothing_is_trained_on_them(
     materialized_project: Path, tmp_path: Path, splits: Splits
 ) -> None:

@@ -16,7 +16,12 @@ from ftzard.config import FtzardConfig, LabellingConfig
 from ftzard.core.champion_records import AdapterEvidence, RegisteredAdapter
 from ftzard.core.inference import predict
 from ftzard.core.records import AdapterDirectory
+from ftzard.core.seen_examples import seen_in
 from ftzard.core.versions import content_version
+
+
+def _seen(incoming: pl.DataFrame) -> pl.DataFrame:
+    return seen_in(incoming.select("text_hash", label=pl.lit("yes")))
 
 
 class _Registry:
@@ -73,7 +78,7 @@ def test_a_queue_is_made_of_what_the_champion_said(
 def test_rows_the_champion_was_trained_or_judged_on_are_not_asked_for_and_diversity_is_in_its_embeddings(
     adapter: AdapterDirectory, incoming: pl.DataFrame, incoming_predictions: pl.DataFrame, tmp_path: Path
 ) -> None:
-    evidence = AdapterEvidence(incoming_predictions.drop("champion_version")[:10], incoming["text_hash"][10:20].sort())
+    evidence = AdapterEvidence(incoming_predictions.drop("champion_version")[:10], _seen(incoming[10:20]))
     registry = cast("Any", _Registry(adapter, evidence))
     for strategy in ("least_confidence", "diverse"):
         step = Step(labelling(query_strategy=strategy, uncertainty_quantile=0.0), tmp_path, registry=registry)
@@ -87,7 +92,7 @@ def test_rows_the_champion_was_trained_or_judged_on_are_not_asked_for_and_divers
 def test_nothing_is_asked_where_every_label_is_known(
     adapter: AdapterDirectory, incoming: pl.DataFrame, incoming_predictions: pl.DataFrame, tmp_path: Path
 ) -> None:
-    evidence = AdapterEvidence(incoming_predictions.drop("champion_version")[:0], incoming["text_hash"].sort())
+    evidence = AdapterEvidence(incoming_predictions.drop("champion_version")[:0], _seen(incoming))
     step = Step(labelling(), tmp_path, registry=cast("Any", _Registry(adapter, evidence)))
     result = label_queue(incoming, incoming_predictions, step)
     assert result.metrics["num_queued"] == 0

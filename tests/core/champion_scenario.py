@@ -14,11 +14,11 @@ class Champions:
     """A model registry in memory, each version of which was champion in its turn."""
 
     champions: list[RegisteredAdapter] = field(default_factory=list)
-    seen: dict[str, pl.Series] = field(default_factory=dict)
+    seen: dict[str, pl.DataFrame] = field(default_factory=dict)
     adapters: dict[str, AdapterDirectory] = field(default_factory=dict)
 
-    def add(self, adapter: AdapterDirectory, seen: pl.Series) -> RegisteredAdapter:
-        """Make it the champion; `seen` are the text hashes that it was trained on."""
+    def add(self, adapter: AdapterDirectory, seen: pl.DataFrame) -> RegisteredAdapter:
+        """Make it the champion; `seen` is what it was trained on, `SEEN_SCHEMA`."""
         number = str(len(self.champions) + 1)
         version = RegisteredAdapter("toy", number, adapter.checksum, datetime.now(UTC), "run", "test")
         self.champions.append(version)

@@ -14,6 +14,7 @@ from ftzard.config import RetrainingConfig
 from ftzard.core.label_sets import EMPTY, join_set, split_set
 from ftzard.core.replay import replayed
 from ftzard.core.retraining import retraining_plan
+from ftzard.core.seen_examples import seen_in
 
 _LABELS = ("common", "food", "music", "rare")
 _CELLS = st.lists(st.sets(st.sampled_from(_LABELS)).map(join_set), max_size=40)
@@ -93,7 +94,7 @@ def test_a_label_that_one_example_in_three_hundred_has_is_never_lost_and_little_
 def test_the_plan_of_a_training_that_goes_on_replays_sets_label_by_label() -> None:
     old, new = _frame(["common"] * 60 + ["common|rare", EMPTY]), _frame(["food"] * 63).tail(1)
     settings = RetrainingConfig(start_from="champion", replay_fraction=0.1)
-    plan = retraining_plan(pl.concat([old, new]), old["text_hash"], settings, 0, task="multi_label")
+    plan = retraining_plan(pl.concat([old, new]), seen_in(old), settings, 0, task="multi_label")
     assert (plan.num_new, plan.num_old) == (1, replayed(old, 0.1, 0, "multi_label").height)
     assert {"common|rare", EMPTY} <= set(plan.examples["label"])
 

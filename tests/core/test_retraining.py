@@ -22,11 +22,13 @@ from ftzard.core.retraining import (
     PREDECESSOR_KEY,
     estimated_minutes,
     find_predecessor,
+    num_new_examples,
     predecessor_version,
     retraining_plan,
-    trained_hashes,
+    seen_by,
     training_start,
 )
+from ftzard.core.seen_examples import seen_in
 from ftzard.core.training import TrainingResult, train_adapter
 from ftzard.errors import AdapterCorruptError, AdapterMismatchError, RegistryVersionError
 
@@ -40,7 +42,8 @@ def _hashes(frame: pl.DataFrame) -> pl.Series:
 
 # The plan
 
-_SEEN = _hashes(_TRAIN.sort("text_hash").head(72))
+_SEEN_HASHES = _hashes(_TRAIN.sort("text_hash").head(72))
+_SEEN = seen_in(_TRAIN.sort("text_hash").head(72))
 
 
 def test_without_a_predecessor_everything_is_trained_on_from_the_base() -> None:
@@ -55,7 +58,7 @@ def test_from_the_base_everything_is_trained_on_and_what_is_new_as_often_as_conf
     assert (once.num_new, once.num_old, once.continues) == (24, 72, False)
     thrice = retraining_plan(_TRAIN, _SEEN, RetrainingConfig(new_example_factor=3), 0)
     counts = thrice.examples.group_by("text_hash").len()
-    is_old = counts["text_hash"].is_in(_SEEN.implode())
+    is_old = counts["text_hash"].is_in(_SEEN_HASHES.implode())
     assert counts.filter(is_old)["len"].unique().to_list() == [1]
     assert counts.filter(~is_old)["len"].unique().to_list() == [3]
     assert thrice.sentence == "from the base model on 24 new example(s), each 3 times and 72 old one(s)"
@@ -65,9 +68,9 @@ def test_from_the_champion_what_is_new_is_trained_on_and_a_share_of_the_old_ones
     settings = RetrainingConfig(**_FROM_CHAMPION, replay_fraction=0.25)
     plan = retraining_plan(_TRAIN, _SEEN, settings, 0)
     assert plan.continues
-    assert set(_hashes(_TRAIN)) - set(_SEEN) <= set(plan.examples["text_hash"])
-    old = _TRAIN.filter(pl.col("text_hash").is_in(_SEEN.implode()))
-    replayed = plan.examples.filter(pl.col("text_hash").is_in(_SEEN.implode()))
+    assert set(_hashes(_TRAIN)) - set(_SEEN_HASHES) <= set(plan.examples["text_hash"])
+    old = _TRAIN.filter(pl.col("text_hash").is_in(_SEEN_HASHES.implode()))
+    replayed = plan.examples.filter(pl.col("text_hash").is_in(_SEEN_HASHES.implode()))
     for label, count in old.group_by("label").len().iter_rows():
         assert replayed.filter(label=label).height == -(-count // 4)
     assert plan.num_old == replayed.height
@@ -94,7 +97,7 @@ def test_nothing_or_everything_can_be_replayed(fraction: float, num_old: int) ->
 
 
 def test_where_nothing_is_new_there_is_nothing_to_go_on_to() -> None:
-    plan = retraining_plan(_TRAIN, _hashes(_TRAIN), RetrainingConfig(**_FROM_CHAMPION), 0)
+    plan = retraining_plan(_TRAIN, seen_in(_TRAIN), RetrainingConfig(**_FROM_CHAMPION), 0)
     assert (plan.num_new, plan.num_old, plan.continues) == (0, 96, False)
 
 
@@ -114,12 +117,33 @@ def test_a_larger_replay_holds_the_smaller_one_and_the_order_of_the_rows_is_of_n
 
 def test_where_labels_are_answers_the_replay_is_of_all_examples_together() -> None:
     answers = _TRAIN.with_columns(label=pl.col("text_hash"))
+    seen = seen_in(answers.sort("text_hash").head(72))
     settings = RetrainingConfig(**_FROM_CHAMPION, replay_fraction=0.25)
-    plan = retraining_plan(answers, _SEEN, settings, 0, task="generation")
-    num_seen = answers.filter(pl.col("text_hash").is_in(_SEEN.implode())).height
+    plan = retraining_plan(answers, seen, settings, 0, task="generation")
+    num_seen = answers.filter(pl.col("text_hash").is_in(_SEEN_HASHES.implode())).height
     assert plan.num_old == -(-num_seen // 4)
     # Within each label it would be all of them, because each has a label of its own.
-    assert retraining_plan(answers, _SEEN, settings, 0).num_old == num_seen
+    assert retraining_plan(answers, seen, settings, 0).num_old == num_seen
+
+
+def _corrected(train: pl.DataFrame, num_rows: int) -> pl.DataFrame:
+    """The first rows, by hash, have another label."""
+    other = {LABELS[0]: LABELS[1], LABELS[1]: LABELS[0]}
+    ordered = train.sort("text_hash")
+    head = ordered.head(num_rows).with_columns(pl.col("label").replace(other))
+    return pl.concat([head, ordered.tail(-num_rows)])
+
+
+@pytest.mark.parametrize("start_from", ["base", "champion"])
+def test_an_example_whose_label_was_corrected_is_new_to_weights_that_saw_the_wrong_one(start_from: Any) -> None:
+    settings = RetrainingConfig(start_from=start_from, replay_fraction=0.0)
+    corrected = _corrected(_TRAIN, 10)
+    plan = retraining_plan(corrected, seen_in(_TRAIN), settings, 0)
+    assert (plan.num_new, plan.continues) == (10, start_from == "champion")
+    trained = plan.examples.join(corrected.head(10), on=["text_hash", "label"], how="semi")
+    assert trained.height == 10
+    assert plan.examples["text_hash"].is_duplicated().sum() == 0
+    assert num_new_examples(corrected, seen_in(_TRAIN)) == 10
 
 
 def test_another_seed_replays_others() -> None:
@@ -160,7 +184,7 @@ def _config(**training: Any) -> FtzardConfig:
 
 def _continue(first: AdapterDirectory, folder: Path, settings: FtzardConfig | None = None) -> TrainingResult:
     settings = settings or _config()
-    plan = retraining_plan(_MORE, _hashes(_SOME), settings.training.retraining, 0)
+    plan = retraining_plan(_MORE, seen_in(_SOME), settings.training.retraining, 0)
     provenance = {"read.splits": "s2", PREDECESSOR_KEY: first.checksum}
     parts = replace(splits(), train=plan.examples)
     return train_adapter(parts, settings, LABELS, folder, provenance=provenance, initial=first)
@@ -169,11 +193,11 @@ def _continue(first: AdapterDirectory, folder: Path, settings: FtzardConfig | No
 def test_it_follows_the_champion_as_long_as_something_is_new_to_it(first: AdapterDirectory) -> None:
     lineage = Champions()
     assert find_predecessor(_MORE, lineage) is None
-    version = lineage.add(first, _hashes(_SOME))
+    version = lineage.add(first, seen_in(_SOME))
     found = find_predecessor(_MORE, lineage)
     assert found is not None
     assert found.adapter == version
-    assert found.train_hashes.equals(_hashes(_SOME))
+    assert found.seen.equals(seen_in(_SOME))
     assert find_predecessor(_SOME, lineage) is None
 
 
@@ -181,9 +205,9 @@ def test_the_same_examples_have_the_same_predecessor_also_after_what_they_gave_b
     first: AdapterDirectory, second: TrainingResult
 ) -> None:
     lineage = Champions()
-    version = lineage.add(first, _hashes(_SOME))
+    version = lineage.add(first, seen_in(_SOME))
     before = predecessor_version("s2", lineage)
-    lineage.add(second.adapter, _hashes(_MORE))
+    lineage.add(second.adapter, seen_in(_MORE))
     found = find_predecessor(_MORE, lineage)
     assert found is not None
     assert found.adapter == version
@@ -197,8 +221,8 @@ def test_of_a_champion_whose_labels_were_taken_out_a_training_follows_but_does_n
     first: AdapterDirectory, second: TrainingResult
 ) -> None:
     lineage, start_from = Champions(), _config().training
-    lineage.add(first, _hashes(_SOME))
-    version = lineage.add(second.adapter, _hashes(_MORE))
+    lineage.add(first, seen_in(_SOME))
+    version = lineage.add(second.adapter, seen_in(_MORE))
     now = datetime.now(UTC) + timedelta(hours=1)
     gone = tuple(sorted(_MORE["text_hash"].tail(5)))
     forgotten = ForgottenLabels(
@@ -218,17 +242,17 @@ def test_of_a_champion_whose_labels_were_taken_out_a_training_follows_but_does_n
 
 def test_one_that_did_not_go_on_has_seen_its_own_examples_alone(first: AdapterDirectory, tmp_path: Path) -> None:
     lineage = Champions()
-    lineage.add(first, _hashes(examples(7, 8)))
+    lineage.add(first, seen_in(examples(7, 8)))
     provenance = {PREDECESSOR_KEY: first.checksum, FORGOTTEN_KEY: "5"}
     parts = replace(splits(), train=_SOME)
     result = train_adapter(parts, _config(), LABELS, tmp_path / "adapter", provenance=provenance)
-    assert trained_hashes(result.adapter, _SOME, lineage).equals(_hashes(_SOME))
+    assert seen_by(result.adapter, _SOME, lineage).equals(seen_in(_SOME))
 
 
 def test_the_first_training_has_no_predecessor_also_after_what_it_gave_became_champion(first: AdapterDirectory) -> None:
     lineage = Champions()
     assert predecessor_version("s1", lineage) == ""
-    lineage.add(first, _hashes(_SOME))
+    lineage.add(first, seen_in(_SOME))
     assert predecessor_version("s1", lineage) == ""
 
 
@@ -236,12 +260,15 @@ def test_the_weights_of_one_that_went_on_have_seen_what_its_champion_was_trained
     first: AdapterDirectory, second: TrainingResult
 ) -> None:
     lineage = Champions()
-    assert trained_hashes(first, _SOME, lineage).equals(_hashes(_SOME))
-    lineage.add(first, _hashes(examples(7, 8)))
+    assert seen_by(first, _SOME, lineage).equals(seen_in(_SOME))
+    lineage.add(first, seen_in(examples(7, 8)))
     only_new = _MORE.tail(36)
-    assert set(trained_hashes(second.adapter, only_new, lineage)) == {*_hashes(only_new), *_hashes(examples(7, 8))}
+    assert set(seen_by(second.adapter, only_new, lineage)["text_hash"]) == {
+        *_hashes(only_new),
+        *_hashes(examples(7, 8)),
+    }
     with pytest.raises(RegistryVersionError, match="not registered any more"):
-        trained_hashes(second.adapter, only_new, Champions())
+        seen_by(second.adapter, only_new, Champions())
 
 
 # Going on from its weights

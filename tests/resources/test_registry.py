@@ -20,6 +20,7 @@ from ftzard.config import TrackingConfig
 from ftzard.core.adapter import verify_adapter
 from ftzard.core.champion_records import AdapterEvidence, RegisteredAdapter
 from ftzard.core.predictions import predictions_frame
+from ftzard.core.seen_examples import seen_in
 from ftzard.errors import (
     AdapterCorruptError,
     PromotionConflictError,
@@ -63,7 +64,11 @@ def register(registry: AdapterRegistry, tmp_path: Path) -> Callable[[str], Regis
 def _evidence(words: str) -> AdapterEvidence:
     logits = np.array([[0.1, 0.9], [2.0, -1.0]])
     predictions = predictions_frame([f"{words} 1", f"{words} 2"], ["no", "yes"], logits, ["no", "yes"])
-    return AdapterEvidence(predictions, pl.Series("text_hash", [f"{words} 3", f"{words} 4"], dtype=pl.String))
+    return AdapterEvidence(predictions, _seen(f"{words} 3", f"{words} 4"))
+
+
+def _seen(*hashes: str) -> pl.DataFrame:
+    return seen_in(pl.DataFrame({"text_hash": hashes, "label": "yes"}))
 
 
 # Versions
@@ -87,6 +92,7 @@ def test_a_version_brings_back_the_adapter_and_what_it_was_judged_on(
         path.name: path.read_bytes() for path in original.iterdir()
     }
     assert_frame_equal(evidence.predictions, _evidence("first").predictions)
+    assert_frame_equal(evidence.seen, _seen("first 3", "first 4"))
     assert evidence.train_hashes.to_list() == ["first 3", "first 4"]
     assert version.test_fingerprint == "test of first"
     assert version.created_at.utcoffset() is not None

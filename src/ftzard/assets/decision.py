@@ -70,27 +70,29 @@ def _evidence(splits: Splits, champion: RegisteredAdapter | None, step: Step) ->
     if registry is None:
         return RetrainEvidence(splits.train.height)
     forgotten, versions = step.forgotten_labels(splits), registry.versions()
-    last = registry.evidence(versions[-1]).train_hashes if versions else None
+    last = registry.evidence(versions[-1]) if versions else None
     judged = registry.evidence(champion) if champion else None
-    seen = judged.train_hashes if judged else None
+    seen = judged.seen if judged else None
     predicted = serving.predictions(champion.version) if serving and champion else None
     live = live_accuracy(serving.sidecars(), splits.labelled, champion.version) if serving and champion else None
     age = datetime.now(UTC) - champion.created_at if champion else None
     # Each trial of a study is a training too, if it is not given up.
     num_trainings = 1 if step.config.tuning.method == "none" else 1 + step.config.tuning.num_trials
-    num_forgotten = forgotten.num_seen_by(champion, seen) if champion and seen is not None else 0
+    num_forgotten = forgotten.num_seen_by(champion, judged.train_hashes) if champion and judged else 0
     task = step.config.data.task
     plan = retraining_plan(splits.train, seen, training.retraining, training.seed, num_forgotten, task=task)
     planned = plan.examples.height
     return RetrainEvidence(
         num_new_labels=num_new_examples(splits.train, seen),
-        num_new_since_last_training=None if last is None else num_new_examples(splits.train, last),
+        num_new_since_last_training=None if last is None else num_new_examples(splits.train, last.seen),
         days_since_champion=age.total_seconds() / _SECONDS_PER_DAY if age else None,
         drift=confidence_drift(judged.predictions, predicted) if judged and predicted is not None else None,
         live_accuracy=live.accuracy if live else None,
         estimated_minutes=estimated_minutes(registry.tracking.last_metrics(_TRAINING_STEPS), planned * num_trainings),
         num_forgotten=num_forgotten,
-        num_forgotten_since_last_training=None if last is None else forgotten.num_seen_by(versions[-1], last),
+        num_forgotten_since_last_training=None
+        if last is None
+        else forgotten.num_seen_by(versions[-1], last.train_hashes),
     )
 
 

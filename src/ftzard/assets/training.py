@@ -27,13 +27,13 @@ _logger = logging.getLogger(__name__)
 
 
 def _num_new_labels(splits: Splits, step: Step) -> int:
-    """Training examples that were added since the champion; 0 without one."""
+    """Training examples that were added or given another label since the champion; 0 without one."""
     from ftzard.core.retraining import num_new_examples
 
     champion = step.registry.champion() if step.registry else None
     if step.registry is None or champion is None:
         return 0
-    return num_new_examples(splits.train, step.registry.evidence(champion).train_hashes)
+    return num_new_examples(splits.train, step.registry.evidence(champion).seen)
 
 
 def _training_or_retraining(inputs: Mapping[str, Any], step: Step) -> str:
@@ -54,9 +54,9 @@ def _report_what_was_before(result: "TrainingResult", step: Step) -> None:
 
 def followed_champion(step: Step) -> str:
     """The champion is an input where training goes on from it, or repeats what is new to it; so is what it must not."""
-    from ftzard.core.retraining import followed_version
+    from ftzard.core.retraining import SPLITS_KEY, followed_version
 
-    version = followed_version(step.config.training.retraining, step.provenance.get("read.splits", ""), step.registry)
+    version = followed_version(step.config.training.retraining, step.provenance.get(SPLITS_KEY, ""), step.registry)
     return version and version + forgettings_version(step.forgettings)
 
 

@@ -11,7 +11,7 @@ from ftzard.core.champion_records import AdapterEvidence, AliasMove, RegisteredA
 from ftzard.core.gate import AnyComparison, PromotionVerdict
 from ftzard.core.predictions import labels_of_predictions
 from ftzard.core.records import AdapterDirectory, Splits
-from ftzard.core.retraining import Lineage, trained_hashes
+from ftzard.core.retraining import Lineage, seen_by
 from ftzard.core.splitting import HELD_FOR_TEST, test_fingerprint
 from ftzard.core.task_judging import compare_any, judging_of
 from ftzard.errors import LabelSetChangedError
@@ -78,7 +78,7 @@ def challenge(
     Args:
         adapter: The challenger.
         predictions: Its answers for `splits.test`.
-        splits: What it was trained and is judged on.
+        splits: What it was trained on, as `train`, and is judged on.
         config: Its sections `data` (for the share of test rows), `evaluation` and `training`.
         registry: Where champions are kept.
         run_id: The MLflow run that is to hold the version.
@@ -89,7 +89,7 @@ def challenge(
     """
     fingerprint, judging = test_fingerprint(splits.test), judging_of(predictions)
     mine = judging.matched(predictions, splits.test)
-    evidence = AdapterEvidence(mine, trained_hashes(adapter, splits.train, registry))
+    evidence = AdapterEvidence(mine, seen_by(adapter, splits.train, registry))
     champion = registry.champion()
     registered = registry.register(adapter, evidence, test_fingerprint=fingerprint, run_id=run_id)
     if champion is not None and champion.checksum == adapter.checksum:

@@ -2,13 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 import polars as pl
 import pydantic.dataclasses
 from pydantic import AwareDatetime, ConfigDict
 
 from ftzard.core.documents import JsonDocument
+
+# One answer that an example was trained on with. `example_hash` is that of text and answer together; null in what was
+# registered before it was kept.
+SEEN_SCHEMA: Final = pl.Schema({"text_hash": pl.String(), "example_hash": pl.String()})
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,17 @@ class AdapterEvidence:
 
     Attributes:
         predictions: `prediction_schema`, one row per test example of its time.
-        train_hashes: String, sorted, without duplicates: `text_hash` of every example that its weights have seen. For
-            one that was trained on from a champion, the champion's too.
+        seen: `SEEN_SCHEMA`, sorted: every example that its weights have seen. For one that was trained on from a
+            champion, the champion's too, of each text what was seen last.
     """
 
     predictions: pl.DataFrame
-    train_hashes: pl.Series
+    seen: pl.DataFrame
+
+    @property
+    def train_hashes(self) -> pl.Series:
+        """`text_hash` of every example that its weights have seen: String, sorted, without duplicates."""
+        return self.seen["text_hash"].unique().sort()
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -26,9 +26,10 @@ class RetrainEvidence:
     """What is known when it is decided.
 
     Attributes:
-        num_new_labels: Training examples that the champion was not trained on; all of them without a champion.
-        num_new_since_last_training: Training examples that the adapter trained last, champion or not, was not trained
-            on; None where none was trained yet.
+        num_new_labels: Training examples that the champion was not trained on, or with another label; all of them
+            without a champion.
+        num_new_since_last_training: Likewise of the adapter trained last, champion or not; None where none was trained
+            yet.
         days_since_champion: Since the champion was registered; None without a champion.
         drift: Cliff's delta of the champion's confidence on what came in over that on its test split, with its
             interval; None without a champion, or where nothing came in.

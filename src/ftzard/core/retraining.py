@@ -15,6 +15,7 @@ import polars as pl
 from ftzard.core.adapter_documents import read_manifest
 from ftzard.core.champion_records import AdapterEvidence, RegisteredAdapter
 from ftzard.core.replay import replayed
+from ftzard.core.seen_examples import new_to, seen_in, with_earlier
 from ftzard.errors import RegistryVersionError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ PREDECESSOR_KEY: Final = "predecessor"
 # Where it says how many labels, taken out since, that predecessor was trained on; absent where none.
 FORGOTTEN_KEY: Final = "predecessor.forgotten"
 # Where it names the version of the splits it was trained on.
-_SPLITS_KEY: Final = "read.splits"
+SPLITS_KEY: Final = "read.splits"
 
 
 class Lineage(Protocol):
@@ -52,12 +53,12 @@ class Predecessor:
 
     Attributes:
         adapter: The version.
-        train_hashes: Of every example that its weights have seen.
+        seen: `SEEN_SCHEMA`: every example that its weights have seen.
         num_forgotten: How many of them it saw with a label that was taken out since.
     """
 
     adapter: RegisteredAdapter
-    train_hashes: pl.Series
+    seen: pl.DataFrame
     num_forgotten: int = 0
 
     @property
@@ -73,7 +74,7 @@ class RetrainingPlan:
 
     Attributes:
         examples: `EXAMPLE_SCHEMA`, sorted by `text_hash`; new examples as often as is configured.
-        num_new: Examples that the predecessor was not trained on; 0 where there is none.
+        num_new: Examples that the predecessor was not trained on, or with another label; 0 where there is none.
         num_old: The other examples that are in it.
         continues: Whether it goes on from the predecessor's weights.
         num_forgotten: Labels for whose sake it does not, although it is configured to: the predecessor was trained on
@@ -130,7 +131,7 @@ def training_start(
         task: As for `retraining_plan`.
     """
     before = find_predecessor(train, lineage, forgotten) if lineage else None
-    seen, num_forgotten = (before.train_hashes, before.num_forgotten) if before else (None, 0)
+    seen, num_forgotten = (before.seen, before.num_forgotten) if before else (None, 0)
     plan = retraining_plan(train, seen, config.retraining, config.seed, num_forgotten, task=task)
     initial = lineage.load(before.adapter) if lineage and before and plan.continues else None
     return TrainingStart(plan, before, initial)
@@ -154,10 +155,10 @@ def find_predecessor(
     current = lineage.champion()
     visited: set[str] = set()
     while current is not None and current.checksum not in visited:
-        seen = lineage.evidence(current).train_hashes
-        num_forgotten = forgotten.num_seen_by(current, seen) if forgotten else 0
-        if num_forgotten or not _is_new(train, seen).is_empty():
-            return Predecessor(current, seen, num_forgotten)
+        evidence = lineage.evidence(current)
+        num_forgotten = forgotten.num_seen_by(current, evidence.train_hashes) if forgotten else 0
+        if num_forgotten or not new_to(evidence.seen, train).is_empty():
+            return Predecessor(current, evidence.seen, num_forgotten)
         visited.add(current.checksum)
         current = versions.get(_provenance(current, lineage).get(PREDECESSOR_KEY, ""))
     return None
@@ -178,7 +179,7 @@ def predecessor_version(splits_version: str, lineage: Lineage) -> str:
     if champion is None:
         return ""
     provenance = _provenance(champion, lineage)
-    return provenance.get(PREDECESSOR_KEY, "") if provenance.get(_SPLITS_KEY) == splits_version else champion.checksum
+    return provenance.get(PREDECESSOR_KEY, "") if provenance.get(SPLITS_KEY) == splits_version else champion.checksum
 
 
 def followed_version(config: "RetrainingConfig", splits_version: str, lineage: Lineage | None) -> str:
@@ -189,7 +190,7 @@ def followed_version(config: "RetrainingConfig", splits_version: str, lineage: L
 
 def retraining_plan(
     train: pl.DataFrame,
-    seen: pl.Series | None,
+    seen: pl.DataFrame | None,
     config: "RetrainingConfig",
     seed: int,
     num_forgotten: int = 0,
@@ -200,7 +201,7 @@ def retraining_plan(
 
     Args:
         train: `EXAMPLE_SCHEMA`, distinct texts.
-        seen: `text_hash` of what the predecessor was trained on; None where there is none.
+        seen: `SEEN_SCHEMA`: what the predecessor was trained on; None where there is none.
         config: Where it starts from, the share of old examples that is replayed, and how often new ones occur.
         seed: Of the replay (`ftzard.core.replay`).
         num_forgotten: Examples that the predecessor saw with a label that was taken out since.
@@ -211,12 +212,12 @@ def retraining_plan(
         base, where it has seen what was taken out.
     """
     ordered = train.sort("text_hash")
-    new = ordered.clear() if seen is None else _is_new(ordered, seen)
+    new = ordered.clear() if seen is None else new_to(seen, ordered)
     obstacle = num_forgotten if config.start_from == "champion" else 0
     if new.is_empty():
         return RetrainingPlan(ordered, 0, ordered.height, continues=False, num_forgotten=obstacle)
     continues = config.start_from == "champion" and not num_forgotten
-    old = ordered.join(new, on="text_hash", how="anti", maintain_order="left")
+    old = ordered.join(new, on=["text_hash", "label"], how="anti", maintain_order="left")
     if continues:
         old = replayed(old, config.replay_fraction, seed, task)
     # Whole examples are repeated, so that class weights and the number of steps see them as often as the loss does.
@@ -224,7 +225,7 @@ def retraining_plan(
     return RetrainingPlan(examples, new.height, old.height, continues, obstacle)
 
 
-def trained_hashes(adapter: "AdapterDirectory", train: pl.DataFrame, lineage: Lineage) -> pl.Series:
+def seen_by(adapter: "AdapterDirectory", train: pl.DataFrame, lineage: Lineage) -> pl.DataFrame:
     """Name every example that an adapter's weights have seen.
 
     Args:
@@ -234,29 +235,29 @@ def trained_hashes(adapter: "AdapterDirectory", train: pl.DataFrame, lineage: Li
         lineage: The model registry.
 
     Returns:
-        String, sorted, without duplicates.
+        `SEEN_SCHEMA`, sorted.
 
     Raises:
         RegistryVersionError: It went on from an adapter that is no longer registered.
     """
-    own = train["text_hash"]
+    own = seen_in(train)
     manifest = read_manifest(adapter.path)
     predecessor = manifest.provenance.get(PREDECESSOR_KEY)
     how = manifest.config.get("training", {}).get("retraining", {})
     if predecessor is None or how.get("start_from") != "champion" or FORGOTTEN_KEY in manifest.provenance:
-        return own.unique().sort()
+        return own
     before = next((version for version in lineage.versions() if version.checksum == predecessor), None)
     if before is None:
         raise RegistryVersionError(
             f"the adapter {adapter.checksum} goes on from {predecessor}, which is not registered any more",
             fix="train again, from the base model: training.retraining.start_from=base",
         )
-    return pl.concat([own, lineage.evidence(before).train_hashes]).unique().sort()
+    return with_earlier(own, lineage.evidence(before).seen)
 
 
-def num_new_examples(train: pl.DataFrame, seen: pl.Series | None) -> int:
-    """Count the examples that are not among those seen; all are new where nothing was."""
-    return train.height if seen is None else _is_new(train, seen).height
+def num_new_examples(train: pl.DataFrame, seen: pl.DataFrame | None) -> int:
+    """Count the examples that are not among those seen, or were with another label; all where nothing was seen."""
+    return train.height if seen is None else new_to(seen, train).height
 
 
 def estimated_minutes(last: Mapping[str, float], num_examples: int) -> float | None:
@@ -271,10 +272,6 @@ def estimated_minutes(last: Mapping[str, float], num_examples: int) -> float | N
     """
     seconds, num_trained = last.get("seconds"), last.get("num_train_examples")
     return seconds / num_trained * num_examples / 60 if seconds is not None and num_trained else None
-
-
-def _is_new(train: pl.DataFrame, seen: pl.Series) -> pl.DataFrame:
-    return train.filter(~pl.col("text_hash").is_in(seen.implode()))
 
 
 def _provenance(version: RegisteredAdapter, lineage: Lineage) -> dict[str, str]:

@@ -12,7 +12,7 @@ import polars as pl
 
 from ftzard.core.adapter import verify_adapter
 from ftzard.core.answer_predictions import answers_with_labels, check_answers
-from ftzard.core.champion_records import AdapterEvidence, RegisteredAdapter
+from ftzard.core.champion_records import SEEN_SCHEMA, AdapterEvidence, RegisteredAdapter
 from ftzard.core.predictions import labels_of_predictions
 from ftzard.core.records import AdapterDirectory
 from ftzard.errors import AdapterCorruptError, InvalidPredictionsError, StorageError
@@ -23,8 +23,7 @@ ADAPTER_FOLDER = "adapter"
 _EVIDENCE = "evidence"
 # MLflow shows its schema beside the version; it names no flavour, so that nothing of MLflow's loads or runs it.
 _SIGNATURE = "MLmodel"
-_PREDICTIONS, _TRAIN_HASHES = "predictions.parquet", "train_hashes.parquet"
-_TRAIN_HASHES_SCHEMA = pl.Schema({"text_hash": pl.String})
+_PREDICTIONS, _SEEN = "predictions.parquet", "train_hashes.parquet"
 # A checksum becomes the name of a folder, and it comes from a store that others write to.
 _CHECKSUM = re.compile(r"[0-9a-f]{64}")
 
@@ -44,7 +43,7 @@ class RegisteredArtifacts:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
             evidence.predictions.write_parquet(folder / _PREDICTIONS)
-            pl.DataFrame({"text_hash": evidence.train_hashes}).write_parquet(folder / _TRAIN_HASHES)
+            evidence.seen.write_parquet(folder / _SEEN)
             # At once or not at all: a version must never name artifacts that are still to come.
             with self.tracking.connected() as client:
                 _write_signature(folder / _SIGNATURE, evidence.predictions, run_id)
@@ -94,10 +93,11 @@ class RegisteredArtifacts:
                     raise _evidence_error(registered, "its checksum is another one")
                 predictions = pl.read_parquet(folder / _PREDICTIONS)
                 _check_columns(predictions)
-                hashes = pl.read_parquet(folder / _TRAIN_HASHES, schema=_TRAIN_HASHES_SCHEMA)["text_hash"]
+                # Earlier versions of FTzard kept the hashes of the texts alone.
+                seen = pl.read_parquet(folder / _SEEN, schema=SEEN_SCHEMA, missing_columns="insert")
             except (OSError, pl.exceptions.PolarsError, InvalidPredictionsError) as error:
                 raise _evidence_error(registered, str(error).partition("\n")[0]) from error
-        return AdapterEvidence(predictions, hashes)
+        return AdapterEvidence(predictions, seen)
 
     def _download(self, registered: RegisteredAdapter, artifact: str, folder: Path) -> Path:
         folder.mkdir(parents=True)

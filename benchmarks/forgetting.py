@@ -32,6 +32,7 @@ from ftzard.core.inference import predict
 from ftzard.core.metrics import IntArray, confusion_matrices, macro_f1
 from ftzard.core.records import RAW_SCHEMA, AdapterDirectory, Splits
 from ftzard.core.retraining import retraining_plan
+from ftzard.core.seen_examples import seen_in
 from ftzard.core.training import train_adapter
 from ftzard.core.tweets import sample_tweets
 
@@ -133,7 +134,7 @@ def _add_answers(
             adapter, own = first, replace(config, training=replace(config.training, retraining=retraining))
             for version in range(1, len(parts) + 1):
                 if version > 1:
-                    so_far, seen = pl.concat(parts[:version]), pl.concat(parts[: version - 1])["text_hash"]
+                    so_far, seen = pl.concat(parts[:version]), seen_in(pl.concat(parts[: version - 1]))
                     plan = retraining_plan(so_far, seen, retraining, config.training.seed)
                     start = adapter if plan.continues else None
                     adapter = _train(plan.examples, start, own, labels, Path(folder) / f"{way}{version}")

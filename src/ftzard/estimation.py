@@ -8,7 +8,7 @@ from ftzard.composition import compose
 from ftzard.config import FtzardConfig
 from ftzard.core.cleaning import labels_of
 from ftzard.core.records import ASSETS_DIR
-from ftzard.io_managers.parquet import read_splits
+from ftzard.resources.committed_splits import read_splits
 from ftzard.resources.tracking import Tracking
 
 if TYPE_CHECKING:

@@ -20,13 +20,9 @@ from ftzard.core.reproduction import ReproductionReport, judge
 from ftzard.core.retraining import FORGOTTEN_KEY, PREDECESSOR_KEY, RetrainingPlan, retraining_plan
 from ftzard.core.task_judging import predict_any
 from ftzard.core.training_job import TrainingJob, train_here
-from ftzard.core.versions import content_version
-from ftzard.errors import RegistryVersionError, StorageError
-from ftzard.io_managers.parquet import read_splits
+from ftzard.errors import RegistryVersionError
 from ftzard.references import find_run, find_version
-from ftzard.resources.committed_data import fetch_committed
-from ftzard.resources.data_folder import find_dvc_root
-from ftzard.resources.git import Git
+from ftzard.resources.committed_splits import fetch_splits
 from ftzard.resources.launcher import ProcessTrainer
 from ftzard.resources.registry import AdapterRegistry
 from ftzard.resources.tracking import Tracking
@@ -58,7 +54,8 @@ def reproduce(project_dir: Path, which: str, overrides: Sequence[str] = ()) -> R
         device = TypeAdapter(Literal["auto", "cpu", "cuda"]).validate_python(manifest.compute["device"])
         recorded = validate(manifest.config)
         config = replace(recorded, training=replace(recorded.training, device=device), evaluation=project.evaluation)
-        splits = _fetch_splits(project_dir, manifest, project.versioning.data_dir, Path(folder) / "splits")
+        assets_dir = project_dir / project.versioning.data_dir / ASSETS_DIR
+        splits = fetch_splits(project_dir, assets_dir, manifest.provenance)
         again = _train(registry, original, manifest, splits, config, Path(folder) / "adapter")
 
         def predictions() -> pl.DataFrame:
@@ -91,24 +88,6 @@ def _adapter_of_run(tracking: Tracking, run_id: str, folder: Path) -> AdapterDir
                 f"the MLflow run {run_id} of {step} holds no adapter", fix="name a run of TRAINING or RETRAINING"
             )
         return verify_adapter(Path(client.download_artifacts(run_id, _ADAPTER_ARTIFACT, str(folder))))
-
-
-def _fetch_splits(project_dir: Path, manifest: AdapterManifest, data_dir: str, target: Path) -> Splits:
-    commit = manifest.provenance.get("data_commit", "")
-    if not commit:
-        raise StorageError("the adapter's manifest names no data commit", fix="reproduce another version")
-    # DVC's repository may begin above the project.
-    root = find_dvc_root(project_dir.resolve(), Git.find(project_dir).top_level)
-    folder = project_dir.resolve() / data_dir / ASSETS_DIR / "splits"
-    fetch_committed(root, commit, folder.relative_to(root).as_posix(), target)
-    splits = read_splits(target)
-    found, expected = content_version(splits), manifest.provenance.get("read.splits")
-    if found != expected:
-        raise StorageError(
-            f"the splits of the commit {commit} have the version {found}, and the adapter was trained on {expected}",
-            fix="look whether somebody rewrote the commit or its data: `dvc doctor`, `git log data.dvc`",
-        )
-    return splits
 
 
 def _recorded_predictions(

@@ -2,10 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import polars as pl
 import pytest
 from mlflow.entities import Run
+from tests.core.model_scenario import examples
 from tests.project_scenario import TINY, copy_of, load_asset, materializations, run, tracking
 
 from ftzard.assets.champion import champion
@@ -16,9 +20,13 @@ from ftzard.core.adapter import config_for
 from ftzard.core.comparison import Comparison, compare
 from ftzard.core.gate import PromotionVerdict
 from ftzard.core.inference import predict
+from ftzard.core.retraining import SPLITS_KEY
+from ftzard.core.seen_examples import seen_in
 from ftzard.core.splitting import test_fingerprint as fingerprint_of
+from ftzard.core.versions import content_version
 from ftzard.errors import ConfigError
 from ftzard.refreezing import refreeze
+from ftzard.resources.committed_splits import fetch_splits
 from ftzard.resources.registry import AdapterRegistry
 from ftzard.resources.tracking import Tracking
 
@@ -110,6 +118,28 @@ def test_a_champion_that_is_kept_is_a_materialization_with_a_tag_and_an_artifact
     assert _mlflow_run(project).info.run_id != before
     _assert_told(project, verdict)
     assert len(_registry(project).versions()) == len(_registry(project).history()) == 1
+
+
+def test_labels_that_came_while_an_adapter_was_trained_are_not_taken_for_those_that_it_has_seen(
+    materialized_project: Path, registry: AdapterRegistry
+) -> None:
+    adapter, predictions, splits, metrics = (
+        load_asset(materialized_project, name) for name in ("lora_adapter", "predictions", "splits", "metrics")
+    )
+    now = replace(splits, train=pl.concat([splits.train, examples(20, 1)]))
+    step = Step(
+        compose(TINY, project_dir=materialized_project),
+        materialized_project,
+        provenance={SPLITS_KEY: content_version(now)},
+        registry=registry,
+        run_id=registry.tracking.open_run("CHOOSE_BEST_MODEL", tags={}).run_id,
+        committed_splits=partial(fetch_splits, materialized_project, materialized_project / "data" / "assets"),
+    )
+    verdict = champion(adapter, predictions, now, metrics, step).value
+    assert verdict == load_asset(materialized_project, "champion")
+    found = registry.champion()
+    assert found is not None
+    assert registry.evidence(found).seen.equals(seen_in(splits.train))
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from ftzard.core.child_run import untracked
 from ftzard.core.forgetting import Forgetting, ForgottenLabels
 from ftzard.core.hyperparameters import with_values
 from ftzard.core.records import AdapterDirectory, Splits
+from ftzard.core.seen_examples import seen_in
 from ftzard.core.training_loop import ValidationWatch
 from ftzard.core.tuning import TuningTask, tune
 from ftzard.core.tuning_figures import study_history
@@ -138,7 +139,7 @@ def test_a_trial_that_is_worse_half_way_is_given_up(tmp_path: Path) -> None:
 def test_a_trial_plans_its_training_as_the_adapters_own_will_be_planned(tmp_path: Path) -> None:
     one, champions = _task(tmp_path), Champions()
     train = one.splits.train
-    champions.add(AdapterDirectory(tmp_path, "champion"), train["text_hash"].head(24))
+    champions.add(AdapterDirectory(tmp_path, "champion"), seen_in(train.head(24)))
     retraining = RetrainingConfig(start_from="champion", replay_fraction=0.25)
     one = replace(
         one, lineage=champions, config=replace(one.config, training=replace(one.config.training, retraining=retraining))

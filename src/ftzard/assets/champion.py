@@ -1,6 +1,7 @@
 """Which adapter serves."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import polars as pl
 
@@ -10,6 +11,7 @@ from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
 from ftzard.core.gate import AnyComparison, PromotionVerdict
 from ftzard.core.records import AdapterDirectory, Splits
+from ftzard.core.retraining import SPLITS_KEY
 from ftzard.errors import ConfigError, TrackingUnavailableError
 
 
@@ -47,7 +49,8 @@ def champion(
         raise ConfigError(
             "champion needs a registry", fix="give the step one: Step(..., registry=AdapterRegistry(...))"
         )
-    verdict = challenge(lora_adapter, predictions, splits, step.config, step.registry, step.run_id)
+    judged = replace(splits, train=_trained_on(lora_adapter, splits, step).train)
+    verdict = challenge(lora_adapter, predictions, judged, step.config, step.registry, step.run_id)
     differences = {found.other: found.difference for found in verdict.comparisons}
     confidence = 1 - step.config.evaluation.gate.significance
     return StepResult(
@@ -67,6 +70,21 @@ def champion(
         },
         tags={"ftzard.verdict": verdict.verdict, "ftzard.sentence": verdict.sentence},
     )
+
+
+def _trained_on(adapter: AdapterDirectory, splits: Splits, step: Step) -> Splits:
+    """The splits that an adapter was trained on: earlier ones, where labels came while it was trained.
+
+    Taken for those that it has seen, the new ones would never be news to it.
+    """
+    from ftzard.core.adapter_documents import read_manifest
+
+    made_from = read_manifest(adapter.path).provenance
+    before, now = made_from.get(SPLITS_KEY), step.provenance.get(SPLITS_KEY)
+    # A version that is not known, of data that a colleague made, is no other one.
+    if step.committed_splits is None or before is None or now in {None, before}:
+        return splits
+    return step.committed_splits(made_from)
 
 
 def _numbers(verdict: PromotionVerdict) -> dict[str, float]:

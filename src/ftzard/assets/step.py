@@ -52,6 +52,8 @@ class Step:
             directly.
         frozen_path: Where the frozen test split is kept; None where the function was called directly, which then
             neither reads nor freezes one.
+        committed_splits: Reads the splits that a product's provenance names from their data commit; None where the
+            function was called directly, with splits that it was made from.
     """
 
     config: FtzardConfig
@@ -67,6 +69,7 @@ class Step:
     dagster_run_id: str = "direct"
     train: Trainer = train_here
     frozen_path: Path | None = None
+    committed_splits: Callable[[Mapping[str, str]], Splits] | None = None
 
     @property
     def staging_dir(self) -> Path:

@@ -13,6 +13,7 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
@@ -31,6 +32,7 @@ from ftzard.core.frozen_test import frozen_path
 from ftzard.core.records import ASSETS_DIR
 from ftzard.core.versions import content_version, fingerprint
 from ftzard.errors import SchemaViolationError
+from ftzard.resources.committed_splits import fetch_splits
 from ftzard.resources.interruption import deferred_requests
 from ftzard.resources.launcher import trainer
 from ftzard.resources.run_environment import gpu_tags
@@ -224,6 +226,7 @@ class TrackedAsset(Generic[P, T_co]):
             dagster_run_id=context.run_id,
             train=trainer(configuration.config.launcher, configuration.project_path, context),
             frozen_path=frozen_path(configuration.project_path, configuration.config.versioning),
+            committed_splits=partial(fetch_splits, configuration.project_path, assets_dir),
         )
         mlflow.tracking.close_abandoned(lambda run_id: _is_over(context.instance, run_id))
         _clear_scratch(configuration.project_path, context.instance)

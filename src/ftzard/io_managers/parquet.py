@@ -71,23 +71,6 @@ def read_stored(path: Path) -> pl.DataFrame | Raw | Cleaned | Splits:
     return _read_record(path) if path.is_dir() else _read_frame(path)
 
 
-def read_splits(path: Path) -> Splits:
-    """Read the splits from a folder that `RecordIOManager` wrote.
-
-    Raises:
-        StorageError: It holds something else.
-    """
-    try:
-        files = {item.name: path / f"{item.name}{_SUFFIX}" for item in fields(Splits)}
-        if not files["quarantined"].exists():
-            del files["quarantined"]
-        return Splits(**{name: pl.read_parquet(file) for name, file in files.items()})
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise StorageError(
-            f"{path} holds no readable splits: {error}", fix="restore the folder with `dvc checkout`"
-        ) from error
-
-
 def _read_record(path: Path) -> Raw | Cleaned | Splits:
     files = {file.stem: file for file in sorted(path.glob(f"*{_SUFFIX}"))}
     record = _RECORDS.get(frozenset(files))

@@ -230,6 +230,65 @@ def test_label_studio_gets_tasks_and_an_interface_and_its_export_comes_back(labe
     assert set(cleaned.examples["text_hash"]) > {task["data"]["ftzard_id"] for task in tasks}
 
 
+def _said(label: str | None, who: object, **fields: object) -> dict[str, object]:
+    """An annotation with all that Label Studio writes."""
+    value = {"value": {"choices": [label]}, "id": "Xy1", "from_name": "label", "to_name": "text", "type": "choices",
+             "origin": "manual"}  # fmt: skip
+    return {"id": 11, "completed_by": who, "result": [value] if label else [], "was_cancelled": False,
+            "ground_truth": False, "created_at": "2026-11-01T10:00:00.000000Z", "lead_time": 3.1, "prediction": {},
+            "result_count": 0, "unique_id": "0a", "parent_prediction": None, **fields}  # fmt: skip
+
+
+def _export_of_several(project: Path) -> tuple[Path, list[str]]:
+    """Two people agree on the first task and not on the second, three vote on the third; the fourth has no label."""
+    path = project.parent / "tasks.json"
+    must(call(project, "export", "--format", "label-studio", "--output", str(path)))
+    tasks = json.loads(path.read_text(encoding="utf-8"))[:4]
+    anna, ben = {"id": 1, "email": "anna@example.org"}, {"id": 2, "email": "ben@example.org"}
+    said = [
+        [_said("negative", anna), _said("negative", ben)],
+        [_said("positive", anna), _said("negative", ben), _said("negative", 3, was_cancelled=True)],
+        [_said("negative", anna), _said("negative", 3), _said("positive", ben)],
+        [_said(None, anna, was_cancelled=True), _said(None, ben)],
+    ]
+    guess = [{"id": 5, "model_version": "1", "score": 0.9, "result": [_said("positive", 1)["result"]]}]
+    rest = {"file_upload": "0-tasks.json", "drafts": [], "predictions": guess, "meta": {}, "total_annotations": 2}
+    back = project.parent / "project-2.json"
+    exported = [
+        {"id": number, "inner_id": number, **task, "annotations": annotations, **rest}
+        for number, (task, annotations) in enumerate(zip(tasks, said, strict=True), start=1)
+    ]
+    back.write_text(json.dumps(exported))
+    return back, [task["data"]["ftzard_id"] for task in tasks]
+
+
+def test_of_an_export_of_several_people_each_has_their_own_labels(labelled_project: Path) -> None:
+    back, ids = _export_of_several(labelled_project)
+    printed = must(call(labelled_project, "import", str(back)))
+    assert "7 new label(s), 0 corrected, 0 as before, 1 row(s) without a label." in printed
+    assert "Labels of anna@example.org, ben@example.org, label-studio-3." in printed
+    assert "The project has 2 label(s) by majority." in printed
+    assert set(raw_labels(labelled_project).values()) == {"negative"}
+    told = must(call(labelled_project, "status"))
+    assert f"tie, stays open: {ids[1]} (negative / positive)" in told
+    # Both say negative to the first, and opposites to the others: 1/3 agree, where 5/9 would by chance.
+    assert "anna@example.org and ben@example.org: agree on 33% of 3 row(s), Cohen's kappa -0.50" in told
+    assert "0 new label(s), 0 corrected, 7 as before" in must(call(labelled_project, "import", str(back)))
+
+
+def test_of_several_people_under_one_name_nothing_is_taken_in_and_the_way_is_told(labelled_project: Path) -> None:
+    back, _ = _export_of_several(labelled_project)
+    assert "without --annotator, which takes the names from it" in refusal(labelled_project, back)
+
+
+def test_labels_that_are_nobodys_are_refused(labelled_project: Path) -> None:
+    path = written(labelled_project, labelled(exported(labelled_project), "negative"))
+    result = call(labelled_project, "import", str(path))
+    assert result.exit_code == 1
+    assert "does not say who gave 40 of its labels" in result.stderr
+    assert not (labelled_project / "data" / "annotations").exists()
+
+
 def test_an_export_never_writes_over_a_file_that_somebody_may_have_filled_in(labelled_project: Path) -> None:
     exported(labelled_project)
     path = labelled_project.parent / "to-label.csv"

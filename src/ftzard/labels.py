@@ -39,7 +39,7 @@ from ftzard.core.live_accuracy import LiveAccuracy, live_accuracy
 from ftzard.core.reading import read_returned_labels
 from ftzard.core.records import ASSETS_DIR, LabelQueue
 from ftzard.core.returned_labels import LABEL_STUDIO_SUFFIX, is_label_file, read_label_csv, read_label_studio
-from ftzard.errors import ConfigError, MalformedBatchError, OutputExistsError, StorageError
+from ftzard.errors import AnnotatorNameError, ConfigError, MalformedBatchError, OutputExistsError, StorageError
 from ftzard.label_store import annotations_folder, doubtful_name, labels_locked, resolved_data, resolved_name
 
 ExportFormat = Literal["csv", "label-studio"]
@@ -103,13 +103,15 @@ class LabelImport:
     """What an import changed.
 
     Attributes:
-        num_new: Rows that this person labelled for the first time.
-        num_corrected: Rows that they labelled otherwise before.
-        num_unchanged: Rows that they labelled just so before.
-        num_empty: Rows without a label.
+        annotators: Who gave the labels, sorted.
+        num_new: Labels of people for rows that they labelled for the first time.
+        num_corrected: Those for rows that they labelled otherwise before.
+        num_unchanged: Those for rows that they labelled just so before.
+        num_empty: Rows without a label of anybody.
         resolution: What all annotations of the project now come to.
     """
 
+    annotators: tuple[str, ...]
     num_new: int
     num_corrected: int
     num_unchanged: int
@@ -186,51 +188,77 @@ def export_open_rows(
 
 
 def import_labels(
-    project_dir: Path, config: FtzardConfig, path: Path, annotator: str, *, now: datetime | None = None
+    project_dir: Path, config: FtzardConfig, path: Path, annotator: str | None, *, now: datetime | None = None
 ) -> LabelImport:
-    """Take in what one person said, all of the file or nothing.
+    """Take in what people said, all of the file or nothing.
 
-    The same file again changes nothing; another label for a row that this person labelled before corrects them.
+    The same file again changes nothing; another label for a row that a person labelled before corrects them.
 
     Args:
         project_dir: The project folder.
         config: Says where things are and which labels there are.
         path: A filled-in queue or export (CSV), or Label Studio's export (JSON), wherever it lies.
-        annotator: Who filled it in.
+        annotator: Who filled it in; None: those whom Label Studio's export names, each with their own labels.
         now: When; the current time by default.
 
     Raises:
         ConfigError: The task has no labels to choose from.
-        AnnotatorNameError: The name cannot be part of a file's name.
-        ConflictingLabelsError: The file gives a row several labels.
+        AnnotatorNameError: A name cannot be part of a file's name, or a label is nobody's.
+        ConflictingLabelsError: One person gives a row several labels.
         UnknownLabelError: A label is none of the project's.
         UnknownRowError: A row is in no queue.
         FtzardError: The file, a queue or an annotation cannot be read.
     """
     _check_task(config)
-    check_annotator(annotator)
     queues = _queues(project_dir, config)
     queued = queued_rows(queues)
     returned = _read_file(path, config, dict(queued.select("text_hash", "text").iter_rows()))
-    said = answers(returned, path.name, _label_set(queues.values(), config), config.data)
+    labels = _label_set(queues.values(), config)
+    given = _by_person(returned.drop_nulls("label"), path.name, annotator)
+    said = {person: answers(rows, path.name, labels, config.data) for person, rows in given.items()}
     with labels_locked(project_dir, config):
         folder = annotations_folder(project_dir, config)
         before = read_annotations(folder)
-        changed = _changed(said, before, annotator)
+        changed = {person: _changed(rows, before, person) for person, rows in said.items()}
         at = now or datetime.now(UTC)
-        new = _annotations(changed, queued, annotator, at)
-        if new.height:
-            append_annotations(folder, new, annotator, at)
-        resolution = resolve(pl.concat([before, new]))
+        new = {person: _annotations(rows, queued, person, at) for person, rows in changed.items()}
+        for person, rows in new.items():
+            if rows.height:
+                append_annotations(folder, rows, person, at)
+        resolution = resolve(pl.concat([before, *new.values()]))
         _write_resolved(resolution, project_dir, config)
-    num_corrected = changed["before"].drop_nulls().len()
+    num_changed = sum(rows.height for rows in changed.values())
+    num_corrected = sum(rows["before"].count() for rows in changed.values())
+    labelled = {text_hash for rows in said.values() for text_hash in rows["text_hash"]}
     return LabelImport(
-        num_new=changed.height - num_corrected,
+        annotators=tuple(said),
+        num_new=num_changed - num_corrected,
         num_corrected=num_corrected,
-        num_unchanged=said.height - changed.height,
-        num_empty=returned["text_hash"].n_unique() - said.height,
+        num_unchanged=sum(rows.height for rows in said.values()) - num_changed,
+        num_empty=len({*returned["text_hash"]} - labelled),
         resolution=resolution,
     )
+
+
+def _by_person(given: pl.DataFrame, name: str, annotator: str | None) -> dict[str, pl.DataFrame]:
+    """The labels of each person, sorted by their names.
+
+    Raises:
+        AnnotatorNameError: A label is nobody's, or a name cannot be part of a file's name.
+    """
+    if annotator is not None:
+        check_annotator(annotator)
+        return {annotator: given}
+    nameless = given.filter(pl.col("annotator").is_null())
+    if nameless.height:
+        raise AnnotatorNameError(
+            f"{name} does not say who gave {nameless.height} of its labels (row {nameless['row'][0]} first)",
+            fix="say who did with --annotator",
+        )
+    people = {str(person): rows for (person,), rows in given.partition_by("annotator", as_dict=True).items()}
+    for person in people:
+        check_annotator(person)
+    return dict(sorted(people.items()))
 
 
 def _check_task(config: FtzardConfig) -> None:

@@ -139,13 +139,13 @@ def test_a_trial_that_is_worse_half_way_is_given_up(tmp_path: Path) -> None:
 def test_a_trial_plans_its_training_as_the_adapters_own_will_be_planned(tmp_path: Path) -> None:
     one, champions = _task(tmp_path), Champions()
     train = one.splits.train
-    champions.add(AdapterDirectory(tmp_path, "champion"), seen_in(train.head(24)))
+    # Of answers, each of which may be the only one of its kind, a quarter is replayed and not a quarter of each kind.
+    distinct = train.with_columns(label=pl.format("{} {}", "label", "row"))
+    champions.add(AdapterDirectory(tmp_path, "champion"), seen_in(distinct.head(24)))
     retraining = RetrainingConfig(start_from="champion", replay_fraction=0.25)
     one = replace(
         one, lineage=champions, config=replace(one.config, training=replace(one.config.training, retraining=retraining))
     )
-    # Of answers, each of which may be the only one of its kind, a quarter is replayed and not a quarter of each kind.
-    distinct = train.with_columns(label=pl.format("{} {}", "label", "row"))
     start = replace(one, splits=replace(one.splits, train=distinct)).start(one.config)
     assert (start.plan.num_new, start.plan.num_old, start.plan.continues) == (8, 6, True)
     # And weights that have seen a label that was taken out since are not gone on from.

@@ -96,7 +96,7 @@ def test_a_byte_order_mark_says_the_encoding_whatever_is_configured(encoding: st
 def test_columns_may_be_added_and_moved_and_empty_ends_of_lines_left_out() -> None:
     rows = f"note,label,text,ftzard_id\nlooks odd,yes,good,{hash_of('good')}\n,,,\n,,bad,{hash_of('bad')},,\n"
     returned = read_label_csv(rows.encode(), NAME, CONFIG).rows
-    assert returned.rows() == [(hash_of("good"), "good", "yes", 2), (hash_of("bad"), "bad", None, 4)]
+    assert returned.drop("annotator").rows() == [(hash_of("good"), "good", "yes", 2), (hash_of("bad"), "bad", None, 4)]
     short = f"ftzard_id,text,label\n{hash_of('good')},good\n"
     assert pairs(read_label_csv(short.encode(), NAME, CONFIG).rows) == [("good", None)]
 
@@ -169,6 +169,24 @@ def test_label_studios_short_form_is_read_too() -> None:
         ("=1", "yes"),
         ("b", None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("who", "name"),
+    [
+        (7, "label-studio-7"),
+        ("ben@example.org", "ben@example.org"),
+        ({"id": 7, "email": "ben@example.org", "first_name": "Ben"}, "ben@example.org"),
+        ({"id": 7, "email": ""}, "label-studio-7"),
+        (None, None),
+        ([7], None),
+    ],
+)
+def test_label_studio_says_who_gave_a_label_in_several_ways(who: object, name: str | None) -> None:
+    long = read_label_studio(export(annotation("yes", completed_by=who)), NAME, CONFIG)
+    task = {"ftzard_id": hash_of("b"), "text": "b", "label": "yes", "annotator": who}
+    short = read_label_studio(json.dumps([task]).encode(), NAME, CONFIG)
+    assert long.rows["annotator"].to_list() == short.rows["annotator"].to_list() == [name]
 
 
 @pytest.mark.parametrize(

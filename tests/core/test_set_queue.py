@@ -95,7 +95,7 @@ def test_the_interface_lets_people_choose_several_labels_or_none() -> None:
 
 
 def _returned(*cells: str | None) -> pl.DataFrame:
-    rows = [(f"{number:032}", "text", cell, number) for number, cell in enumerate(cells, start=2)]
+    rows = [(f"{number:032}", "text", cell, number, None) for number, cell in enumerate(cells, start=2)]
     return pl.DataFrame(rows, schema=RETURNED_SCHEMA, orient="row")
 
 

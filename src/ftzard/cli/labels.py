@@ -90,13 +90,13 @@ def check(project_dir: Path, max_rows: int, overrides: tuple[str, ...]) -> None:
 @labels.command("import")
 @PROJECT
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--annotator", required=True, metavar="NAME", help="Who gave the labels.")
+@click.option("--annotator", metavar="NAME", help="Who gave the labels; by default whom Label Studio's export names.")
 @OVERRIDES
-def import_(project_dir: Path, file: Path, annotator: str, overrides: tuple[str, ...]) -> None:
+def import_(project_dir: Path, file: Path, annotator: str | None, overrides: tuple[str, ...]) -> None:
     """Take in the labels of FILE, all of them or none.
 
-    FILE is a CSV that `export` or a label queue wrote, filled in, or Label Studio's JSON export. Overrides are in
-    Hydra's grammar.
+    FILE is a CSV that `export` or a label queue wrote, filled in, or Label Studio's JSON export, in which several
+    people may have labelled the same texts. Overrides are in Hydra's grammar.
 
     As in: ftzard labels import to-label.csv --annotator anna KEY=VALUE
     """
@@ -109,6 +109,8 @@ def import_(project_dir: Path, file: Path, annotator: str, overrides: tuple[str,
         f"{done.num_new} new label(s), {done.num_corrected} corrected, {done.num_unchanged} as before, "
         f"{done.num_empty} row(s) without a label."
     )
+    if annotator is None:
+        click.echo(f"Labels of {', '.join(done.annotators) or 'nobody'}.")
     click.echo(f"The project has {done.resolution.labels.height} label(s) by majority.")
     if done.resolution.ties.height:
         click.echo(f"{done.resolution.ties.height} row(s) stay open: their annotators disagree without a majority.")

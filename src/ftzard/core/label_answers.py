@@ -41,7 +41,8 @@ def answers(returned: pl.DataFrame, name: str, labels: Sequence[str], config: Da
         raise ConflictingLabelsError(
             f"{name} gives {conflicting['text_hash'].n_unique()} text(s) several labels: "
             f"{_shown(conflicting.sort('text_hash', 'row'))}",
-            fix=f"leave one label for each text, and import what several people said one by one; {_NOTHING_TAKEN}",
+            fix="leave one label for each text, and import what several people said one by one (Label Studio's export "
+            f"without --annotator, which takes the names from it); {_NOTHING_TAKEN}",
         )
     return given.unique("text_hash", keep="first", maintain_order=True).select("text_hash", "label")
 

@@ -25,8 +25,9 @@ from ftzard.core.text_normalisation import normalise_text
 from ftzard.errors import EmptyBatchError, MalformedBatchError, MissingColumnError, UnknownRowError
 
 # `label` is null where none was given. `row` is the line of a CSV file and the number of the task in JSON, from 1.
+# `annotator` is who gave the label, as Label Studio names them; null where the file does not say.
 RETURNED_SCHEMA: Final = pl.Schema(
-    {"text_hash": pl.String(), "text": pl.String(), "label": pl.String(), "row": pl.Int64()}
+    {"text_hash": pl.String(), "text": pl.String(), "label": pl.String(), "row": pl.Int64(), "annotator": pl.String()}
 )
 LABEL_STUDIO_SUFFIX: Final = ".json"
 
@@ -36,6 +37,8 @@ _NUM_HEAD_BYTES: Final = 4096
 _HEADER_FIELD: Final = re.compile(rb"[^\w ]+")
 # Takes what was chosen, the file's name and the task's number; gives the cell that says it.
 Choose = Callable[[object, str, int], str | None]
+# Id, text, label, number, annotator: as `RETURNED_SCHEMA`, before they are checked.
+_Row = tuple[str, str, str | None, int, str | None]
 _EXPORT_AGAIN: Final = 'export the project from Label Studio as "JSON"; its labelling interface is beside the queue'
 
 
@@ -106,7 +109,7 @@ def read_label_csv(
         # Some programs leave out empty fields at the end of a line.
         fields = [*record, *[""] * (len(columns) - len(record))]
         row_id, cell, label = (fields[place] for place in places)
-        rows.append((row_id.strip(), cell, unescaped(label.strip()) or None, line))
+        rows.append((row_id.strip(), cell, unescaped(label.strip()) or None, line, None))
     return ReturnedLabels(_checked(rows, name, "line", config, texts), decoded.encoding, delimiter)
 
 
@@ -168,7 +171,7 @@ def _records(text: str, name: str, delimiter: str) -> Iterator[tuple[int, list[s
             ) from error
 
 
-def _task_rows(task: object, name: str, number: int, choose: Choose) -> Iterator[tuple[str, str, str | None, int]]:
+def _task_rows(task: object, name: str, number: int, choose: Choose) -> Iterator[_Row]:
     data = task.get("data", task) if isinstance(task, dict) else None
     row_id, text = (data.get(ID_COLUMN), data.get(_TEXT_COLUMN)) if isinstance(data, dict) else (None, None)
     if not isinstance(task, dict) or not isinstance(row_id, str) or not isinstance(text, str):
@@ -176,14 +179,24 @@ def _task_rows(task: object, name: str, number: int, choose: Choose) -> Iterator
             f"{name}, task {number} has no {ID_COLUMN!r} and {_TEXT_COLUMN!r} of a label queue", fix=_EXPORT_AGAIN
         )
     if "data" not in task:
-        yield row_id, text, choose(task.get(_LABEL_COLUMN), name, number), number
+        yield row_id, text, choose(task.get(_LABEL_COLUMN), name, number), number, _person(task.get("annotator"))
         return
     annotations = [one for one in _list(task.get("annotations")) if isinstance(one, dict)]
     given = [one for one in annotations if not one.get("was_cancelled")]
     for annotation in given:
-        yield row_id, text, _label_of(annotation, name, number, choose), number
+        label = _label_of(annotation, name, number, choose)
+        yield row_id, text, label, number, _person(annotation.get("completed_by"))
     if not given:
-        yield row_id, text, None, number
+        yield row_id, text, None, number, None
+
+
+def _person(who: object) -> str | None:
+    """Label Studio names people by a number, by an address, or by a record that has both."""
+    if isinstance(who, dict):
+        who = who.get("email") or who.get("id")
+    if isinstance(who, str) and who.strip():
+        return who.strip()
+    return f"label-studio-{who}" if isinstance(who, int) and not isinstance(who, bool) else None
 
 
 def _label_of(annotation: Mapping[str, Any], name: str, number: int, choose: Choose) -> str | None:
@@ -225,7 +238,7 @@ def _list(value: object) -> list[Any]:
 
 
 def _checked(
-    rows: list[tuple[str, str, str | None, int]],
+    rows: list[_Row],
     name: str,
     unit: str,
     config: DataConfig,
@@ -234,13 +247,13 @@ def _checked(
     if not rows:
         raise EmptyBatchError(f"{name} holds no rows", fix="fill the file, or move it out of the data folder")
     checked = []
-    for row_id, cell, label, row in rows:
+    for row_id, cell, label, row, annotator in rows:
         place = f"{name}, {unit} {row}"
         if not row_id:
             raise MalformedBatchError(f"{place}: the row has no {ID_COLUMN}", fix="take out rows that were not queued")
         if not _is_encodable(label or ""):
             raise MalformedBatchError(f"{place}: the label {label!r} is not text", fix="correct the label")
-        checked.append((row_id, _text(row_id, cell, place, config, texts), label, row))
+        checked.append((row_id, _text(row_id, cell, place, config, texts), label, row, annotator))
     return pl.DataFrame(checked, schema=RETURNED_SCHEMA, orient="row")
 
 

@@ -6,12 +6,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ftzard.core.checkpoints import Checkpoints
 from ftzard.core.progress import Progress, ProgressReporter
+from ftzard.core.scratch_folder import scratch_folder
 from ftzard.core.token_budget import TokenBudget
 from ftzard.core.trainer_memory import PassesInPieces, configured_budget
 from ftzard.core.trainer_state import TrainerOptimizer
@@ -65,9 +64,9 @@ def run_trainer(  # noqa: PLR0913 - as `ftzard.core.training_loop.run_training`
     make = _supervised if train.rejected is None else _preference
     budget = budget or configured_budget(config.training.max_tokens_per_batch)
     checkpoints, record = checkpoints or Checkpoints(None, {}, 0.0), TrainerRecord(budget=budget)
-    with TemporaryDirectory(prefix="ftzard-trl-") as scratch, _quiet(), _answers_alone_scored():
+    with scratch_folder("ftzard-trl-") as scratch, _quiet(), _answers_alone_scored():
         trained = model.trainable_parameters()
-        trainer, longest = make(model, tokenizer, train, config, scratch)
+        trainer, longest = make(model, tokenizer, train, config, str(scratch))
         # It prints each step; the progress is reported below.
         trainer.remove_callback(PrinterCallback)
         optimizer, num_steps = TrainerOptimizer(trainer, trained), _num_steps(trainer)
@@ -80,7 +79,7 @@ def run_trainer(  # noqa: PLR0913 - as `ftzard.core.training_loop.run_training`
                 model, record, optimizer, checkpoints, reporter, num_steps, epochs, validate, on_progress, watch
             )
             trainer.add_callback(follower.callback())
-            resumed = optimizer.resume_in(Path(scratch))
+            resumed = optimizer.resume_in(scratch)
             with follower.watching():
                 if num_done < num_steps:
                     trainer.train(resume_from_checkpoint=resumed)

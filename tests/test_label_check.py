@@ -40,6 +40,11 @@ def test_doubtful_labels_are_queued_by_a_data_commit_and_no_label_changes(
     before, commits = file_bytes(project / "data" / "raw"), git(project, "rev-list", "--count", "HEAD")
     said = _labels(project, "check")
     assert "6 of 72 example(s) queued for a doubtful label" in said
+    (path,) = (project / "data" / "raw").iterdir()
+    turned = pl.read_csv(path).with_row_index("row", offset=2).filter(pl.col("text").is_in(list(wrong)))
+    for row, label in turned.select("row", "label").iter_rows():
+        assert f"data/raw/{path.name}, row {row}: '{label}', which is " in said
+    assert "which is" not in _labels(project, "check", "--show", "0")
     assert file_bytes(project / "data" / "raw") == before
     assert int(git(project, "rev-list", "--count", "HEAD")) == int(commits) + 1
     assert "data: queue 6 example(s) with a doubtful label" in git(project, "log", "-1", "--format=%s")

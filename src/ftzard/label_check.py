@@ -7,6 +7,7 @@ import polars as pl
 
 from ftzard.config import FtzardConfig
 from ftzard.core.cleaning import clean, labels_of
+from ftzard.core.doubted_labels import doubted_labels
 from ftzard.core.label_errors import find_label_errors, write_queue
 from ftzard.core.reading import read_batches
 from ftzard.core.set_label_errors import find_set_label_errors
@@ -24,13 +25,13 @@ class LabelCheck:
 
     Attributes:
         num_examples: How many were judged.
-        doubtful: Columns `label`, that which the examples have, and `rows`; sorted by label.
+        doubted: `DOUBTED_SCHEMA`: which label of which row is doubted, the most doubtful first.
         file: The queue, relative to the project folder.
         commit_id: The data commit with it; None where it holds what it held before.
     """
 
     num_examples: int
-    doubtful: pl.DataFrame
+    doubted: pl.DataFrame
     file: str
     commit_id: str | None
 
@@ -68,5 +69,4 @@ def check_labels(project_dir: Path, config: FtzardConfig, *, max_rows: int) -> L
         is_new = not path.exists() or path.read_bytes() != text.encode()
         changes = FileChanges({name: text}, (), message)
         commit_id = commit_file_changes(repository, changes).commit_id if is_new else None
-    doubtful = queue.rows.join(examples, on="text_hash").group_by("label").len("rows").sort("label")
-    return LabelCheck(examples.height, doubtful, name, commit_id)
+    return LabelCheck(examples.height, doubted_labels(queue, examples), name, commit_id)

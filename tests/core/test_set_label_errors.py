@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from tests.core.set_scenario import LABELS, examples
 
+from ftzard.core.doubted_labels import doubted_labels, doubts_in_words
 from ftzard.core.label_errors import read_queue, write_queue
 from ftzard.core.label_sets import EMPTY, join_set, set_members
 from ftzard.core.set_label_errors import find_set_label_errors
@@ -39,6 +40,23 @@ def test_a_label_too_many_or_too_few_is_found_and_the_most_doubtful_comes_first(
     assert queue.takes_sets
     assert queue.labels == LABELS
     assert set(queue.sidecar["strategy"]) == {"label_errors"}
+
+
+def test_of_a_set_it_is_told_which_label_is_doubted_and_whether_it_is_one_too_many_or_missing() -> None:
+    wrong = _with_wrong_sets()
+    doubted = doubted_labels(find_set_label_errors(wrong, LABELS, seed=0, max_rows=100), wrong)
+    right = doubted.join(_RIGHT.select("batch", "row", right="label"), on=["batch", "row"]).filter(_IS_WRONG)
+    assert right.height >= 12
+    for row in right.iter_rows(named=True):
+        had, has = (set(one) for one in set_members(pl.Series([row["right"], row["label"]])).to_list())
+        assert {row["doubted"]} == had ^ has
+        assert row["is_given"] == (row["doubted"] in has)
+        assert (row["probability"] < 0.5) == row["is_given"]
+    assert set(right["is_given"]) == {True, False}
+    for row, line in zip(doubted.iter_rows(named=True), doubts_in_words(doubted), strict=True):
+        how = "with" if row["is_given"] else "without"
+        said = "" if row["label"] == row["doubted"] else f"{row['label']!r} {how} "
+        assert line.startswith(f"{row['batch']}, row {row['row']}: {said}{row['doubted']!r}, which is ")
 
 
 def test_the_order_of_the_examples_does_not_matter_and_no_more_are_queued_than_asked_for() -> None:

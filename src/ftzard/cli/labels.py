@@ -66,8 +66,16 @@ def export(
 @labels.command()
 @PROJECT
 @click.option("--max", "max_rows", type=click.IntRange(min=1), default=100, show_default=True, help="Rows at most.")
+@click.option(
+    "--show",
+    "num_shown",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    help="How many to name here, by file and row, the most doubtful first.",
+)
 @OVERRIDES
-def check(project_dir: Path, max_rows: int, overrides: tuple[str, ...]) -> None:
+def check(project_dir: Path, max_rows: int, num_shown: int, overrides: tuple[str, ...]) -> None:
     """Look for labelled rows whose label is probably wrong, and queue them to be labelled again.
 
     No label is changed. Needs the package cleanlab. Overrides are in Hydra's grammar.
@@ -75,14 +83,18 @@ def check(project_dir: Path, max_rows: int, overrides: tuple[str, ...]) -> None:
     As in: ftzard labels check --max 50
     """
     from ftzard.composition import compose
+    from ftzard.core.doubted_labels import doubts_in_words
     from ftzard.label_check import check_labels
 
     project = project_dir.resolve()
     done = check_labels(project, compose(overrides, project_dir=project), max_rows=max_rows)
-    num_rows = done.doubtful["rows"].sum()
-    counts = ", ".join(f"{label!r} {rows}" for label, rows in done.doubtful.iter_rows())
+    num_rows = done.doubted.height
+    counted = done.doubted.group_by("doubted").len().sort("doubted")
+    counts = ", ".join(f"{label!r} {rows}" for label, rows in counted.iter_rows())
     click.echo(f"{num_rows} of {done.num_examples} example(s) queued for a doubtful label{counts and f': {counts}'}.")
     click.echo(f"The data commit is {done.commit_id}." if done.commit_id else f"{done.file} held just that already.")
+    for line in doubts_in_words(done.doubted.head(num_shown)):
+        click.echo(f"  {line}")
     if num_rows:
         click.echo("No label was changed. `ftzard labels export` writes them, without their labels, for people.")
 

@@ -98,7 +98,7 @@ def read_label_csv(
                 fix="keep the columns that the label queue came with; others may be added",
             )
     places = [columns.index(column) for column in (ID_COLUMN, _TEXT_COLUMN, label_column)]
-    rows = []
+    rows: list[_Row] = []
     for line, record in _records(text, name, delimiter):
         if any(field.strip() for field in record[len(columns) :]):
             raise MalformedBatchError(

@@ -292,6 +292,18 @@ def test_a_rollback_goes_to_the_champion_that_this_one_replaced(
     assert registry.rollback(to=third.version, by="ada", why="I was wrong") == third
 
 
+def test_a_rollback_from_what_a_person_made_champion_goes_to_who_served_until_then(
+    registry: AdapterRegistry, register: Callable[[str], RegisteredAdapter]
+) -> None:
+    first, second, refused = (register(words) for words in ("first", "second", "refused"))
+    registry.promote(first, instead_of=None, **_BY_THE_GATE)
+    registry.promote(second, instead_of=first, **_BY_THE_GATE)
+    registry.rollback(to=refused.version, by="ada", why="it is kinder")
+    assert registry.rollback(to=None, by="ada", why="it is not") == second
+    # From there it goes on as ever.
+    assert registry.rollback(to=None, by="ada", why="back to the start") == first
+
+
 def test_a_rollback_without_a_champion_to_a_version_that_is_missing_or_to_itself_is_an_error(
     registry: AdapterRegistry, register: Callable[[str], RegisteredAdapter]
 ) -> None:

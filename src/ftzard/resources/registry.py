@@ -136,7 +136,8 @@ class AdapterRegistry:
         """Move the alias back.
 
         Args:
-            to: The version to move it to; None: the one that the champion was promoted over.
+            to: The version to move it to; None: the one that the champion was promoted over or, where it never was
+                promoted, the one that a person moved the alias from.
             by: Who moves it.
             why: Why, in words.
 
@@ -220,8 +221,11 @@ class AdapterRegistry:
             raise
 
     def _before(self, client: "MlflowClient", current: str | None) -> str:
-        promotions = [move for move in AliasHistory(client, self.name).moves() if move.kind == "promotion"]
-        over = next((move.from_version for move in reversed(promotions) if move.to_version == current), None)
+        moves = [move for move in AliasHistory(client, self.name).moves() if move.to_version == current]
+        # Going back twice goes back two promotions. What a person moved the alias to was promoted over nothing: there
+        # it goes back to whoever served until then.
+        last = next((move for move in reversed(moves) if move.kind == "promotion"), moves[-1] if moves else None)
+        over = last.from_version if last else None
         if over is None:
             raise RegistryVersionError(
                 f"{self.name} has no champion{'' if current is None else f' before {_told(current)}'}",

@@ -100,6 +100,18 @@ def test_a_version_brings_back_the_adapter_and_what_it_was_judged_on(
     assert [path.name for path in loaded.path.parent.iterdir()] == [version.checksum]
 
 
+def test_of_a_version_from_before_answers_were_kept_the_texts_are_known(
+    registry: AdapterRegistry, tmp_path: Path
+) -> None:
+    before = AdapterEvidence(_evidence("old").predictions, _seen("a", "b").select("text_hash"))
+    run = registry.tracking.open_run("CHOOSE_BEST_MODEL", tags={})
+    adapter = small_adapter(tmp_path / "adapter", "old")
+    version = registry.register(adapter, before, test_fingerprint="of old", run_id=run.run_id)
+    found = registry.evidence(version)
+    assert found.train_hashes.to_list() == ["a", "b"]
+    assert found.seen["example_hash"].to_list() == [None, None]
+
+
 def test_the_same_adapter_again_is_the_version_that_it_already_is(
     registry: AdapterRegistry, register: Callable[[str], RegisteredAdapter]
 ) -> None:

@@ -15,9 +15,10 @@ from typing import Any
 import dagster as dg
 
 from ftzard.assets.bookkeeping import read_versions
+from ftzard.assets.execution import FINGERPRINT_KEY
 from ftzard.assets.step import Step
 from ftzard.assets.stored import input_versions, stored_materialization
-from ftzard.assets.tracked import FINGERPRINT_KEY, TrackedAsset
+from ftzard.assets.tracked import TrackedAsset
 from ftzard.composition import compose
 from ftzard.config import FtzardConfig
 from ftzard.core.disk_failures import disk_failures_explained

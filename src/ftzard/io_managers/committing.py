@@ -45,7 +45,7 @@ class CommittingIOManager(dg.UPathIOManager):
     """
 
     commits: ClassVar[bool] = True
-    # Whoever stores a value last knows whether all went well; a step looks for this (`ftzard.assets.tracked`).
+    # Whoever stores a value last knows whether all went well; a step looks for this (`ftzard.assets.execution`).
     ends_runs: ClassVar[bool] = True
 
     def __init__(

@@ -113,7 +113,7 @@ def import_(project_dir: Path, file: Path, annotator: str | None, overrides: tup
     As in: ftzard labels import to-label.csv --annotator anna KEY=VALUE
     """
     from ftzard.composition import compose
-    from ftzard.labels import import_labels
+    from ftzard.label_import import import_labels
 
     project = project_dir.resolve()
     done = import_labels(project, compose(overrides, project_dir=project), file, annotator)

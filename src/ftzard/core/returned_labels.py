@@ -7,11 +7,10 @@ shows it, and the row is refused rather than learned wrong.
 
 import csv
 import io
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
@@ -19,7 +18,7 @@ from ftzard.config import DataConfig
 from ftzard.core.cleaning import hash_texts
 from ftzard.core.detection import fields_of_any_length
 from ftzard.core.label_files import ID_COLUMN, unescaped
-from ftzard.core.label_sets import SEPARATOR
+from ftzard.core.label_studio import LABEL_COLUMN, TEXT_COLUMN, ReturnedRow, exported_rows
 from ftzard.core.text_decoding import decode
 from ftzard.core.text_normalisation import normalise_text
 from ftzard.errors import EmptyBatchError, MalformedBatchError, MissingColumnError, UnknownRowError
@@ -31,15 +30,9 @@ RETURNED_SCHEMA: Final = pl.Schema(
 )
 LABEL_STUDIO_SUFFIX: Final = ".json"
 
-_TEXT_COLUMN, _LABEL_COLUMN = "text", "label"
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _NUM_HEAD_BYTES: Final = 4096
 _HEADER_FIELD: Final = re.compile(rb"[^\w ]+")
-# Takes what was chosen, the file's name and the task's number; gives the cell that says it.
-Choose = Callable[[object, str, int], str | None]
-# Id, text, label, number, annotator: as `RETURNED_SCHEMA`, before they are checked.
-_Row = tuple[str, str, str | None, int, str | None]
-_EXPORT_AGAIN: Final = 'export the project from Label Studio as "JSON"; its labelling interface is beside the queue'
 
 
 @dataclass(frozen=True)
@@ -90,15 +83,15 @@ def read_label_csv(
     text = decoded.text
     delimiter = next((one for one in _DELIMITERS if ID_COLUMN in _header(text, one)), ",")
     columns = _header(text, delimiter)
-    label_column = _LABEL_COLUMN if _LABEL_COLUMN in columns else config.label_column
-    for column in (ID_COLUMN, _TEXT_COLUMN, label_column):
+    label_column = LABEL_COLUMN if LABEL_COLUMN in columns else config.label_column
+    for column in (ID_COLUMN, TEXT_COLUMN, label_column):
         if columns.count(column) != 1:
             raise MissingColumnError(
                 f"{name} has {columns.count(column)} columns named {column!r}; its columns are {columns}",
                 fix="keep the columns that the label queue came with; others may be added",
             )
-    places = [columns.index(column) for column in (ID_COLUMN, _TEXT_COLUMN, label_column)]
-    rows: list[_Row] = []
+    places = [columns.index(column) for column in (ID_COLUMN, TEXT_COLUMN, label_column)]
+    rows: list[ReturnedRow] = []
     for line, record in _records(text, name, delimiter):
         if any(field.strip() for field in record[len(columns) :]):
             raise MalformedBatchError(
@@ -134,15 +127,7 @@ def read_label_studio(
         MalformedBatchError: It is no such export, an annotation has several labels, or a text is not the one queued.
     """
     decoded = decode(data, name, "utf-8")
-    text = decoded.text
-    try:
-        tasks = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise MalformedBatchError(f"{name} is not JSON: {error}", fix=_EXPORT_AGAIN) from error
-    if not isinstance(tasks, list):
-        raise MalformedBatchError(f"{name} is not a list of Label Studio's tasks", fix=_EXPORT_AGAIN)
-    choose = _any_choices if config.task == "multi_label" else _one_choice
-    rows = [row for number, task in enumerate(tasks, start=1) for row in _task_rows(task, name, number, choose)]
+    rows = exported_rows(decoded.text, name, takes_sets=config.task == "multi_label")
     return ReturnedLabels(_checked(rows, name, "task", config, texts), decoded.encoding, None)
 
 
@@ -171,74 +156,8 @@ def _records(text: str, name: str, delimiter: str) -> Iterator[tuple[int, list[s
             ) from error
 
 
-def _task_rows(task: object, name: str, number: int, choose: Choose) -> Iterator[_Row]:
-    data = task.get("data", task) if isinstance(task, dict) else None
-    row_id, text = (data.get(ID_COLUMN), data.get(_TEXT_COLUMN)) if isinstance(data, dict) else (None, None)
-    if not isinstance(task, dict) or not isinstance(row_id, str) or not isinstance(text, str):
-        raise MalformedBatchError(
-            f"{name}, task {number} has no {ID_COLUMN!r} and {_TEXT_COLUMN!r} of a label queue", fix=_EXPORT_AGAIN
-        )
-    if "data" not in task:
-        yield row_id, text, choose(task.get(_LABEL_COLUMN), name, number), number, _person(task.get("annotator"))
-        return
-    annotations = [one for one in _list(task.get("annotations")) if isinstance(one, dict)]
-    given = [one for one in annotations if not one.get("was_cancelled")]
-    for annotation in given:
-        label = _label_of(annotation, name, number, choose)
-        yield row_id, text, label, number, _person(annotation.get("completed_by"))
-    if not given:
-        yield row_id, text, None, number, None
-
-
-def _person(who: object) -> str | None:
-    """Label Studio names people by a number, by an address, or by a record that has both."""
-    if isinstance(who, dict):
-        who = who.get("email") or who.get("id")
-    if isinstance(who, str) and who.strip():
-        return who.strip()
-    return f"label-studio-{who}" if isinstance(who, int) and not isinstance(who, bool) else None
-
-
-def _label_of(annotation: Mapping[str, Any], name: str, number: int, choose: Choose) -> str | None:
-    results = [one for one in _list(annotation.get("result")) if isinstance(one, dict) and one.get("type") == "choices"]
-    values = [one.get("value") for one in results]
-    choices = [choice for value in values if isinstance(value, dict) for choice in _list(value.get("choices"))]
-    return choose(choices, name, number)
-
-
-def _any_choices(choices: object, name: str, number: int) -> str | None:
-    """What was chosen, as a cell; no choice is no answer, because nobody said that there is none."""
-    found = _listed(choices)
-    odd = next((choice for choice in found if not isinstance(choice, str) or SEPARATOR in choice), None)
-    if odd is not None:
-        raise MalformedBatchError(
-            f"{name}, task {number} has the label {odd!r}, which is none", fix="correct the labelling interface"
-        )
-    return SEPARATOR.join(found) or None
-
-
-def _one_choice(choices: object, name: str, number: int) -> str | None:
-    found = _listed(choices)
-    if len(found) > 1 or not all(isinstance(choice, str) for choice in found):
-        raise MalformedBatchError(
-            f"{name}, task {number} has the labels {found}, and an annotation has one",
-            fix='choose one label for each text (`choice="single"` in the labelling interface)',
-        )
-    return str(found[0]).strip() or None if found else None
-
-
-def _listed(choices: object) -> list[Any]:
-    # JSON-MIN writes one choice as text and several as {"choices": [...]}.
-    listed = choices.get("choices") if isinstance(choices, dict) else choices
-    return [listed] if isinstance(listed, str) else _list(listed)
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
 def _checked(
-    rows: list[_Row],
+    rows: list[ReturnedRow],
     name: str,
     unit: str,
     config: DataConfig,

@@ -5,6 +5,7 @@ With a million rows that is three times their memory, for values that are in the
 """
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import dagster as dg
@@ -32,23 +33,22 @@ def run_in_process(
     Raises:
         Exception: What a step raised.
     """
+    run: dict[str, Any] = {"run_config": run_config, "instance": instance, "run_id": run_id}
     try:
         from dagster._core.definitions.job_base import InMemoryJob
         from dagster._core.execution.execute_in_process import core_execute_in_process
-    except ImportError:
-        # Dagster's own parts, which may move: then a run needs more memory, and is the same otherwise.
-        job.execute_in_process(
-            run_config=run_config, instance=instance, run_id=run_id, asset_selection=list(assets), tags=tags
+
+        ephemeral = job.as_ephemeral_job(resource_defs={}, input_values={}, asset_selection=list(assets))
+        call = signature(core_execute_in_process).bind(
+            job=InMemoryJob(job_def=ephemeral),
+            output_capturing_enabled=False,
+            raise_on_error=True,
+            run_tags={**job.run_tags, **tags},
+            asset_selection=frozenset(assets),
+            **run,
         )
-        return
-    ephemeral = job.as_ephemeral_job(resource_defs={}, input_values={}, op_selection=None, asset_selection=list(assets))
-    core_execute_in_process(
-        job=InMemoryJob(job_def=ephemeral),
-        run_config=run_config,
-        instance=instance,
-        output_capturing_enabled=False,
-        raise_on_error=True,
-        run_tags={**job.run_tags, **tags},
-        run_id=run_id,
-        asset_selection=frozenset(assets),
-    )
+    except (AttributeError, ImportError, TypeError):
+        # Dagster's own parts, which may change: then a run needs more memory, and is the same otherwise.
+        job.execute_in_process(asset_selection=list(assets), tags=tags, **run)
+    else:
+        core_execute_in_process(*call.args, **call.kwargs)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ftzard.composition import compose
+from ftzard.core.adapter_documents import SPLITS_KEY
 from ftzard.core.champion_records import RegisteredAdapter
 from ftzard.core.lineage_tree import Lineage, Node, batch_nodes, tenure_nodes
 from ftzard.core.retraining import FORGOTTEN_KEY, PREDECESSOR_KEY
@@ -89,7 +90,7 @@ def _splits_node(sources: LineageSources, provenance: Mapping[str, str]) -> Node
     below = batch_nodes(splits, annotations, sources.resolved_name)
     heights = {name: frame.height for name, frame in splits.items()}
     return Node(
-        "data commit", commit, {}, (Node("splits", provenance.get("read.splits", "of no version"), heights, below),)
+        "data commit", commit, {}, (Node("splits", provenance.get(SPLITS_KEY, "of no version"), heights, below),)
     )
 
 

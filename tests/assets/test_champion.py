@@ -17,10 +17,10 @@ from ftzard.assets.step import Step, StepResult
 from ftzard.composition import compose
 from ftzard.config import TrackingConfig
 from ftzard.core.adapter import config_for
+from ftzard.core.adapter_documents import SPLITS_KEY
 from ftzard.core.comparison import Comparison, compare
 from ftzard.core.gate import PromotionVerdict
 from ftzard.core.inference import predict
-from ftzard.core.retraining import SPLITS_KEY
 from ftzard.core.seen_examples import seen_in
 from ftzard.core.splitting import test_fingerprint as fingerprint_of
 from ftzard.core.versions import content_version

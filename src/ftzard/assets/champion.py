@@ -11,7 +11,6 @@ from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
 from ftzard.core.gate import AnyComparison, PromotionVerdict
 from ftzard.core.records import AdapterDirectory, Splits
-from ftzard.core.retraining import SPLITS_KEY
 from ftzard.errors import ConfigError, TrackingUnavailableError
 
 
@@ -77,7 +76,7 @@ def _trained_on(adapter: AdapterDirectory, splits: Splits, step: Step) -> Splits
 
     Taken for those that it has seen, the new ones would never be news to it.
     """
-    from ftzard.core.adapter_documents import read_manifest
+    from ftzard.core.adapter_documents import SPLITS_KEY, read_manifest
 
     made_from = read_manifest(adapter.path).provenance
     before, now = made_from.get(SPLITS_KEY), step.provenance.get(SPLITS_KEY)

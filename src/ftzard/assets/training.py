@@ -54,7 +54,8 @@ def _report_what_was_before(result: "TrainingResult", step: Step) -> None:
 
 def followed_champion(step: Step) -> str:
     """The champion is an input where training goes on from it, or repeats what is new to it; so is what it must not."""
-    from ftzard.core.retraining import SPLITS_KEY, followed_version
+    from ftzard.core.adapter_documents import SPLITS_KEY
+    from ftzard.core.retraining import followed_version
 
     version = followed_version(step.config.training.retraining, step.provenance.get(SPLITS_KEY, ""), step.registry)
     return version and version + forgettings_version(step.forgettings)

@@ -23,6 +23,8 @@ MANIFEST_NAME = "manifest.json"
 LABELS_NAME = "labels.json"
 ANSWERS_NAME = "generation.json"
 CONFIG_NAME = "adapter_config.json"
+# Where the manifest's provenance names the version of the splits that the adapter was trained on.
+SPLITS_KEY = "read.splits"
 FORMAT_VERSION: Literal[1] = 1
 # What helps where a file of an adapter is not as it was written.
 FIX_CORRUPT = "restore the directory (for example with `dvc checkout`) or train the adapter again"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import polars as pl
 
-from ftzard.core.adapter_documents import read_manifest
+from ftzard.core.adapter_documents import SPLITS_KEY, read_manifest
 from ftzard.core.champion_records import AdapterEvidence, RegisteredAdapter
 from ftzard.core.replay import replayed
 from ftzard.core.seen_examples import new_to, seen_in, with_earlier
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 PREDECESSOR_KEY: Final = "predecessor"
 # Where it says how many labels, taken out since, that predecessor was trained on; absent where none.
 FORGOTTEN_KEY: Final = "predecessor.forgotten"
-# Where it names the version of the splits it was trained on.
-SPLITS_KEY: Final = "read.splits"
 
 
 class Lineage(Protocol):

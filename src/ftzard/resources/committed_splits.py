@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 
+from ftzard.core.adapter_documents import SPLITS_KEY
 from ftzard.core.records import Splits
 from ftzard.core.versions import content_version
 from ftzard.errors import StorageError
@@ -41,7 +42,7 @@ def fetch_splits(project_dir: Path, assets_dir: Path, provenance: Mapping[str, s
         target = Path(scratch) / _SPLITS
         fetch_committed(root, commit, folder.relative_to(root).as_posix(), target)
         splits = read_splits(target)
-    found, expected = content_version(splits), provenance.get("read.splits")
+    found, expected = content_version(splits), provenance.get(SPLITS_KEY)
     if found != expected:
         raise StorageError(
             f"the splits of the commit {commit} have the version {found}, and the adapter was trained on {expected}",

@@ -38,9 +38,10 @@ demo: $(STAMP) ## Fine-tune an LLM on tweets and compare it with a baseline.
 	@$(BIN)/ftzard demo $(ARGS)
 
 test: $(STAMP) ## Run the whole test suite, slow tests included.
-	@# One file stays in one process, because its tests share what is costly to make. One thread for each process: more
-	@# would only wait for each other.
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile $(ARGS)
+	@# One file stays in one process, because its tests share what is costly to make; tests/conftest.py says in which
+	@# order they come. One thread for each process: more would only wait for each other.
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile \
+	  --no-loadscope-reorder $(ARGS)
 
 faults: $(STAMP) ## Kill and refuse at every step of the work, and count what does not hold: some hours.
 	@$(BIN)/python -W ignore -m tests.faults $(ARGS)

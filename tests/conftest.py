@@ -28,6 +28,13 @@ _FOREIGN = ("DAGSTER_", "DVC_", "FTZARD_", "GIT_", "HYDRA_", "MLFLOW_", "XDG_")
 _ROOM_IN_MEMORY = 2**30
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where processes share the files, those with slow tests come first: the last to end has the others wait."""
+    if hasattr(config, "workerinput"):
+        with_slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in with_slow)
+
+
 def _isolate(home: Path) -> None:
     """Neither the machine's configuration nor the person's settings have a say; and nothing is reported home."""
     for name in [name for name in os.environ if name.startswith(_FOREIGN)]:

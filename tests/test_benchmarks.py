@@ -323,7 +323,7 @@ def test_the_benchmark_of_data_size_takes_the_same_tweets_several_ways_to_the_sa
 ) -> None:
     git(tmp_path, "init", "--quiet")
     monkeypatch.chdir(tmp_path)
-    result = data_size.run(num_rows=25_000, num_tokenised=50)
+    result = data_size.run(num_rows=25_000, num_rounds=1, num_tokenised=50)
     # The repository that it is run in gets no commits of the project that it makes.
     assert git(tmp_path, "rev-list", "--all") == ""
     figures = result.figures

@@ -1,5 +1,6 @@
 """Content versions: they follow the content and nothing else."""
 
+import tracemalloc
 from pathlib import Path
 
 import polars as pl
@@ -53,6 +54,19 @@ def test_a_frame_read_back_from_parquet_has_the_version_of_the_one_written(
     path, frame = tmp_path_factory.mktemp("frames") / "frame.parquet", _frame(rows)
     frame.write_parquet(path, compression="gzip")
     assert content_version(pl.read_parquet(path)) == content_version(frame)
+
+
+def test_the_version_of_a_record_needs_the_memory_of_a_few_of_its_rows_at_a_time() -> None:
+    frame = _frame([("a" * 100, "b", "c", 1)]).select(pl.all().repeat_by(200_000).explode())
+    size = len(frame.write_ndjson())
+    value = Cleaned(frame, REJECTED_SCHEMA.to_frame())
+    tracemalloc.start()
+    try:
+        content_version(value)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < size / 2
 
 
 def test_a_version_is_64_hexadecimal_digits() -> None:

@@ -72,6 +72,22 @@ def test_a_step_that_changed_no_row_can_be_left_out_and_one_that_did_has_example
     assert sum(change.num_rows for change in changes) >= series.ne_missing(normalise_text(series, steps)).sum()
 
 
+def test_what_many_texts_are_cleaned_to_and_what_is_told_of_it_is_that_of_each_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = pl.Series([*(f"<b>row {number}</b>  &amp;amp;" for number in range(23)), None, "plain"])
+    steps = ["html_entities", "html_tags", "collapse_whitespace"]
+    together, told = normalise_text(texts, steps), step_changes(texts, steps)
+    monkeypatch.setattr("ftzard.core.text_normalisation._NUM_TOGETHER", 4)
+    assert normalise_text(texts, steps).equals(together)
+    in_pieces = step_changes(texts, steps)
+    assert [change.num_rows for change in in_pieces] == [change.num_rows for change in told]
+    assert [change.num_rows for change in told] == [23, 23, 23]
+    for change in in_pieces:
+        assert len(change.examples) == 5
+        assert {before for before, _ in change.examples} != {after for _, after in change.examples}
+
+
 def test_of_messages_rows_are_counted_and_an_assistants_words_are_left_alone() -> None:
     talk = [{"role": "user", "content": "A"}, {"role": "assistant", "content": "B"}, {"role": "user", "content": "C"}]
     config = DataConfig(task="generation", messages_column="messages", cleaning_steps=("lowercase",))

@@ -49,6 +49,8 @@ def hash_texts(texts: pl.Series) -> pl.Series:
     import polars_hash  # noqa: F401 - registers the namespace `chash`
 
     digits = pl.col("text").chash.sha2_256().str.slice(0, 2 * _NUM_HASH_BYTES)  # type: ignore[attr-defined]
+    # As strings of their own: a slice alone would keep all 64 digits in memory.
+    digits = pl.concat_str(digits, pl.lit(""))
     return (
         texts.cast(pl.String).to_frame("text").lazy().select(text_hash=digits).collect(engine="streaming").to_series()
     )
@@ -78,8 +80,7 @@ def clean(raw: pl.DataFrame, config: DataConfig, told: Told | None = None) -> Cl
         SingleClassError: All examples have the same label.
         TooFewExamplesError: A label in `data.labels` has no example.
     """
-    # Ties in batch and row are broken by content, so that the result never depends on the order of the input.
-    rows = raw.sort("batch", "row", "text", "label")
+    rows = _in_order(raw)
     tally = StepTally(rows.height) if told else None
     rows = rows.with_columns(cleaned=normalise_text(rows["text"], config.cleaning_steps, tally))
     if told and tally:
@@ -90,13 +91,25 @@ def clean(raw: pl.DataFrame, config: DataConfig, told: Told | None = None) -> Cl
     rows = rows.with_columns(reason=pl.when("is_unknown").then(pl.lit(UNKNOWN_LABEL)).otherwise("reason"))
     rows = rows.with_columns(_with_repetitions(rows, config))
     log_conflicts(rows, config.conflicting_labels)
-    kept = rows.filter(pl.col("reason").is_null())
     rejected = rows.filter(pl.col("reason").is_not_null()).select(REJECTED_SCHEMA.names())
-    _check_labels(kept, rejected, config)
-    placing = [column for column in PLACEMENT_SCHEMA if column in kept.columns]
-    examples = kept.select("batch", "row", *placing, text="cleaned", label="mapped")
+    placing = [column for column in PLACEMENT_SCHEMA if column in rows.columns]
+    is_kept = rows["reason"].is_null()
+    examples = rows.select("batch", "row", *placing, text="cleaned", label="mapped").filter(is_kept)
+    _check_labels(examples, rejected, config)
     examples = examples.with_columns(hash_texts(examples["text"])).select(*EXAMPLE_SCHEMA.names(), *placing)
     return Cleaned(examples, rejected)
+
+
+def _in_order(raw: pl.DataFrame) -> pl.DataFrame:
+    """The rows by batch and row; ties are broken by content, so that the order of the input never counts.
+
+    What `raw_data` holds is in that order, and a copy of all rows would only take memory.
+    """
+    batch, row = pl.col("batch"), pl.col("row")
+    follows = (batch > batch.shift()) | ((batch == batch.shift()) & (row > row.shift()))
+    if raw.select(follows.slice(1).all(ignore_nulls=False)).item():
+        return raw
+    return raw.sort("batch", "row", "text", "label")
 
 
 def _with_repetitions(rows: pl.DataFrame, config: DataConfig) -> pl.Series:
@@ -236,15 +249,15 @@ def nothing_left(rejected: pl.DataFrame, what: str) -> NoExamplesError:
     )
 
 
-def _check_labels(kept: pl.DataFrame, rejected: pl.DataFrame, config: DataConfig) -> None:
-    if kept.is_empty():
+def _check_labels(examples: pl.DataFrame, rejected: pl.DataFrame, config: DataConfig) -> None:
+    if examples.is_empty():
         raise nothing_left(rejected, "labelled text")
-    found = label_names(kept["mapped"], config.task).unique().to_list()
+    found = label_names(examples["label"], config.task).unique().to_list()
     if len(found) < _MIN_LABELS:
         told = f"the label {found[0]!r}" if found else "none of the labels"
         told += " or none" if config.task == "multi_label" and found else ""
         raise SingleClassError(
-            f"all {kept.height} examples have {told}, so there is nothing to learn",
+            f"all {examples.height} examples have {told}, so there is nothing to learn",
             fix="add examples of at least one other label, or look at data.label_column and data.label_mapping",
         )
     lacking = [label for label in config.labels if label not in found]

@@ -159,7 +159,7 @@ def write_frozen(path: Path, frozen: FrozenTest) -> None:
 
 def text_fingerprint(rows: pl.DataFrame) -> str:
     """Identify texts: SHA-256, in hexadecimal, of their sorted `text_hash`."""
-    return fingerprint(sorted(rows["text_hash"]))
+    return fingerprint(rows["text_hash"].sort().to_list())
 
 
 def _in_order(rows: pl.DataFrame) -> pl.DataFrame:

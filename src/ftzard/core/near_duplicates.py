@@ -58,6 +58,9 @@ def find_near(references: Texts, candidates: Texts, max_edits: int = MAX_EDITS) 
         near, and the edits between them; 0 where they read the same. Which candidates are found does not depend on
         any order, which of several references is told does.
     """
+    if not len(references) or not len(candidates):
+        # Nothing is near nothing, and the sketches of a million texts take a second.
+        return NEAR_SCHEMA.to_frame()
     return _find(*_sketched(references, candidates), range(1, max_edits + 1))
 
 

@@ -167,8 +167,11 @@ def overlap(splits: Splits) -> dict[tuple[str, str], int]:
     Returns:
         For each pair of names of splits, the number of distinct `text_hash` in both; 0 is what must be.
     """
-    hashes = {name: set(frame["text_hash"].to_list()) for name, frame in _named(splits)}
-    return {(one, other): len(hashes[one] & hashes[other]) for one, other in itertools.combinations(hashes, 2)}
+    hashes = {name: frame.select("text_hash") for name, frame in _named(splits)}
+    return {
+        (one, other): hashes[one].join(hashes[other], on="text_hash", how="semi")["text_hash"].n_unique()
+        for one, other in itertools.combinations(hashes, 2)
+    }
 
 
 def test_fingerprint(test: pl.DataFrame) -> str:
@@ -182,20 +185,10 @@ def test_fingerprint(test: pl.DataFrame) -> str:
 
 def _split(drawn: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame | None) -> tuple[Splits, pl.DataFrame]:
     """Splits of drawn examples, and the test split before any sample is taken of it."""
-    labels, tokens = labels_of(drawn, config), sketch(drawn["text"])
+    labels = labels_of(drawn, config)
     _check_sample(int(drawn["is_sampled"].sum()), drawn.height, labels, config)
-    named, rows = drawn.select(EXAMPLE_SCHEMA.names()), _numbered(drawn)
-    if frozen is None:
-        rows = rows.with_columns(settled=settle_first(rows, tokens, config))
-        numbers = test_of(rows)
-        known, known_texts = named[numbers], tokens.take(numbers.to_numpy())
-        is_known = rows["number"].is_in(numbers.implode())
-    else:
-        _check_frozen(frozen, drawn)
-        known, known_texts = frozen, sketch(frozen["text"], tokens.order)
-        is_known = drawn["text_hash"].is_in(frozen["text_hash"].implode())
-    # What has several labels is not judged, and a copy of itself.
-    rows = _placed(rows.with_columns(is_test=is_known & drawn["is_judged"]), known_texts, tokens, config)
+    rows, known = _settled(drawn, config, frozen)
+    named = drawn.select(EXAMPLE_SCHEMA.names())
     parts = {part: named[numbers["number"]] for (part,), numbers in rows.group_by("part", maintain_order=True)}
     empty = named.clear()
     quarantined = [parts.get(reason, empty).with_columns(reason=pl.lit(reason)) for reason in _REASONS]
@@ -205,6 +198,23 @@ def _split(drawn: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame | None)
     )
     _check(splits, labels, config)
     return splits, known
+
+
+def _settled(drawn: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame | None) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """As `_placed`, and the test split; the sketches of all texts, which are large, end with this."""
+    tokens, rows = sketch(drawn["text"]), _numbered(drawn)
+    if frozen is None:
+        rows = rows.with_columns(settled=settle_first(rows, tokens, config))
+        numbers = test_of(rows)
+        known, known_texts = drawn.select(EXAMPLE_SCHEMA.names())[numbers], tokens.take(numbers.to_numpy())
+        is_known = rows["number"].is_in(numbers.implode())
+    else:
+        _check_frozen(frozen, drawn)
+        known, known_texts = frozen, sketch(frozen["text"], tokens.order)
+        is_known = drawn["text_hash"].is_in(frozen["text_hash"].implode())
+    # What has several labels is not judged, and a copy of itself.
+    rows = rows.with_columns(is_test=is_known & drawn["is_judged"])
+    return _placed(rows, known_texts, tokens, config), known
 
 
 def _placed(rows: pl.DataFrame, known: Sketches, tokens: Sketches, config: DataConfig) -> pl.DataFrame:

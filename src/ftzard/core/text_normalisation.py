@@ -18,6 +18,7 @@ _MAX_GROWTH: Final = 100
 _ALWAYS_ALLOWED_BYTES: Final = 100_000
 # Setting up a stream costs more than so many texts do.
 _NUM_AT_ONCE: Final = 5000
+_NUM_TOGETHER: Final = 200_000
 # Of the changed rows, among how many distinct examples are looked for.
 _NUM_LOOKED_AT: Final = 1000
 
@@ -95,16 +96,24 @@ def normalise_text(texts: pl.Series, steps: Sequence[str], tally: StepTally | No
         ConfigError: A step does not exist, fails, makes something else than one text of each text, or never ends.
         MissingPackageError: A step needs a package that is not installed.
     """
-    found, after = [find_step(name) for name in steps], texts.cast(pl.String)
-    limit, open_ = _Limit(after), pl.arange(0, texts.len(), eager=True)
+    found, texts = [find_step(name) for name in steps], texts.cast(pl.String)
+    # What is made on the way takes several times the memory of the texts.
+    starts = range(0, max(texts.len(), 1), _NUM_TOGETHER)
+    made = [_normalised(texts.slice(start, _NUM_TOGETHER), found, tally, start) for start in starts]
+    return pl.concat(made)
+
+
+def _normalised(texts: pl.Series, steps: Sequence[CleaningStep], tally: StepTally | None, first: int) -> pl.Series:
+    """The texts, of which the first has the position `first` among all, when the steps change nothing more."""
+    limit, open_, after = _Limit(texts), pl.arange(0, texts.len(), eager=True), texts
     while not open_.is_empty():
         before = after if open_.len() == after.len() else after[open_]
-        made = _in_one_pass(before, found, tally, open_)
+        made = _in_one_pass(before, steps, tally, open_ + first)
         is_changed = before.ne_missing(made)
         open_, made = open_.filter(is_changed), made.filter(is_changed)
         after = made if made.len() == after.len() else after.scatter(open_, made)
-        limit.check(made, found)
-        is_concerned = _concerned(made, found)
+        limit.check(made, steps)
+        is_concerned = _concerned(made, steps)
         open_ = open_ if is_concerned is None else open_.filter(is_concerned)
     return after.rename(texts.name)
 

@@ -1,9 +1,11 @@
 """Content versions: equal content, equal version, whatever wrote it and when."""
 
 import hashlib
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 
 import polars as pl
@@ -37,9 +39,11 @@ def content_version(value: AssetValue) -> str:
             if isinstance(value, Splits) and value.quarantined.is_empty():
                 # Splits from before there was a quarantine keep the version that manifests name.
                 del frames["quarantined"]
-            return _digest(part for name, frame in frames.items() for part in (name.encode(), *_frame_parts(frame)))
+            return _digest(
+                part for name, frame in frames.items() for part in chain([name.encode()], _frame_parts(frame))
+            )
         case LabelQueue():
-            return _digest([*_frame_parts(value.rows), *_frame_parts(value.sidecar)])
+            return _digest(chain(_frame_parts(value.rows), _frame_parts(value.sidecar)))
         case AdapterDirectory():
             return value.checksum
         case JsonDocument():
@@ -69,13 +73,16 @@ def fingerprint(document: object) -> str:
     return _digest([json.dumps(document, sort_keys=True, ensure_ascii=False).encode()])
 
 
-def _frame_parts(frame: pl.DataFrame) -> Iterator[bytes]:
+def _frame_parts(frame: pl.DataFrame) -> Iterator[bytes | memoryview]:
     yield json.dumps([[name, str(dtype)] for name, dtype in frame.schema.items()]).encode()
     for chunk in frame.iter_slices(_ROWS_PER_CHUNK):
-        yield chunk.write_ndjson().encode()
+        # Not as a string, which would be made of these bytes and become them again.
+        written = io.BytesIO()
+        chunk.write_ndjson(written)
+        yield written.getbuffer()
 
 
-def _digest(parts: Iterator[bytes] | list[bytes]) -> str:
+def _digest(parts: Iterable[bytes | memoryview]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)

@@ -22,14 +22,26 @@ _SMALL = {
 }
 _GROUPED: dict[str, Any] = {"num_key_value_heads": 2}
 _FAMILIES: dict[str, dict[str, Any]] = {
+    "arcee": _GROUPED,
     "gemma": _GROUPED | {"head_dim": 8},
+    "glm": _GROUPED | {"head_dim": 8},
+    "glm4": _GROUPED | {"head_dim": 8},
     "gpt_neox": {},
+    "helium": _GROUPED | {"head_dim": 8},
+    "hunyuan_v1_dense": _GROUPED | {"head_dim": 8},
     "llama": _GROUPED,
+    "ministral": _GROUPED | {"sliding_window": 64, "head_dim": 8},
     "mistral": _GROUPED | {"sliding_window": None},
+    "olmo": _GROUPED,
+    "olmo2": _GROUPED,
+    "olmo3": _GROUPED | {"sliding_window": 64, "head_dim": 8},
     "phi": _GROUPED,
     "phi3": _GROUPED,
     "qwen2": _GROUPED,
     "qwen3": _GROUPED | {"head_dim": 8},
+    "seed_oss": _GROUPED | {"head_dim": 8, "attention_dropout": 0.0, "residual_dropout": 0.0},
+    "smollm3": _GROUPED,
+    "starcoder2": _GROUPED | {"sliding_window": None},
 }
 _SEQUENCES = {
     "a common beginning": [[9, 8, 7, 1, 2, 3], [9, 8, 7, 4], [9, 8, 7, 5, 6, 7, 8], [9, 8, 7, 4]],

@@ -20,7 +20,30 @@ if TYPE_CHECKING:
 
 _NAME = "ftzard_packed"
 # The families whose attention is the plain one and that hand everything on to the function; each is tested.
-_FAMILIES = frozenset({"gemma", "gpt_neox", "llama", "mistral", "phi", "phi3", "qwen2", "qwen3"})
+_FAMILIES = frozenset(
+    {
+        "arcee",
+        "gemma",
+        "glm",
+        "glm4",
+        "gpt_neox",
+        "helium",
+        "hunyuan_v1_dense",
+        "llama",
+        "ministral",
+        "mistral",
+        "olmo",
+        "olmo2",
+        "olmo3",
+        "phi",
+        "phi3",
+        "qwen2",
+        "qwen3",
+        "seed_oss",
+        "smollm3",
+        "starcoder2",
+    }
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,6 +43,7 @@ _ARCHITECTURES: dict[str, tuple[str, dict[str, Any], int]] = {
     "Falcon": ("Falcon", {}, 4),
     "Falcon with ALiBi": ("Falcon", {"alibi": True}, 4),
     "GPT-NeoX": ("GPTNeoX", {}, 4),
+    "OPT": ("OPT", {"ffn_dim": 48, "word_embed_proj_dim": 32}, 6),
     "Phi": ("Phi", {}, 6),
     "Phi3": ("Phi3", _GROUPED, 4),
 }

@@ -17,8 +17,10 @@ from ftzard.core.base_model import BaseModel, forget_base_model, load_base_model
 from ftzard.core.classifier import lora_classifier
 from ftzard.core.inference import predict
 from ftzard.core.label_head import make_label_head
+from ftzard.core.language_model import lora_language_model
 from ftzard.core.lora_methods import stored_lora
 from ftzard.core.prompts import PromptTemplate, encode_prompts
+from ftzard.core.tiny_model import build_tiny_tokenizer
 from ftzard.core.training import train_adapter
 from ftzard.errors import AdapterMismatchError, ConfigError
 
@@ -213,3 +215,17 @@ def test_training_goes_on_from_an_adapter_that_started_from_the_base(tmp_path: P
     assert third.adapter.checksum != second.adapter.checksum
     with pytest.raises(AdapterMismatchError, match="r=8"):
         train_adapter(splits(), config(lora={"r": 4}), LABELS, tmp_path / "fourth", initial=first.adapter)
+
+
+def test_a_layer_that_peft_takes_no_adapter_for_in_an_architecture_is_named(tmp_path: Path) -> None:
+    from transformers import MambaConfig, MambaForCausalLM
+
+    tokenizer = build_tiny_tokenizer()
+    MambaForCausalLM(MambaConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1)).save_pretrained(
+        tmp_path
+    )
+    tokenizer.save_pretrained(tmp_path)
+    base = load_base_model(ModelConfig(base_model=str(tmp_path), dtype="float32"), "cpu")
+    said = r"(?s)MambaForCausalLM.*out_proj.*target_modules name other layers, of.*x_proj"
+    with pytest.raises(ConfigError, match=said), lora_language_model(base, LoraConfig(r=4)):
+        pass

@@ -18,6 +18,9 @@ class LoraConfig:
     lora_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     # Names of modules, or `all-linear` alone.
     target_modules: Annotated[tuple[str, ...], Field(min_length=1)] = ("all-linear",)
+    # Parameters that are no linear layers and get an adapter too, by the end of their names: such as the experts of a
+    # mixture, which lie in one tensor (`mlp.experts.gate_up_proj`). With `all-linear` PEFT adds those of some itself.
+    target_parameters: tuple[str, ...] = ()
     use_rslora: bool = False
     use_dora: bool = False
     # What the matrices start from. With `pissa`, `pissa_niter_4` (faster, approximate) and `olora` the adapter that is

@@ -157,6 +157,7 @@ def read_lora_config(path: Path) -> LoraConfig:
             **{key: fields[key] for key in _LORA_KEYS if key in fields},
             rank_pattern=fields.get("rank_pattern") or {},
             alpha_pattern=fields.get("alpha_pattern") or {},
+            target_parameters=tuple(fields.get("target_parameters") or ()),
             modules_to_save=tuple(name for name in fields.get("modules_to_save") or () if name not in _HEADS),
             layers_to_transform=tuple(fields.get("layers_to_transform") or ()),
         )

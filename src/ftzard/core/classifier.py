@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 from ftzard.core.decoder_states import last_hidden_states
 from ftzard.core.label_head import LabelHead
 from ftzard.core.lora_linear import fused_lora
-from ftzard.core.lora_methods import HEAD, check_lora, original_modules, peft_config, put_back, start_from_base
+from ftzard.core.lora_methods import (
+    HEAD,
+    check_lora,
+    original_modules,
+    peft_config,
+    put_back,
+    start_from_base,
+    with_adapter,
+)
 from ftzard.core.peft_adapter import AdaptedModel
 from ftzard.core.prompts import Tokens
 from ftzard.errors import NotACausalLanguageModelError
@@ -78,12 +86,10 @@ def lora_classifier(base: "BaseModel", head: LabelHead, lora: "LoraConfig") -> I
         ConfigError: As `check_lora`.
         NotACausalLanguageModelError: transformers has no sequence classifier for this architecture.
     """
-    from peft import get_peft_model
-
     shell = _sequence_classifier(base, head)
     check_lora(shell, lora)
     adapted = peft_config(shell, lora, "SEQ_CLS", modules_to_save=(HEAD,))
-    peft_model = get_peft_model(shell, adapted, autocast_adapter_dtype=False)
+    peft_model = with_adapter(shell, adapted, autocast_adapter_dtype=False)
     originals = original_modules(peft_model)
     try:
         _match_compute_dtype(base, peft_model)

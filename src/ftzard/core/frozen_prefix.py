@@ -88,10 +88,14 @@ def with_kept_prefix(
         The same classifier where they are not to be kept, where there are no such layers, where the architecture is
         none that is packed, or where the states would take more than a quarter of the memory that is free.
     """
-    num_layers = num_frozen_layers(classifier.decoder) if config.keep_frozen_layers else 0
     max_tokens = config.max_tokens_per_batch
     distinct = list({ids.tobytes(): ids for ids in sequences}.values())
-    if not num_layers or not distinct or not can_pack(classifier.decoder, max(map(len, distinct))):
+    if not config.keep_frozen_layers or not distinct:
+        return classifier
+    # Only of what is packed is it known where the layers are.
+    is_packed = can_pack(classifier.decoder, max(map(len, distinct)))
+    num_layers = num_frozen_layers(classifier.decoder) if is_packed else 0
+    if not num_layers:
         return classifier
     key = num_layers, max_tokens, _checksum(distinct)
     if key not in base.prefixes:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ftzard.core.lora_methods import check_lora, peft_config
+from ftzard.core.lora_methods import check_lora, peft_config, with_adapter
 from ftzard.core.peft_adapter import AdaptedModel
 from ftzard.errors import ConfigError
 
@@ -23,8 +23,6 @@ def lora_language_model(base: "BaseModel", lora: "LoraConfig") -> Iterator[Adapt
     Raises:
         ConfigError: What `training.lora` names does not exist in this model, or is its output layer.
     """
-    from peft import get_peft_model
-
     check_lora(base.model, lora)
     output = base.model.get_output_embeddings()
     heads = [name for name, module in base.model.named_modules() if module is output]
@@ -35,7 +33,7 @@ def lora_language_model(base: "BaseModel", lora: "LoraConfig") -> Iterator[Adapt
             fix="leave it out",
         )
     with unchanged(base):
-        peft_model = get_peft_model(base.model, peft_config(base.model, lora, "CAUSAL_LM"))
+        peft_model = with_adapter(base.model, peft_config(base.model, lora, "CAUSAL_LM"))
         try:
             yield AdaptedModel(peft_model, base.device)
         finally:

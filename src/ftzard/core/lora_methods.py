@@ -7,7 +7,7 @@ untouched base model, quantized or not.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -54,14 +54,14 @@ def peft_config(model: Any, lora: LoraConfig, task_type: str, modules_to_save: t
         # PEFT takes no choice of layers together with its own word for all modules, nor with full names.
         output = model.get_output_embeddings() if task_type == "CAUSAL_LM" else None
         linear = [name for name in _linear_modules(model) if model.get_submodule(name) is not output]
-        ends = sorted({name.rpartition(".")[2] for name in linear})
-        targets = ends if lora.layers_to_transform else _ALL_LINEAR
+        targets = _ends(linear) if lora.layers_to_transform else _ALL_LINEAR
     return peft.LoraConfig(
         task_type=task_type,
         r=stored.r,
         lora_alpha=stored.lora_alpha,
         lora_dropout=lora.lora_dropout,
         target_modules=targets,
+        target_parameters=list(lora.target_parameters) or None,
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,
         init_lora_weights=True if lora.starts_from_base else lora.init_lora_weights,
@@ -70,6 +70,30 @@ def peft_config(model: Any, lora: LoraConfig, task_type: str, modules_to_save: t
         modules_to_save=[*modules_to_save, *lora.modules_to_save] or None,
         layers_to_transform=list(lora.layers_to_transform) or None,
     )
+
+
+def with_adapter(model: Any, config: Any, **options: Any) -> Any:
+    """Put a fresh adapter on a model.
+
+    Args:
+        model: Without an adapter.
+        config: What `peft_config` made of it.
+        options: Of `peft.get_peft_model`.
+
+    Raises:
+        ConfigError: PEFT refuses it for this model.
+    """
+    from peft import get_peft_model
+
+    # Before PEFT has put layers of its own in their places.
+    layers = _ends(_linear_modules(model))
+    try:
+        return get_peft_model(model, config, **options)
+    except ValueError as error:
+        raise ConfigError(
+            f"PEFT puts no adapter as in training.lora on a {type(model).__name__}: {error}",
+            fix=f"let training.lora.target_modules name other layers, of {layers}; or take out what the message names",
+        ) from error
 
 
 def check_lora(model: Any, lora: LoraConfig) -> None:
@@ -83,15 +107,24 @@ def check_lora(model: Any, lora: LoraConfig) -> None:
     linear = _linear_modules(model)
     if lora.target_modules != (_ALL_LINEAR,):
         _refuse("target_modules", [name for name in lora.target_modules if not _fits(name, linear)], linear)
+    others = [name for name, _ in model.named_parameters() if name.rpartition(".")[0] not in linear]
+    unknown = [name for name in lora.target_parameters if not _fits(name, others)]
+    if unknown:
+        raise ConfigError(
+            f"training.lora.target_parameters names {unknown}, and the model has no parameter named so outside its "
+            "linear layers",
+            fix=f"choose from {_ends(others)}",
+        )
+    adapted = [*linear, *(name for name in others if any(_fits(end, [name]) for end in lora.target_parameters))]
     for key in ("rank_pattern", "alpha_pattern"):
         patterns = getattr(lora, key)
-        _refuse(key, [pattern for pattern in patterns if not _matches(key, pattern, linear)], linear)
+        _refuse(key, [pattern for pattern in patterns if not _matches(key, pattern, adapted)], adapted)
     modules = [name for name, _ in model.named_modules() if name and not name.startswith(HEAD)]
     missing = [name for name in lora.modules_to_save if not any(module.endswith(name) for module in modules)]
     if missing:
         raise ConfigError(
             f"training.lora.modules_to_save names {missing}, and the model has no such module",
-            fix=f"choose from {sorted({name.rpartition('.')[2] for name in modules if not name[-1].isdigit()})}",
+            fix=f"choose from {_ends(name for name in modules if not name[-1].isdigit())}",
         )
     num_layers = model.config.get_text_config().num_hidden_layers
     beyond = [number for number in lora.layers_to_transform if number >= num_layers]
@@ -129,7 +162,13 @@ def start_from_base(peft_model: Any, lora: LoraConfig) -> None:
 
     if not lora.starts_from_base:
         return
-    for _, layer in _lora_layers(peft_model):
+    for name, layer in _lora_layers(peft_model):
+        if not isinstance(layer.get_base_layer(), linear_classes()):
+            raise ConfigError(
+                f"training.lora.init_lora_weights={lora.init_lora_weights} starts from the weights of linear layers, "
+                f"and {name} is none",
+                fix="let training.lora.target_modules name linear layers alone, or start from something else",
+            )
         weight = _weight(layer.get_base_layer())
         if layer.fan_in_fan_out:
             weight = weight.T
@@ -228,8 +267,12 @@ def _matches(key: str, pattern: str, names: list[str]) -> bool:
 
 def _refuse(key: str, unknown: list[str], linear: list[str]) -> None:
     if unknown:
-        there_are = sorted({name.rpartition(".")[2] for name in linear})
         raise ConfigError(
             f"training.lora.{key} names {unknown}, and the model has no linear layer named so",
-            fix=f"choose from {there_are}, or for target_modules [{_ALL_LINEAR}] alone",
+            fix=f"choose from {_ends(linear)}, or for target_modules [{_ALL_LINEAR}] alone",
         )
+
+
+def _ends(names: Iterable[str]) -> list[str]:
+    """The last parts of names, each once."""
+    return sorted({name.rpartition(".")[2] for name in names})

@@ -37,7 +37,7 @@ class AdaptedModel:
         # PEFT keeps these as sets, whose order differs from process to process, and names a head twice.
         names = {
             key: None if fields[key] is None else sorted(set(fields[key]))
-            for key in ("target_modules", "modules_to_save")
+            for key in ("target_modules", "target_parameters", "modules_to_save")
         }
         how = {"base_model_name_or_path": base_model, "revision": revision, "inference_mode": True}
         # Where the matrices started from is over: loaded, they are what they are.

@@ -1,5 +1,6 @@
 """Training that goes on from the weights of an adapter instead of from a fresh one."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -112,9 +113,14 @@ def _weights(adapter: "AdapterDirectory", lora: "LoraConfig") -> "tuple[dict[str
 
     trained_with = read_lora_config(adapter.path)
     for key in _FIXED_KEYS:
+        then, now = getattr(trained_with, key), getattr(lora, key)
+        if isinstance(then, dict):
+            # What PEFT has added for the experts of a mixture was not configured.
+            added = {rf".*\.{re.escape(name)}" for name in trained_with.target_parameters}
+            then = {name: value for name, value in then.items() if name in now or name not in added}
         # PEFT writes names in an order of its own.
-        if _unordered(getattr(trained_with, key)) != _unordered(getattr(lora, key)):
-            raise _mismatch(key, getattr(trained_with, key), getattr(lora, key))
+        if _unordered(then) != _unordered(now):
+            raise _mismatch(key, then, now)
     return load_file(adapter.path / WEIGHTS_NAME), trained_with.target_modules
 
 

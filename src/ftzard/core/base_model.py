@@ -9,27 +9,23 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from ftzard.core.base_description import read_config, read_tokenizer, where
+from ftzard.core.base_failures import check_is_causal, check_is_whole, reading
 from ftzard.core.base_source import BaseModelIdentity, BaseModelSource, find_base_model
 from ftzard.core.devices import Device, resolve_dtype
 from ftzard.core.precision import Precision, precision_for
 from ftzard.core.tiny_model import build_tiny_llama
-from ftzard.core.token_budget import is_out_of_memory, memory_failures_explained
-from ftzard.errors import ConfigError, ModelNotFoundError, NotACausalLanguageModelError
+from ftzard.core.token_budget import memory_failures_explained
+from ftzard.errors import ConfigError
 
 if TYPE_CHECKING:
     from ftzard.config import ModelConfig
     from ftzard.core.frozen_prefix import FrozenPrefix
 
 _logger = logging.getLogger(__name__)
-
-# What transformers and the readers below it raise for files that are missing, damaged or not what their name says.
-_UNREADABLE = (OSError, ValueError, KeyError, IndexError, RuntimeError, NotImplementedError)
-_PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,25 +150,22 @@ def _load_pretrained(source: BaseModelSource, config: "ModelConfig", device: Dev
 
     if source.gguf_file is not None:
         _refuse_quantization(source, config)
-    try:
-        with _bars_on_terminals_only():
-            model_config = read_config(source)
-            _check_is_causal(source, model_config)
-            precision = precision_for(source, config, device, model_config)
-            tokenizer = read_tokenizer(source)
-            model = AutoModelForCausalLM.from_pretrained(
-                source.location,
-                **where(source.gguf_file, source.identity.revision),
-                config=model_config,
-                dtype=resolve_dtype(config.dtype, device),
-                attn_implementation=_attention(config, model_config),
-                use_safetensors=True,
-                **_quantization(source, config, precision, device),
-            )
-    except _UNREADABLE as error:
-        if is_out_of_memory(error):
-            raise
-        raise _explain(source, error) from error
+    with reading(source), _bars_on_terminals_only():
+        model_config = read_config(source)
+        check_is_causal(source, model_config)
+        precision = precision_for(source, config, device, model_config)
+        tokenizer = read_tokenizer(source)
+        model, loaded = AutoModelForCausalLM.from_pretrained(
+            source.location,
+            **where(source.gguf_file, source.identity.revision),
+            config=model_config,
+            dtype=resolve_dtype(config.dtype, device),
+            attn_implementation=_attention(config, model_config),
+            use_safetensors=True,
+            output_loading_info=True,
+            **_quantization(source, config, precision, device),
+        )
+        check_is_whole(source, loaded)
     return model, tokenizer, precision
 
 
@@ -185,12 +178,9 @@ def describe_base_model(config: "ModelConfig") -> tuple[BaseModelSource, Any, An
     source = find_base_model(config, pinned=False)
     if source.gguf_file is not None or source.location is None:
         _refuse_quantization(source, config)
-    try:
-        with _bars_on_terminals_only():
-            model_config, tokenizer = read_config(source), read_tokenizer(source)
-    except _UNREADABLE as error:
-        raise _explain(source, error) from error
-    _check_is_causal(source, model_config)
+    with reading(source), _bars_on_terminals_only():
+        model_config, tokenizer = read_config(source), read_tokenizer(source)
+        check_is_causal(source, model_config)
     return source, model_config, tokenizer
 
 
@@ -245,55 +235,3 @@ def _refuse_quantization(source: BaseModelSource, config: "ModelConfig") -> None
             f"model.quantization is {config.quantization!r}, which {source.identity.name!r} cannot be loaded in",
             fix="set model.quantization=none or auto, or take a base model from a folder or the hub",
         )
-
-
-def _check_is_causal(source: BaseModelSource, model_config: Any) -> None:
-    """Judge by the declared architecture: transformers would put a language-modelling head on an encoder as well."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    # A .gguf file declares no class; it holds a decoder unless it says that there is an encoder.
-    declared = list(getattr(model_config, "architectures", None) or [])
-    causal = {name for name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values() if isinstance(name, str)}
-    is_known = model_config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    is_causal = is_known and (not declared or bool(causal.intersection(declared)))
-    if not is_causal or getattr(model_config, "is_encoder_decoder", False):
-        kind = declared or [model_config.model_type]
-        raise NotACausalLanguageModelError(
-            f"model.base_model is {source.identity.name!r}, a {', '.join(kind)}, not a causal language model",
-            fix="choose a decoder with a language-modelling head, such as a LlamaForCausalLM",
-        )
-
-
-def _explain(source: BaseModelSource, error: Exception) -> ModelNotFoundError:
-    where = "the Hugging Face hub or its local cache" if source.is_on_hub else str(source.location)
-    file = f", file {source.gguf_file}" if source.gguf_file else ""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    reason, fix = _explain_kind(source, reason)
-    return ModelNotFoundError(
-        f"model.base_model is {source.identity}: it cannot be loaded from {where}{file}: {reason}", fix=fix
-    )
-
-
-def _explain_kind(source: BaseModelSource, reason: str) -> tuple[str, str]:
-    """Reason and remedy, in FTzard's words where it is known what is the matter."""
-    folder = Path(source.location) if source.location and not source.is_on_hub else None
-    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES) if folder else []
-    if "custom code" in reason:
-        return (
-            "it comes with code of its own (auto_map), which is never run",
-            "choose a model of an architecture that transformers has itself",
-        )
-    if pickles and folder and source.gguf_file is None and not any(folder.glob("*.safetensors")):
-        return (
-            f"its weights are in {pickles[0]}, which could run code when it is read, and never is",
-            "save the model as safetensors (`save_pretrained` of transformers does)",
-        )
-    if "tokenizer" in reason.lower():
-        return (
-            f"its tokenizer cannot be read: {reason}",
-            "put tokenizer.json and tokenizer_config.json beside the weights (`save_pretrained` of the tokenizer does)",
-        )
-    return (
-        reason,
-        "check the name, the revision and the files (safetensors or GGUF); a hub model needs the network once",
-    )

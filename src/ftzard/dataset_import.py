@@ -131,8 +131,9 @@ def _load(where: str, split: str, subset: str | None, revision: str | None) -> "
 
 def _check_columns(dataset: "IterableDataset", described: str, config: DataConfig) -> None:
     found = dataset.column_names
-    for key, column in row_columns(config).names.items():
-        if found is not None and column not in found:
+    wanted = row_columns(config)
+    for key, column in wanted.names.items():
+        if found is not None and column not in found and key not in wanted.optional:
             raise MissingColumnError(
                 f"{described} has no column {column!r}; its columns are {found}",
                 fix=f"set data.{key} to one of them, in your conf/ or behind the command (data.{key}=NAME)",

@@ -214,7 +214,7 @@ def answer_conf_files(name: str, columns: AnswerColumns, answered: LabelledFile 
         CONFIG: _primary(name),
         "conf/data/own_files.yaml": _ANSWER_DATA.format(
             kinds="JSONL or Parquet" if is_structured else "CSV, TSV, JSONL or Parquet",
-            these="this column" if is_structured else "these columns",
+            these="this column" if len(columns.names) == 1 else "these columns",
             task=columns.task,
             columns="\n".join(f"{key}: {_scalar(column)}" for key, column in columns.names.items()),
             steps=", ".join(ANSWER_STEPS),

@@ -33,11 +33,12 @@ from ftzard.core.answer_comparison import AnswerComparison
 from ftzard.core.answer_predictions import answer_schema, check_answers, incoming_schema
 from ftzard.core.cleaning import hash_texts
 from ftzard.core.cleaning_answers import clean_for_task
+from ftzard.core.conversations import write_messages
 from ftzard.core.figures import length_histogram, loss_curve
 from ftzard.core.generation_report import GenerationReport
 from ftzard.core.reading import read_batch, read_batches
 from ftzard.core.records import RAW_SCHEMA, Raw, Splits
-from ftzard.core.row_columns import read_pair, write_messages, write_pair
+from ftzard.core.row_columns import read_pair, write_pair
 from ftzard.core.versions import content_version
 from ftzard.dagster_instance import project_instance
 from ftzard.definitions import build_definitions

@@ -4,8 +4,9 @@ import polars as pl
 
 from ftzard.core.answer_examples import answer_examples, num_as_long_as_may_be
 from ftzard.core.answer_predictions import answer_schema, incoming_schema
+from ftzard.core.conversations import write_messages
 from ftzard.core.records import EXAMPLE_SCHEMA
-from ftzard.core.row_columns import write_messages, write_pair
+from ftzard.core.row_columns import write_pair
 
 _EXAMPLES = pl.DataFrame(
     [("b", "Who?", "Me", "a.csv", 2), ("a", "Why?", "So", "a.csv", 3)], schema=EXAMPLE_SCHEMA, orient="row"

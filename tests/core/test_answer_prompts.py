@@ -11,8 +11,8 @@ from tests.core.answer_scenario import CHAT_TEMPLATE, config
 from ftzard.config import GenerationConfig
 from ftzard.core.answer_format import AnswerFormat
 from ftzard.core.answer_prompts import AnswerEncoder, answer_format, encode_prompts_of
+from ftzard.core.conversations import write_messages
 from ftzard.core.records import EXAMPLE_SCHEMA
-from ftzard.core.row_columns import write_messages
 from ftzard.core.tiny_model import build_tiny_tokenizer
 from ftzard.errors import ConfigError
 

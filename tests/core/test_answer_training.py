@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.core.answer_scenario import CHAT_TEMPLATE, config, examples, few, splits, tiny_base
+from tests.core.answer_scenario import config, examples, few, splits, tiny_base
 
 from ftzard.config import FtzardConfig, LoraConfig
 from ftzard.core.adapter import WEIGHTS_NAME, verify_adapter
@@ -381,37 +381,6 @@ def test_a_prompt_beyond_the_models_window_names_its_row(trained: TrainingResult
     given = splits().test.head(1).with_columns(label=pl.lit("word " * 500))
     with pytest.raises(ConfigError, match=r"prompt and answer in toy\.csv, row 1 have 25\d\d tokens.*window of 2048"):
         predict_answers(trained.adapter, given, config())
-
-
-def test_messages_are_trained_and_answered_through_the_template(tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from tests.core.model_scenario import save_tiny_model
-    from transformers import AutoTokenizer
-
-    from ftzard.core.row_columns import write_messages
-
-    folder = save_tiny_model(tmp_path / "base")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.chat_template = CHAT_TEMPLATE
-    tokenizer.save_pretrained(folder)
-    plain = config(model={"base_model": str(folder), "max_length": 128}, num_train_epochs=6, train_batch_size=4)
-    settings = replace(
-        plain,
-        data=replace(plain.data, messages_column="messages"),
-        model=replace(plain.model, generation=replace(plain.model.generation, prompt_format="chat")),
-    )
-
-    def as_messages(frame: pl.DataFrame) -> pl.DataFrame:
-        talks = [write_messages([{"role": "user", "content": text}]) for text in frame["text"]]
-        return frame.with_columns(text=pl.Series(talks))
-
-    parts = splits()
-    result = _train(tmp_path, settings, Splits(*(as_messages(part) for part in vars(parts).values())))
-    predictions = predict_answers(result.adapter, as_messages(parts.test), settings)
-    assert _share_right(predictions, "prediction") > 0.5
-    assert _share_right(predictions, "untrained_prediction") == 0.0
-    assert read_answer_format(result.adapter.path).messages
 
 
 @pytest.mark.parametrize(

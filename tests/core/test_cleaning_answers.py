@@ -8,8 +8,9 @@ import pytest
 from ftzard.config import DataConfig
 from ftzard.core.cleaning import clean
 from ftzard.core.cleaning_answers import answer_lengths, clean_answers, clean_for_task
+from ftzard.core.conversations import read_messages, write_messages
 from ftzard.core.records import RAW_SCHEMA, Cleaned
-from ftzard.core.row_columns import read_messages, write_messages, write_pair
+from ftzard.core.row_columns import write_pair
 from ftzard.core.splitting import split
 from ftzard.errors import NoExamplesError, TooFewExamplesError
 

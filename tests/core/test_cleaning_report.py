@@ -18,8 +18,8 @@ from ftzard.core.cleaning import clean
 from ftzard.core.cleaning_questions import question_changes
 from ftzard.core.cleaning_report import examples_table, find_conflicts
 from ftzard.core.cleaning_steps import CLEANING_STEPS
+from ftzard.core.conversations import write_messages
 from ftzard.core.records import RAW_SCHEMA, Cleaned, Raw
-from ftzard.core.row_columns import write_messages
 from ftzard.core.text_normalisation import StepChanges, normalise_text, step_changes
 
 HOSTILE = "<img src=x onerror=alert(1)> | [a](javascript:1) **b**\u202e @ann &lt;script&gt;"

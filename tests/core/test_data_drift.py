@@ -14,6 +14,7 @@ from tests.core.model_scenario import examples
 from ftzard.config import DataConfig
 from ftzard.core import data_drift
 from ftzard.core.cleaning import hash_texts
+from ftzard.core.conversations import write_messages
 from ftzard.core.data_drift import (
     MAX_BATCHES,
     MIN_ROWS,
@@ -26,7 +27,6 @@ from ftzard.core.data_drift import (
 )
 from ftzard.core.population_stability import Stability, label_stability, length_stability, stability
 from ftzard.core.records import EXAMPLE_SCHEMA
-from ftzard.core.row_columns import write_messages
 
 _COUNTS = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=8).filter(
     lambda bins: all(sum(side) for side in zip(*bins, strict=True))

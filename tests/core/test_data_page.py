@@ -12,13 +12,13 @@ from tests.core import answer_scenario, model_scenario, set_scenario
 
 from ftzard.config import DataConfig, GenerationConfig
 from ftzard.core.cleaning import clean, hash_texts
+from ftzard.core.conversations import write_messages
 from ftzard.core.data_funnel import StoredData, batch_rows
 from ftzard.core.data_page import PAGE_BEGINS, PageHead, auc_reading, psi_reading, render_page, stacked
 from ftzard.core.data_report import Absence, data_report
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.population_stability import Stability
 from ftzard.core.records import EXAMPLE_SCHEMA, RAW_SCHEMA, REJECTED_SCHEMA, Cleaned, Splits
-from ftzard.core.row_columns import write_messages
 from ftzard.core.splitting import split
 
 _HEAD = PageHead("my <b>project</b>", datetime(2026, 11, 26, 8, 0, tzinfo=UTC), "0123456789abcdef", "0.1.0")

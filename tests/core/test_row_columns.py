@@ -10,14 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftzard.config import DataConfig
+from ftzard.core.conversations import read_messages, write_messages
 from ftzard.core.intake import read_unlabelled
 from ftzard.core.reading import read_batch
-from ftzard.core.row_columns import read_messages, read_pair, write_messages, write_pair
+from ftzard.core.row_columns import read_pair, write_pair
 from ftzard.errors import MalformedBatchError, MissingColumnError
 
 _PROMPTS = DataConfig(task="generation")
 _MESSAGES = DataConfig(task="generation", messages_column="messages")
 _PAIRS = DataConfig(task="preference")
+_PAIRS_OF_TALKS = DataConfig(task="preference", messages_column="prompt")
 _TALK = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "Who?"},
@@ -51,6 +53,70 @@ def test_messages_are_split_at_the_last_answer_in_json_lines_and_in_parquet(tmp_
 def test_a_pair_of_answers_is_one_label(tmp_path: Path) -> None:
     rows = _read(tmp_path, "a.csv", "prompt,chosen,rejected\nHi,Hello!,Go away.\n", _PAIRS)
     assert read_pair(rows["label"][0]) == ("Hello!", "Go away.")
+
+
+_ASKED = [{"role": "user", "content": "Hi"}]
+_LIKED, _OTHER = {"role": "assistant", "content": "Hello!"}, {"role": "assistant", "content": "Go away."}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": _ASKED, "chosen": [_LIKED], "rejected": [_OTHER]},
+        {"chosen": [*_ASKED, _LIKED], "rejected": [*_ASKED, _OTHER]},
+        {"prompt": _ASKED, "chosen": [*_ASKED, _LIKED], "rejected": [*_ASKED, _OTHER]},
+        {"prompt": "Hi", "chosen": [*_ASKED, _LIKED], "rejected": [*_ASKED, _OTHER], "score_chosen": 8.5},
+        {"prompt": "Hi", "chosen": [_LIKED], "rejected": [_OTHER]},
+        {"prompt": _ASKED, "chosen": "Hello!", "rejected": "Go away."},
+    ],
+    ids=["explicit", "implicit", "both", "a prompt in words too", "a prompt in words alone", "answers in words"],
+)
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_pairs_of_conversations_are_read_as_they_come(tmp_path: Path, row: dict[str, Any], suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "parquet":
+        pl.DataFrame([row]).write_parquet(path)
+    else:
+        path.write_text(_lines(row))
+    rows, _ = read_batch(path, path.name, _PAIRS_OF_TALKS)
+    assert read_messages(rows["text"][0]) == _ASKED
+    assert read_pair(rows["label"][0]) == ("Hello!", "Go away.")
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"chosen": [_LIKED], "rejected": [_OTHER]}, "no message before it"),
+        ({"chosen": [*_ASKED, _LIKED], "rejected": [*_TALK[:2], _OTHER]}, "end different messages"),
+        ({"prompt": _ASKED, "chosen": _ASKED, "rejected": [_OTHER]}, "of the chosen answer, the last message is of"),
+        (
+            {"prompt": _ASKED, "chosen": [_LIKED], "rejected": [{"role": "bot", "content": "x"}]},
+            "of the rejected answer",
+        ),
+        ({"prompt": _ASKED, "chosen": 7, "rejected": [_OTHER]}, "of the chosen answer, the messages 7 are not a list"),
+    ],
+)
+def test_pairs_of_conversations_that_are_none_are_refused(tmp_path: Path, row: dict[str, Any], problem: str) -> None:
+    with pytest.raises(MalformedBatchError, match=rf"a\.jsonl, line 1.*{problem}"):
+        _read(tmp_path, "a.jsonl", _lines(row), _PAIRS_OF_TALKS)
+
+
+def test_pairs_of_conversations_say_how_they_are_read_where_texts_are_expected(tmp_path: Path) -> None:
+    row = {"prompt": "Hi", "chosen": [*_ASKED, _LIKED], "rejected": [*_ASKED, _OTHER]}
+    with pytest.raises(MalformedBatchError, match=r"data\.messages_column .* names the column"):
+        _read(tmp_path, "a.jsonl", _lines(row), _PAIRS)
+
+
+def test_half_a_pair_of_conversations_is_none(tmp_path: Path) -> None:
+    row = {"prompt": _ASKED, "chosen": [_LIKED], "rejected": None}
+    assert _read(tmp_path, "a.jsonl", _lines(row), _PAIRS_OF_TALKS)["label"].to_list() == [None]
+
+
+def test_messages_with_sharegpts_names_are_the_same_messages(tmp_path: Path) -> None:
+    names = {"system": "system", "user": "human", "assistant": "gpt"}
+    shared = [{"from": names[message["role"]], "value": message["content"]} for message in _TALK]
+    rows = _read(tmp_path, "a.jsonl", _lines({"messages": shared}), _MESSAGES)
+    assert (read_messages(rows["text"][0]), rows["label"][0]) == (_TALK[:2], "Me.")
 
 
 def test_half_a_pair_is_none(tmp_path: Path) -> None:

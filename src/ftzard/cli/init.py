@@ -39,7 +39,7 @@ Next:
 )
 @click.option("--prompt", metavar="COLUMN", help="The column with the prompts; `prompt` by default.")
 @click.option("--completion", metavar="COLUMN", help="With the answers; implies --task generation.")
-@click.option("--messages", metavar="COLUMN", help="With chats as lists of role and content; instead of these two.")
+@click.option("--messages", metavar="COLUMN", help="With chats as lists of role and content; instead of prompts.")
 @click.option("--chosen", metavar="COLUMN", help="With the answers that are liked; implies --task preference.")
 @click.option("--rejected", metavar="COLUMN", help="With the others.")
 @click.option("--remote", metavar="URL", help="Where DVC pushes the data: a folder, or a URL such as s3://bucket/path.")
@@ -87,10 +87,12 @@ def _answers(task: str | None, columns: Mapping[str, str | None]) -> "AnswerColu
     if task is None and not given:
         return None
     is_preference = task == "preference" or (task is None and not given.keys().isdisjoint({"chosen", "rejected"}))
+    are_messages = "messages" in given
+    needed: tuple[str, ...] = ("messages",) if are_messages else ("prompt",)
     if is_preference:
-        needed: tuple[str, ...] = ("prompt", "chosen", "rejected")
-    else:
-        needed = ("messages",) if "messages" in given else ("prompt", "completion")
+        needed += ("chosen", "rejected")
+    elif not are_messages:
+        needed += ("completion",)
     if odd := sorted(given.keys() - {*needed}):
         message = f"--{odd[0]} has no place beside --{' and --'.join(needed)}"
         raise click.UsageError(message)

@@ -34,7 +34,8 @@ class DataConfig:
     completion_column: Name = "completion"
     chosen_column: Name = "chosen"
     rejected_column: Name = "rejected"
-    # For generation, instead of prompt and completion: a list of {role, content} that ends with the assistant's answer.
+    # Lists of {role, content}. For generation, instead of prompt and completion: each ends with the assistant's answer.
+    # For preference, instead of the prompt: what both answers answer, where they do not begin with it themselves.
     messages_column: Name | None = None
     # Names for the columns of files without a header row; empty means that the first row is the header.
     column_names: tuple[str, ...] = ()
@@ -153,8 +154,8 @@ class DataConfig:
         if self.languages and self.messages_column is not None:
             message = "languages must be empty where messages_column is given: only texts and prompts are looked at"
             raise ValueError(message)
-        if self.task != "generation" and self.messages_column is not None:
-            message = f"messages_column must not be given where task is {self.task!r}; only 'generation' reads messages"
+        if self.has_labels and self.messages_column is not None:
+            message = f"messages_column must not be given where task is {self.task!r}: it reads texts, and no messages"
             raise ValueError(message)
         return self
 

@@ -5,7 +5,8 @@ from typing import Final
 import polars as pl
 
 from ftzard.core.answer_predictions import UNTRAINED, task_of_predictions
-from ftzard.core.row_columns import read_messages, read_pair
+from ftzard.core.conversations import read_messages
+from ftzard.core.row_columns import read_pair
 
 _NUM_EXAMPLES: Final = 5
 

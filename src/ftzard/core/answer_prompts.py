@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ftzard.core.answer_format import AnswerFormat
 from ftzard.core.answer_predictions import answer_task
-from ftzard.core.row_columns import read_messages
+from ftzard.core.conversations import read_messages
 from ftzard.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -187,17 +187,17 @@ def _columns(first: Sequence[str], name: str, config: DataConfig) -> list[str]:
 
 
 def _find_columns(columns: list[str], name: str, wanted: RowColumns) -> list[int | None]:
-    """The places of the columns of a row and of those that place it, None for one of those that is not there."""
+    """The places of the columns of a row and of those that place it, None for one that a file may lack."""
     for key, column in wanted.names.items():
-        if column not in columns:
+        if column not in columns and key not in wanted.optional:
             raise MissingColumnError(
                 f"{name} has no column {column!r}; its columns are {[shorten(found) for found in columns]}"
                 f"{_nearest(column, columns)}",
                 fix=f"set data.{key}=NAME to one of them; for a delimited file without a header row, name its columns "
                 "with data.column_names",
             )
-    placing = [columns.index(column) if column in columns else None for column in wanted.placement.values()]
-    return [*(columns.index(column) for column in wanted.names.values()), *placing]
+    names = (*wanted.names.values(), *wanted.placement.values())
+    return [columns.index(column) if column in columns else None for column in names]
 
 
 def _nearest(column: str, columns: Sequence[str]) -> str:

@@ -6,8 +6,8 @@ import polars as pl
 
 from ftzard.config import DataConfig
 from ftzard.core.cleaning import hash_texts, nothing_left, with_reason
+from ftzard.core.conversations import read_messages, write_messages
 from ftzard.core.records import EXAMPLE_SCHEMA, REJECTED_SCHEMA, Cleaned
-from ftzard.core.row_columns import read_messages, write_messages
 from ftzard.core.text_normalisation import StepChanges, StepTally, Told, normalise_text
 
 

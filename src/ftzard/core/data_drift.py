@@ -20,12 +20,12 @@ import polars as pl
 from ftzard.config import DataConfig
 from ftzard.core.baseline import out_of_fold_probabilities, telling_words
 from ftzard.core.cleaning_questions import question_lengths
+from ftzard.core.conversations import read_messages
 from ftzard.core.drift import cliffs_delta
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.label_names import label_counts
 from ftzard.core.metrics import FloatArray
 from ftzard.core.population_stability import Stability, label_stability, length_stability, stability
-from ftzard.core.row_columns import read_messages
 
 # Batches that are compared, and rows of each side that a classifier learns to tell apart.
 MAX_BATCHES: Final = 20

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ftzard.core import data_drift, population_stability
 from ftzard.core.cleaning_report import examples_table
+from ftzard.core.conversations import read_messages
 from ftzard.core.data_findings import findings, is_drifting, is_shifted, percent
 from ftzard.core.data_funnel import MEANINGS
 from ftzard.core.data_report import DataReport
-from ftzard.core.row_columns import read_messages
 from ftzard.core.step_registry import find_step
 from ftzard.core.visible_text import excerpt
 

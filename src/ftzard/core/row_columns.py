@@ -7,6 +7,7 @@ Whatever the task, a row as read has a text (what the model is asked) and a labe
     generation       the prompt, and its completion
     with messages    the messages up to the last answer as JSON, and that answer
     preference       the prompt, and the chosen and the rejected answer as JSON
+    with messages    the messages up to the two answers as JSON, and those
 
 So all that moves rows about (cleaning, splits, storage) has one shape to deal with.
 """
@@ -20,11 +21,9 @@ import polars as pl
 
 from ftzard.config import DataConfig
 from ftzard.core.cell_values import canonical_label
+from ftzard.core.conversations import answer_in, before_answers, shown, split_answer, without_answer
 from ftzard.core.label_sets import cell_of_list, refuse_written_list
 
-_ROLES: Final = ("system", "user", "assistant", "tool")
-_MESSAGE_KEYS: Final = ("role", "content")
-_MAX_SHOWN: Final = 60
 _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "classification": ("text_column", "label_column"),
     "multi_label": ("text_column", "label_column"),
@@ -45,6 +44,7 @@ class RowColumns:
             where they are none.
         read_label: From a label to text; raises as `combine`.
         needs_structure: Whether a value is more than text, so that delimited files cannot hold it.
+        optional: Those of the keys whose column a file may lack.
         placement: Names of `PLACEMENT_SCHEMA` -> the column, for those that are configured; a file may lack it.
     """
 
@@ -52,6 +52,7 @@ class RowColumns:
     combine: Combine
     read_label: Callable[[object], str | None] = canonical_label
     needs_structure: bool = False
+    optional: frozenset[str] = frozenset()
     placement: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -63,8 +64,7 @@ def row_columns(config: DataConfig, *, answered: bool = True) -> RowColumns:
         answered: Whether messages must end with an answer; without, one at their end is passed over.
     """
     if config.messages_column is not None:
-        messages, split = {"messages_column": config.messages_column}, _split_messages if answered else _ask
-        return RowColumns(messages, split, needs_structure=True, placement=_placement(config))
+        return _message_columns(config, config.messages_column, answered=answered)
     keys = _COLUMNS[config.task]
     names = {key: str(getattr(config, key)) for key in keys}
     combine = _join_pair if config.task == "preference" else _pass_on
@@ -72,26 +72,25 @@ def row_columns(config: DataConfig, *, answered: bool = True) -> RowColumns:
     return RowColumns(names, combine, read_label=read_label, placement=_placement(config))
 
 
+def _message_columns(config: DataConfig, column: str, *, answered: bool) -> RowColumns:
+    names, combine = {"messages_column": column}, split_answer if answered else without_answer
+    optional: frozenset[str] = frozenset()
+    if config.task == "preference":
+        # The messages may stand at the beginning of both answers, and nowhere else.
+        names |= {"chosen_column": config.chosen_column, "rejected_column": config.rejected_column}
+        combine, optional = _join_conversations, frozenset({"messages_column"})
+    return RowColumns(names, combine, needs_structure=True, optional=optional, placement=_placement(config))
+
+
 def _placement(config: DataConfig) -> dict[str, str]:
     columns = {"group": config.group_column, "time": config.time_column}
     return {name: column for name, column in columns.items() if column is not None}
-
-
-def read_messages(text: str) -> list[dict[str, str]]:
-    """The messages that a text of a `generation` with messages holds; see `is_messages`."""
-    found: list[dict[str, str]] = json.loads(text)
-    return found
 
 
 def read_pair(label: str) -> tuple[str, str]:
     """The chosen and the rejected answer that a label of `preference` holds."""
     found = json.loads(label)
     return found["chosen"], found["rejected"]
-
-
-def write_messages(messages: Sequence[Mapping[str, str]]) -> str:
-    """One spelling for equal messages."""
-    return json.dumps([{key: message[key] for key in _MESSAGE_KEYS} for message in messages], ensure_ascii=False)
 
 
 def write_pair(chosen: str, rejected: str) -> str:
@@ -119,68 +118,24 @@ def _join_pair(values: Sequence[object]) -> tuple[object, object]:
     text, *answers = values
     for name, answer in zip(("chosen", "rejected"), answers, strict=True):
         if answer is not None and not isinstance(answer, str):
-            message = f"the {name} answer {_shown(answer)} is not text"
+            message = f"the {name} answer {shown(answer)} is not text"
+            if isinstance(answer, (list, pl.Series)):
+                message += (
+                    "; data.messages_column (`ftzard init`: --messages) names the column of the messages before it"
+                )
             raise TypeError(message)
     chosen, rejected = ("" if answer is None else str(answer) for answer in answers)
     # Half a pair is none.
     return text, write_pair(chosen, rejected) if chosen.strip() and rejected.strip() else None
 
 
-def _split_messages(values: Sequence[object]) -> tuple[object, object]:
-    if values[0] is None:
-        return None, None
-    messages = _checked(values[0])
-    if messages[-1]["role"] != "assistant":
-        message = f"the last message is of the role {messages[-1]['role']!r}, and must be the assistant's answer"
+def _join_conversations(values: Sequence[object]) -> tuple[object, object]:
+    asked, chosen, rejected = values
+    if chosen is None or rejected is None:
+        return before_answers(asked, []), None
+    one, other = answer_in("chosen", chosen), answer_in("rejected", rejected)
+    if one.before != other.before:
+        message = "the chosen and the rejected answer end different messages, and a pair has one prompt"
         raise ValueError(message)
-    if len(messages) == 1:
-        message = "there is an answer and no message before it"
-        raise ValueError(message)
-    return write_messages(messages[:-1]), messages[-1]["content"]
-
-
-def _ask(values: Sequence[object]) -> tuple[object, object]:
-    """The messages without the answer that they may end with."""
-    if values[0] is None:
-        return None, None
-    messages = _checked(values[0])
-    asked = messages[:-1] if messages[-1]["role"] == "assistant" else messages
-    if not asked:
-        message = "there is an answer and no message before it"
-        raise ValueError(message)
-    return write_messages(asked), None
-
-
-def _checked(value: Any) -> list[dict[str, str]]:
-    """A list of messages, or an error that says which of them is none."""
-    # A Parquet column of lists arrives as a polars series of structs.
-    messages = value.to_list() if hasattr(value, "to_list") else value
-    if not isinstance(messages, list) or not messages:
-        message = f"the messages {_shown(value)} are not a list with at least one"
-        if isinstance(messages, str) and messages.lstrip().startswith("["):
-            message += ", but a text that looks like one: write the list itself, because JSON in a text is not read"
-        raise TypeError(message)
-    for number, found in enumerate(messages, start=1):
-        problem = _problem(found)
-        if problem:
-            message = f"message {number} of {len(messages)} {problem}"
-            raise ValueError(message)
-    return messages
-
-
-def _problem(message: Any) -> str:
-    if not isinstance(message, dict):
-        return f"is {_shown(message)}, not an object with role and content"
-    others = sorted(key for key, value in message.items() if key not in _MESSAGE_KEYS and value is not None)
-    if others:
-        return f"has {others} beside role and content, which cannot be trained on"
-    if message.get("role") not in _ROLES:
-        return f"has the role {_shown(message.get('role'))}; it must be one of {', '.join(_ROLES)}"
-    if not isinstance(message.get("content"), str):
-        return f"has the content {_shown(message.get('content'))}, which is not text"
-    return ""
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 1]}…"
+    is_whole = bool(one.content.strip() and other.content.strip())
+    return before_answers(asked, one.before), write_pair(one.content, other.content) if is_whole else None

@@ -6,7 +6,8 @@ are compared on the same resamples (Koehn, "Statistical Significance Tests for M
 2004), which cancels what makes a resample hard for both.
 
 Rows are drawn from all rows and not within each label: new data brings its own share of each label, and an interval
-that held the shares fixed would promise more than that.
+that held the shares fixed would promise more than that. Each row counts for itself, also where several are of one group
+(`data.group_column`): there the interval is too narrow.
 """
 
 from collections.abc import Callable, Iterator

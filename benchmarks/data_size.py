@@ -56,7 +56,7 @@ from ftzard.io_managers.parquet import write_frame
 from ftzard.materialization import materialize
 from ftzard.resources.project_repository import init_project_repository
 
-_NUM_ROWS, _NUM_ROUNDS = 1_600_000, 3
+_NUM_ROWS, _NUM_ROUNDS = 1_600_000, 5
 _NUM_TWEETS, _NUM_TOKENISED, _NUM_TOKENISING_ROUNDS = 18_000, 20_000, 3
 _SEED = 0
 _LABELS = {"negative": "0", "positive": "4"}

@@ -36,6 +36,7 @@ def test_a_configuration_cannot_be_changed_once_made() -> None:
         (DataConfig, {"seed": "many"}, "seed"),
         (DataConfig, {"labels": ["one"]}, "at least two labels"),
         (DataConfig, {"task": "generation", "labels": ["a", "b"]}, "must be empty where task is 'generation'"),
+        (DataConfig, {"context_column": "about"}, "context_column must not be given where there are no prompts"),
         (DataConfig, {"messages_column": "talk"}, "task is 'classification': it reads texts, and no messages"),
         (GenerationConfig, {"prompt_template": "Q:"}, "exactly once"),
         (DataConfig, {"labels": ["one", "one"]}, "twice"),

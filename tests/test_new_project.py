@@ -332,6 +332,8 @@ _PAIRS_OF_CHATS = [
     [
         (_PAIRS, ["--prompt", "q", "--completion", "a"],
          {"task": "generation", "prompt_column": "q", "completion_column": "a", "messages_column": None}),
+        (_PAIRS, ["--prompt", "q", "--context", "b", "--completion", "a"],
+         {"task": "generation", "prompt_column": "q", "context_column": "b", "completion_column": "a"}),
         (_CHATS, ["--messages", "talk"], {"task": "generation", "messages_column": "talk"}),
         (_PAIRS_OF_CHATS, ["--messages", "before", "--chosen", "a", "--rejected", "b"],
          {"task": "preference", "messages_column": "before", "chosen_column": "a", "rejected_column": "b"}),

@@ -160,6 +160,7 @@ def test_a_project_without_batches_has_no_version(tmp_path: Path) -> None:
 def test_younger_keys_of_one_task_are_in_the_fingerprints_of_no_other(task: str) -> None:
     config = compose([f"data.task={task}"])
     values = to_dict(config)
+    unused = {"data": {"context_column"}}
     younger = {
         "data": ({"label_separator", "no_label"}, "multi_label"),
         "training": ({"label_thresholds"}, "multi_label"),
@@ -167,7 +168,18 @@ def test_younger_keys_of_one_task_are_in_the_fingerprints_of_no_other(task: str)
     }
     for section, (keys, its_task) in younger.items():
         kept = decisive(section, values[section], task)
-        assert values[section].keys() - kept.keys() == (set() if task == its_task else keys)
+        assert values[section].keys() - kept.keys() == (set() if task == its_task else keys) | unused.get(
+            section, set()
+        )
+    assert "target_parameters" not in decisive("training", values["training"], task)["lora"]
     of_before = {name: decisive(name, values[name], task) for name in ("data", "model", "training")}
     document = {"code_version": predictions.code_version, "config": of_before, "inputs": {}, "outside": ""}
     assert predictions.fingerprint(Step(config, Path()), {}) == fingerprint(document)
+
+
+def test_a_young_key_that_is_used_is_in_the_fingerprint() -> None:
+    values = to_dict(
+        compose(["data.task=generation", "data.context_column=input", "training.lora.target_parameters=[x]"])
+    )
+    assert decisive("data", values["data"], "generation")["context_column"] == "input"
+    assert decisive("training", values["training"], "generation")["lora"]["target_parameters"] == ["x"]

@@ -41,6 +41,40 @@ def test_a_completion_is_the_label_of_its_prompt(tmp_path: Path) -> None:
     assert rows.row(0) == ("Capital of\nFrance?", "Paris", "a.csv", 2)
 
 
+_WITH_CONTEXT = DataConfig(task="generation", prompt_column="q", context_column="input", completion_column="a")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_a_context_stands_below_its_prompt_where_there_is_one(tmp_path: Path, suffix: str) -> None:
+    rows = [{"q": "Sum up.", "input": "Once\nupon.", "a": "A tale."}, {"q": "Hi!", "input": "", "a": "Hello."}]
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "jsonl":
+        path.write_text(_lines(*rows, {"q": "Bye!", "a": "See you."}))
+    else:
+        frame = pl.DataFrame([*rows, {"q": "Bye!", "input": None, "a": "See you."}])
+        frame.write_csv(path) if suffix == "csv" else frame.write_parquet(path)
+    found, _ = read_batch(path, path.name, _WITH_CONTEXT)
+    assert found["text"].to_list() == ["Sum up.\n\nOnce\nupon.", "Hi!", "Bye!"]
+    assert found["label"].to_list() == ["A tale.", "Hello.", "See you."]
+    asked = read_unlabelled(path, path.name, _WITH_CONTEXT).examples
+    assert asked["text"].to_list() == ["Sum up. Once upon.", "Hi!", "Bye!"]
+
+
+def test_a_context_without_a_prompt_is_none_and_one_that_is_no_text_is_named(tmp_path: Path) -> None:
+    found = _read(tmp_path, "a.jsonl", _lines({"q": None, "input": "x", "a": "y"}), _WITH_CONTEXT)
+    assert found["text"].to_list() == [None]
+    with pytest.raises(MalformedBatchError, match=r"line 1.*the context \[1\] is not text"):
+        _read(tmp_path, "b.jsonl", _lines({"q": "q", "input": [1], "a": "y"}), _WITH_CONTEXT)
+    with pytest.raises(MissingColumnError, match="'input'"):
+        _read(tmp_path, "c.csv", "q,a\n1,2\n", _WITH_CONTEXT)
+
+
+def test_a_context_of_a_pair_stands_below_its_prompt_too(tmp_path: Path) -> None:
+    pairs = DataConfig(task="preference", context_column="context")
+    found = _read(tmp_path, "a.csv", "prompt,chosen,rejected,context\nWho?,Me,You,Here.\n", pairs)
+    assert (found["text"][0], read_pair(found["label"][0])) == ("Who?\n\nHere.", ("Me", "You"))
+
+
 def test_messages_are_split_at_the_last_answer_in_json_lines_and_in_parquet(tmp_path: Path) -> None:
     rows = _read(tmp_path, "a.jsonl", _lines({"messages": _TALK}), _MESSAGES)
     pl.DataFrame({"messages": [_TALK]}).write_parquet(tmp_path / "a.parquet")

@@ -38,6 +38,7 @@ Next:
     help="Learn to write answers, or which of two answers is liked, instead of labels.",
 )
 @click.option("--prompt", metavar="COLUMN", help="The column with the prompts; `prompt` by default.")
+@click.option("--context", metavar="COLUMN", help="With what prompts are about, which is put below them.")
 @click.option("--completion", metavar="COLUMN", help="With the answers; implies --task generation.")
 @click.option("--messages", metavar="COLUMN", help="With chats as lists of role and content; instead of prompts.")
 @click.option("--chosen", metavar="COLUMN", help="With the answers that are liked; implies --task preference.")
@@ -89,6 +90,8 @@ def _answers(task: str | None, columns: Mapping[str, str | None]) -> "AnswerColu
     is_preference = task == "preference" or (task is None and not given.keys().isdisjoint({"chosen", "rejected"}))
     are_messages = "messages" in given
     needed: tuple[str, ...] = ("messages",) if are_messages else ("prompt",)
+    if "context" in given and not are_messages:
+        needed += ("context",)
     if is_preference:
         needed += ("chosen", "rejected")
     elif not are_messages:

@@ -1,6 +1,6 @@
 """All sections together, and what they must agree on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from functools import reduce
 from typing import Any, Self
@@ -71,6 +71,8 @@ _YOUNGER: Mapping[str, str] = {
     "training.label_thresholds": "multi_label",
     "evaluation.preference_metric": "preference",
 }
+# Keys that are younger than projects of their own tasks: likewise left out where nobody uses them.
+_UNUSED_IF_EMPTY: tuple[str, ...] = ("data.context_column", "training.lora.target_parameters")
 
 
 def decisive(section: str, values: Mapping[str, Any], task: str) -> dict[str, Any]:
@@ -82,8 +84,19 @@ def decisive(section: str, values: Mapping[str, Any], task: str) -> dict[str, An
         task: `data.task`.
     """
     kept = {key: value for key, value in values.items() if _YOUNGER.get(f"{section}.{key}", task) == task}
+    for name in _UNUSED_IF_EMPTY:
+        own_section, *path = name.split(".")
+        kept = _without_if_empty(kept, path) if own_section == section else kept
     # Said or not, it is the same study.
     return kept | {"metric": kept["metric"] or _METRICS[task][0]} if section == "tuning" else kept
+
+
+def _without_if_empty(values: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    """The values, in them those below them, without the key that a path leads to if there is nothing."""
+    key, *rest = path
+    if rest:
+        return {**values, key: _without_if_empty(values[key], rest)}
+    return {name: value for name, value in values.items() if name != key or value}
 
 
 def _value(section: Any, names: str) -> Any:

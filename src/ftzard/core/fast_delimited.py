@@ -24,6 +24,7 @@ _ODD_DELIMITERS: Final = frozenset('"\r\n\0')
 _ODD_STARTS: Final = ("\ufeff", "x\x01")
 # Of more columns the pattern would be a large one. Of a single one, blank records are passed over.
 _NUM_COLUMNS: Final = range(2, 101)
+_NUM_VALUES: Final = 2
 # Below, setting up costs more than it saves.
 _MIN_CHARACTERS: Final = 20_000
 
@@ -44,7 +45,8 @@ def parse_simple(
         is wrong.
     """
     wanted = row_columns(config)
-    is_plain = not wanted.needs_structure and config.task != "preference" and delimiter not in _ODD_DELIMITERS
+    # Two columns that stay as they are.
+    is_plain = not wanted.needs_structure and len(wanted.names) == _NUM_VALUES and delimiter not in _ODD_DELIMITERS
     # A list that was written as text is refused there.
     is_plain &= config.task != "multi_label" or "[" not in text
     if not is_plain or len(text) < min_characters or text.startswith(_ODD_STARTS) or "\0" in text:

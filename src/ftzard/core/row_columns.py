@@ -4,7 +4,7 @@ Whatever the task, a row as read has a text (what the model is asked) and a labe
 
     classification   the text, and the name of its class
     multi_label      the text, and the names of its classes in one cell
-    generation       the prompt, and its completion
+    generation       the prompt, with its context below, and its completion
     with messages    the messages up to the last answer as JSON, and that answer
     preference       the prompt, and the chosen and the rejected answer as JSON
     with messages    the messages up to the two answers as JSON, and those
@@ -66,8 +66,11 @@ def row_columns(config: DataConfig, *, answered: bool = True) -> RowColumns:
     if config.messages_column is not None:
         return _message_columns(config, config.messages_column, answered=answered)
     keys = _COLUMNS[config.task]
+    combine: Combine = _join_pair if config.task == "preference" else _pass_on
+    if config.context_column is not None:
+        prompt, *answers = keys
+        keys, combine = (prompt, "context_column", *answers), _below_the_prompt(combine)
     names = {key: str(getattr(config, key)) for key in keys}
-    combine = _join_pair if config.task == "preference" else _pass_on
     read_label = _labels_of(config) if config.task == "multi_label" else canonical_label
     return RowColumns(names, combine, read_label=read_label, placement=_placement(config))
 
@@ -101,6 +104,21 @@ def write_pair(chosen: str, rejected: str) -> str:
 def _pass_on(values: Sequence[object]) -> tuple[object, object]:
     text, label = values
     return text, label
+
+
+def _below_the_prompt(combine: Combine) -> Combine:
+    """The same, where the second value is the context of the first."""
+
+    def join(values: Sequence[object]) -> tuple[object, object]:
+        prompt, context, *answers = values
+        if context is not None and not isinstance(context, str):
+            message = f"the context {shown(context)} is not text"
+            raise TypeError(message)
+        if context and context.strip() and isinstance(prompt, str):
+            prompt = f"{prompt.rstrip()}\n\n{context.strip()}"
+        return combine((prompt, *answers))
+
+    return join
 
 
 def _labels_of(config: DataConfig) -> Callable[[object], str | None]:

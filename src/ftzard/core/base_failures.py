@@ -62,11 +62,12 @@ def check_is_causal(source: BaseModelSource, model_config: Any) -> None:
         )
 
 
-def check_is_whole(source: BaseModelSource, loaded: Mapping[str, Any]) -> None:
+def check_is_whole(source: BaseModelSource, model: Any, loaded: Mapping[str, Any]) -> None:
     """Check that all of a model's weights came from its files: transformers draws those that did not, and only warns.
 
     Args:
         source: Where it was read.
+        model: What was read.
         loaded: What `from_pretrained` says of it with `output_loading_info`.
 
     Raises:
@@ -76,7 +77,9 @@ def check_is_whole(source: BaseModelSource, loaded: Mapping[str, Any]) -> None:
         _logger.warning(
             "%d tensor(s) of the base model's files have no place in it, such as %s", len(unused), unused[0]
         )
-    if missing := sorted(loaded["missing_keys"]):
+    # A buffer is computed, and the same each time.
+    parameters = {name for name, _ in model.named_parameters()}
+    if missing := sorted(parameters.intersection(loaded["missing_keys"])):
         raise ModelNotFoundError(
             f"model.base_model is {source.identity}: its files hold no weights for {len(missing)} of its parameter(s), "
             f"such as {missing[0]}",

@@ -165,7 +165,7 @@ def _load_pretrained(source: BaseModelSource, config: "ModelConfig", device: Dev
             output_loading_info=True,
             **_quantization(source, config, precision, device),
         )
-        check_is_whole(source, loaded)
+        check_is_whole(source, model, loaded)
     return model, tokenizer, precision
 
 

@@ -50,7 +50,7 @@ def hash_texts(texts: pl.Series) -> pl.Series:
 
     digits = pl.col("text").chash.sha2_256().str.slice(0, 2 * _NUM_HASH_BYTES)  # type: ignore[attr-defined]
     # As strings of their own: a slice alone would keep all 64 digits in memory.
-    digits = pl.concat_str(digits, pl.lit(""))
+    digits = digits + ""
     return (
         texts.cast(pl.String).to_frame("text").lazy().select(text_hash=digits).collect(engine="streaming").to_series()
     )

@@ -386,6 +386,23 @@ def test_a_split_without_a_label_is_an_error_with_split_label_counts_and_remedy(
         assert remedy in caught.value.fix
 
 
+def test_a_label_that_came_after_the_freeze_is_led_to_the_refreeze_that_lets_it_join() -> None:
+    examples = some_examples(300)
+    frozen = split_first(examples, PLAIN)[1]
+    new = some_examples(100, prefix="new").with_columns(label=pl.lit("label 9"))
+    with pytest.raises(TooFewExamplesError, match="test has no 'label 9'") as caught:
+        split(pl.concat([examples, new]), PLAIN, frozen)
+    assert re.match(
+        r"the test split is frozen without 'label 9': `ftzard splits refreeze --reason \"...\"` lets those join .*"
+        r"\('label 9' [1-9]\d*\)$",
+        caught.value.fix,
+    )
+    of_train = split(new, replace(PLAIN, labels=())).train.head(1)
+    with pytest.raises(TooFewExamplesError) as caught:
+        split(pl.concat([examples, of_train]), PLAIN, frozen)
+    assert "no example was drawn for it: add labelled examples, and then `ftzard splits refreeze" in caught.value.fix
+
+
 def test_of_many_labels_that_a_split_lacks_and_has_the_first_and_the_rarest_are_told() -> None:
     many = some_examples(300).with_columns(label=pl.format("label {}", pl.int_range(pl.len()) % 40))
     with pytest.raises(TooFewExamplesError, match=r"test has no 'label \d+'(; 'label \d+'){4} and \d+ more") as caught:

@@ -38,17 +38,15 @@ from ftzard.config import DataConfig
 from ftzard.core.cleaning import labels_of
 from ftzard.core.label_names import label_counts
 from ftzard.core.near_duplicates import is_near
-from ftzard.core.quarantine import culprits
 from ftzard.core.records import EXAMPLE_SCHEMA, QUARANTINED_SCHEMA, Splits
+from ftzard.core.split_checks import check_frozen, check_sample, check_splits, named_splits
 from ftzard.core.split_draws import IN_VALIDATION, draw_splits
 from ftzard.core.split_places import keeps_together, settle, settle_first, test_of, with_groups_of
 from ftzard.core.text_sketches import Sketches, sketch
-from ftzard.errors import TooFewExamplesError
 
 # Reasons of the quarantine.
 IN_TEST_SPLIT: Final = "in_test_split"
 HELD_FOR_TEST: Final = "held_for_test"
-_NUM_COUNTS_SHOWN: Final = 5
 # Of fewer rows half would be chance.
 _MIN_EXPECTED: Final = 5
 _REASONS: Final = (IN_TEST_SPLIT, HELD_FOR_TEST, IN_VALIDATION)
@@ -129,7 +127,7 @@ def stratification_error(splits: Splits, task: str = "classification") -> float:
         in all splits together; from 0 (exactly stratified) to 1, lower is better. Empty splits do not count; 0 if
         all are empty.
     """
-    frames = [frame for _, frame in _named(splits) if not frame.is_empty()]
+    frames = [frame for _, frame in named_splits(splits) if not frame.is_empty()]
     if not frames:
         return 0.0
     overall = _shares(pl.concat(frames), task)
@@ -146,7 +144,7 @@ def shortage(splits: Splits, config: DataConfig) -> str:
     """
     num_all = splits.labelled.height
     shares = {"validation": config.validation_fraction, "test": config.test_fraction}
-    found = {name: frame.height for name, frame in _named(splits) if name in shares}
+    found = {name: frame.height for name, frame in named_splits(splits) if name in shares}
     short = [
         f"{name} has {found[name]} of {num_all} examples (of data.{name}_fraction={share:g}: {share * num_all:.0f})"
         for name, share in shares.items()
@@ -167,7 +165,7 @@ def overlap(splits: Splits) -> dict[tuple[str, str], int]:
     Returns:
         For each pair of names of splits, the number of distinct `text_hash` in both; 0 is what must be.
     """
-    hashes = {name: frame.select("text_hash") for name, frame in _named(splits)}
+    hashes = {name: frame.select("text_hash") for name, frame in named_splits(splits)}
     return {
         (one, other): hashes[one].join(hashes[other], on="text_hash", how="semi")["text_hash"].n_unique()
         for one, other in itertools.combinations(hashes, 2)
@@ -186,7 +184,7 @@ def test_fingerprint(test: pl.DataFrame) -> str:
 def _split(drawn: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame | None) -> tuple[Splits, pl.DataFrame]:
     """Splits of drawn examples, and the test split before any sample is taken of it."""
     labels = labels_of(drawn, config)
-    _check_sample(int(drawn["is_sampled"].sum()), drawn.height, labels, config)
+    check_sample(int(drawn["is_sampled"].sum()), drawn.height, labels, config)
     rows, known = _settled(drawn, config, frozen)
     named = drawn.select(EXAMPLE_SCHEMA.names())
     parts = {part: named[numbers["number"]] for (part,), numbers in rows.group_by("part", maintain_order=True)}
@@ -196,7 +194,8 @@ def _split(drawn: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame | None)
         **{name: parts.get(name, empty) for name in ("train", "validation", "test")},
         quarantined=pl.concat([QUARANTINED_SCHEMA.to_frame(), *quarantined]).sort("text_hash", "batch", "row", "label"),
     )
-    _check(splits, labels, config)
+    held = None if frozen is None or config.test_split != "frozen" else parts.get(HELD_FOR_TEST, empty)
+    check_splits(splits, labels, config, held)
     return splits, known
 
 
@@ -209,7 +208,7 @@ def _settled(drawn: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame | Non
         known, known_texts = drawn.select(EXAMPLE_SCHEMA.names())[numbers], tokens.take(numbers.to_numpy())
         is_known = rows["number"].is_in(numbers.implode())
     else:
-        _check_frozen(frozen, drawn)
+        check_frozen(frozen, drawn)
         known, known_texts = frozen, sketch(frozen["text"], tokens.order)
         is_known = drawn["text_hash"].is_in(frozen["text_hash"].implode())
     # What has several labels is not judged, and a copy of itself.
@@ -238,63 +237,5 @@ def _numbered(drawn: pl.DataFrame) -> pl.DataFrame:
     return drawn.select(pl.int_range(pl.len()).alias("number"), *names)
 
 
-def _named(splits: Splits) -> tuple[tuple[str, pl.DataFrame], ...]:
-    return ("train", splits.train), ("validation", splits.validation), ("test", splits.test)
-
-
 def _shares(frame: pl.DataFrame, task: str) -> dict[str, float]:
     return {label: count / frame.height for label, count in label_counts(frame["label"], task).items()}
-
-
-def _check_sample(num_sampled: int, num_examples: int, labels: tuple[str, ...], config: DataConfig) -> None:
-    if num_sampled < max(1, len(labels)):
-        raise TooFewExamplesError(
-            f"{num_sampled} example(s) for {len(labels)} label(s), of {num_examples} before "
-            f"data.sample_fraction={config.sample_fraction:g}",
-            fix="add labelled examples, or raise data.sample_fraction",
-        )
-
-
-def _check_frozen(frozen: pl.DataFrame, examples: pl.DataFrame) -> None:
-    if frozen.height and frozen.join(examples, on="text_hash", how="semi").is_empty():
-        raise TooFewExamplesError(
-            f"of the {frozen.height} row(s) of the frozen test split none is among the {examples.height} examples",
-            fix="bring their batches back; or, where data.cleaning_steps or the data are others now on purpose, "
-            "`ftzard splits refreeze --reason TEXT`",
-        )
-
-
-def _check(splits: Splits, labels: tuple[str, ...], config: DataConfig) -> None:
-    lacking = [f"{name} is empty" for name, frame in _named(splits) if name != "validation" and frame.is_empty()]
-    if labels:
-        lacking = _lacking_labels(splits, labels, config.task)
-    if splits.validation.is_empty() and config.validation_fraction > 0:
-        lacking.append("validation is empty")
-    if lacking:
-        aside = f" ({splits.quarantined.height} of them quarantined)" if splits.quarantined.height else ""
-        raise TooFewExamplesError(
-            f"{splits.labelled.height} examples{aside} are too few for the fractions {config.train_fraction:g}, "
-            f"{config.validation_fraction:g} and {config.test_fraction:g}: {'; '.join(lacking)}",
-            fix="add labelled examples; or set another data.seed, or larger fractions for the splits that lack some "
-            "(validation_fraction=0 does without validation); or raise data.sample_fraction if it is below 1. Where "
-            "texts are many variants of a few, data.near_duplicate_edits=0 takes only equal ones for the same; where "
-            "the test split is frozen, `ftzard splits refreeze` draws it anew",
-        )
-
-
-def _lacking_labels(splits: Splits, labels: tuple[str, ...], task: str) -> list[str]:
-    found = {name: label_counts(frame["label"], task) for name, frame in _named(splits) if name != "validation"}
-    lacking = {name: [repr(label) for label in labels if label not in counts] for name, counts in found.items()}
-    return [
-        f"{name} has no {culprits(missing)} (its counts: {_shown(found[name])})"
-        for name, missing in lacking.items()
-        if missing
-    ]
-
-
-def _shown(counts: dict[str, int]) -> str:
-    """The rarest labels, of many."""
-    if len(counts) <= _NUM_COUNTS_SHOWN:
-        return str(counts or "none at all")
-    rarest = sorted(counts.items(), key=lambda item: item[1])[:_NUM_COUNTS_SHOWN]
-    return f"{dict(rarest)} and {len(counts) - _NUM_COUNTS_SHOWN} more labels with at least {rarest[-1][1]} each"

@@ -236,3 +236,9 @@ def test_what_is_written_is_read_again(one: str, other: str) -> None:
     messages = [{"role": "user", "content": one}, {"role": "assistant", "content": other}]
     assert read_messages(write_messages(messages)) == messages
     assert read_pair(write_pair(one, other)) == (one, other)
+
+
+def test_a_text_that_comes_in_where_messages_are_expected_is_what_a_user_says(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(_lines({"messages": "Who?"}), encoding="utf-8")
+    examples = read_unlabelled(tmp_path / "a.jsonl", "a.jsonl", _MESSAGES).examples
+    assert read_messages(examples["text"][0]) == [{"role": "user", "content": "Who?"}]

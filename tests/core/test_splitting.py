@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 from ftzard.config import DataConfig
 from ftzard.core import split_draws
 from ftzard.core.cleaning import hash_texts
+from ftzard.core.conversations import write_messages
+from ftzard.core.leakage import find_leakage
 from ftzard.core.near_duplicates import is_near
-from ftzard.core.records import EXAMPLE_SCHEMA, QUARANTINED_SCHEMA, Splits
+from ftzard.core.records import EXAMPLE_SCHEMA, QUARANTINED_SCHEMA, REJECTED_SCHEMA, Cleaned, Splits
+from ftzard.core.repeated_texts import repeated_texts
 from ftzard.core.splitting import (
     HELD_FOR_TEST,
     IN_TEST_SPLIT,
@@ -454,3 +457,36 @@ def test_splits_that_near_copies_left_small_are_told_with_the_way_out() -> None:
     assert "data.near_duplicate_edits=0" in told
     apart = replace(config, near_duplicate_edits=0)
     assert shortage(split_first(examples, apart)[0], apart) == ""
+
+
+def chats_of(contents: list[str], system: str) -> pl.DataFrame:
+    """Examples that each have been asked one thing below the same words of a system."""
+    talks = [[{"role": "system", "content": system}, {"role": "user", "content": said}] for said in contents]
+    return examples_of([write_messages(talk) for talk in talks], ["yes"] * len(contents))
+
+
+_CHATS = DataConfig(task="generation", messages_column="messages", cleaning_steps=("unicode_nfc",))
+_LINES = [[f"item {row} of {number} is {row * number}" for number in range(9)] for row in range(60)]
+
+
+def test_chats_that_differ_in_how_their_lines_end_are_in_one_split() -> None:
+    examples = chats_of([end.join(lines) for lines in _LINES for end in ("\n", "\r\n", " ")], "Sort these lines.")
+    splits = split(examples, _CHATS)
+    whole = pl.col("text").str.replace_all(r"(\\r)?\\n", " ")
+    texts = {name: set(frame.select(whole).to_series()) for name, frame in frames(splits).items()}
+    assert sum(map(len, texts.values())) == len(_LINES)
+    assert find_leakage(splits, None, _CHATS).is_none
+
+
+def test_copies_of_frozen_chats_with_other_line_ends_are_found_by_who_checks() -> None:
+    test = chats_of(["\n".join(lines) for lines in _LINES[:5]], "Sort these lines.")
+    train = chats_of(["\r\n".join(lines) for lines in _LINES], "Sort these lines.")
+    leakage = find_leakage(Splits(train, train.clear(), test), None, _CHATS)
+    assert leakage.copies.height == 5
+
+
+def test_short_chats_below_a_long_system_prompt_are_told_apart_by_their_few_words() -> None:
+    examples = chats_of([f"Translate word{row}" for row in range(100)], "You translate from English into French." * 3)
+    splits = split(examples, _CHATS)
+    assert splits.test.height > 2
+    assert repeated_texts(Cleaned(examples, REJECTED_SCHEMA.to_frame()), _CHATS).num_near == 0

@@ -78,6 +78,28 @@ def question_lengths(texts: pl.Series, config: DataConfig) -> pl.Series:
     return pl.Series(texts.name, lengths, dtype=pl.UInt32)
 
 
+def question_contents(texts: pl.Series, config: DataConfig, *, systems: bool = True) -> pl.Series:
+    """What was said: of messages their contents, because how they are written down is the same for all.
+
+    Args:
+        texts: As `normalise_questions` returns them, without null.
+        config: Says whether they are messages.
+        systems: Whether what a system says counts, where anybody else says something.
+    """
+    if config.messages_column is None:
+        return texts
+    said = ["\n".join(_contents(read_messages(text), systems=systems)) for text in texts]
+    return pl.Series(texts.name, said, dtype=pl.String)
+
+
+def compared_texts(texts: pl.Series, config: DataConfig) -> pl.Series:
+    """What texts are compared by to find those that are nearly the same; of chats, what others than systems say.
+
+    In a short text one word is the message, and so it is in a short chat below a long system prompt.
+    """
+    return question_contents(texts, config, systems=False)
+
+
 def clean_unlabelled(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
     """Turn rows without labels into texts that a model can be asked about, exactly as with labels.
 
@@ -111,6 +133,11 @@ def clean_unlabelled(raw: pl.DataFrame, config: DataConfig) -> Cleaned:
 
 def _all_messages(texts: pl.Series) -> list[list[dict[str, str]] | None]:
     return [read_messages(text) if text else None for text in texts]
+
+
+def _contents(messages: Sequence[Mapping[str, str]], *, systems: bool) -> list[str]:
+    counted = [message["content"] for message in messages if systems or message["role"] != "system"]
+    return counted or [message["content"] for message in messages]
 
 
 def _with_contents(messages: Sequence[Mapping[str, str]], contents: Iterator[str]) -> str:

@@ -58,9 +58,11 @@ def split_answer(values: Sequence[object]) -> tuple[object, object]:
 
 
 def without_answer(values: Sequence[object]) -> tuple[object, object]:
-    """The messages without the answer that they may end with; as `split_answer` otherwise."""
+    """The messages without the answer that they may end with; a text is a user's. As `split_answer` otherwise."""
     if values[0] is None:
         return None, None
+    if isinstance(values[0], str) and not values[0].lstrip().startswith("["):
+        return before_answers(values[0], []) if values[0].strip() else "", None
     messages = _checked(values[0])
     return before_answers(None, messages[:-1] if messages[-1]["role"] == _ASSISTANT else messages), None
 

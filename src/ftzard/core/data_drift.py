@@ -19,8 +19,7 @@ import polars as pl
 
 from ftzard.config import DataConfig
 from ftzard.core.baseline import out_of_fold_probabilities, telling_words
-from ftzard.core.cleaning_questions import question_lengths
-from ftzard.core.conversations import read_messages
+from ftzard.core.cleaning_questions import question_contents, question_lengths
 from ftzard.core.drift import cliffs_delta
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.label_names import label_counts
@@ -202,7 +201,7 @@ def _auc(labelled: pl.DataFrame, seed: int) -> Interval | None:
 def _compare(batch: str, own: pl.DataFrame, others: pl.DataFrame, config: DataConfig) -> BatchDrift:
     counted, other_counted = own.head(_MAX_COUNTED), others.head(_MAX_COUNTED)
     drawn = _labelled(counted, other_counted)
-    said = drawn.with_columns(_contents(drawn["text"], config))
+    said = drawn.with_columns(question_contents(drawn["text"], config))
     auc = _auc(said, config.seed)
     is_told = auc is not None and auc.low > 0.5  # noqa: PLR2004 - what cannot be told apart
     lengths, other_lengths = _lengths(counted, config), _lengths(other_counted, config)
@@ -243,14 +242,6 @@ def _answer_stability(own: pl.DataFrame, others: pl.DataFrame, config: DataConfi
     if config.task == "multi_label":
         return label_stability(mine, theirs, *map(len, given))
     return stability(mine, theirs)
-
-
-def _contents(texts: pl.Series, config: DataConfig) -> pl.Series:
-    """What was said: of messages their contents, because how they are written down is the same for all."""
-    if config.messages_column is None:
-        return texts
-    said = ["\n".join(message["content"] for message in read_messages(text)) for text in texts]
-    return pl.Series(texts.name, said, dtype=pl.String)
 
 
 def _lengths(frame: pl.DataFrame, config: DataConfig) -> FloatArray:

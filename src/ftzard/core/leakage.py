@@ -6,6 +6,7 @@ from typing import Final
 import polars as pl
 
 from ftzard.config import DataConfig
+from ftzard.core.cleaning_questions import compared_texts
 from ftzard.core.frozen_test import FROZEN_SCHEMA, FrozenTest
 from ftzard.core.near_duplicates import find_near
 from ftzard.core.records import Splits
@@ -62,6 +63,6 @@ def quarantined_examples(splits: Splits, frozen: FrozenTest | None, config: Data
 
 
 def _paired(rows: pl.DataFrame, known: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
-    found = find_near(known["text"], rows["text"], config.near_duplicate_edits)
+    found = find_near(*(compared_texts(frame["text"], config) for frame in (known, rows)), config.near_duplicate_edits)
     tests = known["text"].gather(found["reference"]).alias("test_text")
     return rows[found["candidate"].to_list()].with_columns(tests, found["num_edits"])

@@ -6,7 +6,7 @@ from typing import Final
 import polars as pl
 
 from ftzard.config import DataConfig
-from ftzard.core.cleaning_questions import normalise_questions
+from ftzard.core.cleaning_questions import compared_texts, normalise_questions
 from ftzard.core.cleaning_report import find_conflicts
 from ftzard.core.near_duplicates import find_repeated
 from ftzard.core.records import Cleaned
@@ -87,7 +87,7 @@ def _most_frequent(repeated: pl.DataFrame, examples: pl.DataFrame) -> pl.DataFra
 def _near(examples: pl.DataFrame, config: DataConfig) -> tuple[int, pl.DataFrame]:
     """How many examples were compared, and those that are near an earlier one beside that."""
     drawn = examples.unique("text_hash", keep="first").sort("text_hash").head(_MAX_COMPARED).sort("batch", "row")
-    found = find_repeated(drawn["text"], config.near_duplicate_edits)
+    found = find_repeated(compared_texts(drawn["text"], config), config.near_duplicate_edits)
     ones, others = drawn[found["candidate"].to_list()], drawn[found["reference"].to_list()]
     near = ones.select("text", "label").with_columns(
         others["text"].alias("other_text"),

@@ -36,6 +36,7 @@ import polars as pl
 
 from ftzard.config import DataConfig
 from ftzard.core.cleaning import labels_of
+from ftzard.core.cleaning_questions import compared_texts
 from ftzard.core.label_names import label_counts
 from ftzard.core.near_duplicates import is_near
 from ftzard.core.records import EXAMPLE_SCHEMA, QUARANTINED_SCHEMA, Splits
@@ -108,9 +109,10 @@ def drawn_anew(examples: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame)
     drawn = draw_splits(examples, config)
     is_present = pl.col("text_hash").is_in(frozen["text_hash"].implode()) & pl.col("is_judged")
     present, others = drawn.filter(is_present), drawn.filter(~is_present)
-    rest = others.filter(~is_near(present["text"], others["text"], config.near_duplicate_edits))
+    texts = [compared_texts(part["text"], config) for part in (present, others)]
+    rest = others.filter(~is_near(*texts, config.near_duplicate_edits))
     rest = with_groups_of(present, rest)
-    rest = rest.with_columns(settled=settle_first(rest, sketch(rest["text"]), config))
+    rest = rest.with_columns(settled=settle_first(rest, sketch(compared_texts(rest["text"], config)), config))
     joining = rest[test_of(rest)]
     return pl.concat([frame.select(EXAMPLE_SCHEMA.names()) for frame in (present, joining)]).sort("text_hash")
 
@@ -201,7 +203,7 @@ def _split(drawn: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame | None)
 
 def _settled(drawn: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame | None) -> tuple[pl.DataFrame, pl.DataFrame]:
     """As `_placed`, and the test split; the sketches of all texts, which are large, end with this."""
-    tokens, rows = sketch(drawn["text"]), _numbered(drawn)
+    tokens, rows = sketch(compared_texts(drawn["text"], config)), _numbered(drawn)
     if frozen is None:
         rows = rows.with_columns(settled=settle_first(rows, tokens, config))
         numbers = test_of(rows)
@@ -209,7 +211,7 @@ def _settled(drawn: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame | Non
         is_known = rows["number"].is_in(numbers.implode())
     else:
         check_frozen(frozen, drawn)
-        known, known_texts = frozen, sketch(frozen["text"], tokens.order)
+        known, known_texts = frozen, sketch(compared_texts(frozen["text"], config), tokens.order)
         is_known = drawn["text_hash"].is_in(frozen["text_hash"].implode())
     # What has several labels is not judged, and a copy of itself.
     rows = rows.with_columns(is_test=is_known & drawn["is_judged"])

@@ -63,6 +63,7 @@ def quarantined_examples(splits: Splits, frozen: FrozenTest | None, config: Data
 
 
 def _paired(rows: pl.DataFrame, known: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
-    found = find_near(*(compared_texts(frame["text"], config) for frame in (known, rows)), config.near_duplicate_edits)
+    references, candidates = (compared_texts(frame["text"], config) for frame in (known, rows))
+    found = find_near(references, candidates, config.near_duplicate_edits)
     tests = known["text"].gather(found["reference"]).alias("test_text")
     return rows[found["candidate"].to_list()].with_columns(tests, found["num_edits"])

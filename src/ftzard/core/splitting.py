@@ -109,8 +109,8 @@ def drawn_anew(examples: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame)
     drawn = draw_splits(examples, config)
     is_present = pl.col("text_hash").is_in(frozen["text_hash"].implode()) & pl.col("is_judged")
     present, others = drawn.filter(is_present), drawn.filter(~is_present)
-    texts = [compared_texts(part["text"], config) for part in (present, others)]
-    rest = others.filter(~is_near(*texts, config.near_duplicate_edits))
+    known, asked = (compared_texts(part["text"], config) for part in (present, others))
+    rest = others.filter(~is_near(known, asked, config.near_duplicate_edits))
     rest = with_groups_of(present, rest)
     rest = rest.with_columns(settled=settle_first(rest, sketch(compared_texts(rest["text"], config)), config))
     joining = rest[test_of(rest)]

@@ -161,6 +161,20 @@ def test_an_empty_folder_that_exists_becomes_the_project(tmp_path: Path, monkeyp
     assert [path.name for path in Path.cwd().iterdir() if path.suffix == ".tmp"] == []
 
 
+def test_in_a_repository_that_does_not_ignore_it_the_project_says_that_nothing_of_it_is_kept_there(
+    tmp_path: Path,
+) -> None:
+    outer = tmp_path / "shop"
+    outer.mkdir()
+    git(outer, "init", "--quiet")
+    (outer / ".gitignore").write_text("/hidden/\n", encoding="utf-8")
+    assert make_project(outer / "hidden").notes == ()
+    (note,) = make_project(outer / "ml" / "sentiment").notes
+    assert f"inside of {outer}, which keeps none of its files" in note
+    assert "name /ml/sentiment/ in the .gitignore" in note
+    assert make_project(tmp_path / "alone").notes == ()
+
+
 @pytest.mark.parametrize("suffix", ["tsv", "jsonl", "parquet"])
 def test_other_kinds_of_files_can_be_brought_along(suffix: str, tmp_path: Path) -> None:
     frame = pl.DataFrame({"text": [f"Number {n}" for n in range(60)], "label": [n % 2 for n in range(60)]})

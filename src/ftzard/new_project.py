@@ -26,7 +26,7 @@ from ftzard.labelled_file import (
 from ftzard.project_files import answer_conf_files, conf_files, configured_labels, readme
 from ftzard.project_template import write_project
 from ftzard.resources.credentials import holds_secret
-from ftzard.resources.project_repository import missing_remote_package, refuse_unknown_remote
+from ftzard.resources.project_repository import missing_remote_package, outer_repository, refuse_unknown_remote
 
 _NUM_SHOWN = 5
 # `git@host:path`, which DVC would take for a folder.
@@ -107,7 +107,7 @@ def make_project(
         if labelled:
             shutil.copyfile(labelled.path, unfinished / config.data.raw_dir / labelled.path.name)
         notes = _notes(unfinished, config, labelled)
-    return NewProject(folder, labelled, notes)
+    return NewProject(folder, labelled, (*notes, *_place_notes(folder)))
 
 
 def _check_place(folder: Path) -> None:
@@ -230,3 +230,16 @@ def _notes(folder: Path, config: FtzardConfig, labelled: LabelledFile | None) ->
         else:
             notes += [f"{told[0].upper()}{told[1:]}."] if told else []
     return tuple(notes)
+
+
+def _place_notes(folder: Path) -> list[str]:
+    outer = outer_repository(folder)
+    if outer is None:
+        return []
+    within = folder.relative_to(outer).as_posix()
+    note = (
+        f"The project is a git repository of its own inside of {outer}, which keeps none of its files: name /{within}/ "
+        "in the .gitignore there and give the project a git remote of its own; or, to keep it there, remove "
+        f"{within}/.git and commit {within}/ in {outer} before the first run."
+    )
+    return [note]

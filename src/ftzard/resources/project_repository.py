@@ -140,3 +140,19 @@ def missing_remote_package(project_dir: Path) -> str | None:
         except ImportError as error:
             return str(error)
     return None
+
+
+def outer_repository(folder: Path) -> Path | None:
+    """The git repository that a folder's own repository lies in, unless that one ignores the folder.
+
+    git keeps nothing of a repository within another one, where `git add` records no more than its commit.
+
+    Args:
+        folder: The top level of the inner one.
+    """
+    try:
+        git = Git.find(folder.parent)
+    except (DataCommitError, NotAGitRepositoryError):
+        return None
+    _, pattern = git.ignoring_pattern(folder.relative_to(git.top_level).as_posix())
+    return git.top_level if not pattern or pattern.startswith(b"!") else None

@@ -86,18 +86,29 @@ def require_data(folder: DataFolder) -> None:
         )
 
 
+def require_merged(folder: DataFolder) -> None:
+    """Refuse a merge conflict, which only the person can resolve.
+
+    Raises:
+        DataCommitError: FTzard's files are in one.
+    """
+    unmerged = folder.git.run("ls-files", "--unmerged", "--", folder.pointer, folder.ignore_file)
+    if unmerged:
+        raise DataCommitError(
+            f"a merge left {folder.pointer} or {folder.ignore_file} in conflict",
+            fix=f"of {folder.pointer} keep one side whole (`git checkout --ours` or `--theirs`), `git add` it, end "
+            "the merge and run `dvc checkout`; `ftzard checkout COMMIT --to FOLDER` writes the other side's files to a "
+            f"folder, from which to copy the batches that {folder.data} lacks; then run again",
+        )
+
+
 def require_unambiguous(folder: DataFolder) -> None:
     """Refuse what only the person can resolve.
 
     Raises:
         DataCommitError: FTzard's files are in a merge conflict, or `.gitignore` is a link.
     """
-    unmerged = folder.git.run("ls-files", "--unmerged", "--", folder.pointer, folder.ignore_file)
-    if unmerged:
-        raise DataCommitError(
-            f"a merge left {folder.pointer} or {folder.ignore_file} in conflict",
-            fix="resolve it (`git status` shows how), `git add` the result, then run again",
-        )
+    require_merged(folder)
     if folder.on_disk(folder.ignore_file).is_symlink():
         raise DataCommitError(
             f"{folder.ignore_file} is a symbolic link, which git does not read and DVC would write through",

@@ -11,7 +11,7 @@ from contextlib import suppress
 import yaml
 
 from ftzard.errors import DataCommitError
-from ftzard.resources.data_folder import DataFolder
+from ftzard.resources.data_folder import DataFolder, require_merged
 from ftzard.resources.git import Git
 
 _HASH = re.compile(r"[0-9a-f]{32}\.dir")
@@ -32,7 +32,7 @@ def read_hash(folder: DataFolder) -> str | None:
     """DVC's MD5 of the data folder, as its `.dvc` file in the work tree has it; None where there is no such file.
 
     Raises:
-        DataCommitError: The file is not one that `dvc add` wrote, or not all of it.
+        DataCommitError: The file is not one that `dvc add` wrote, or not all of it, or a merge left it in conflict.
     """
     path = folder.on_disk(folder.pointer)
     if not path.is_file():
@@ -40,6 +40,7 @@ def read_hash(folder: DataFolder) -> str | None:
     try:
         return _hash_in(path.read_bytes())
     except (OSError, yaml.YAMLError, LookupError, TypeError, ValueError) as error:
+        require_merged(folder)
         raise DataCommitError(
             f"{path} is not a file that `dvc add` wrote: {type(error).__name__}: {error}",
             fix=f"restore it (`git checkout -- {folder.pointer}`) or delete it, then run again",

@@ -4,12 +4,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.resources.data_scenario import commit, dvc, files_in, git, status, write_data
+from tests.resources.data_scenario import DEFAULT, commit, dvc, files_in, git, status, write_data
 
 from ftzard.config import VersioningConfig
 from ftzard.errors import (
     DataCommitError,
 )
+from ftzard.resources.versioning import DvcRepository
 
 
 def test_what_is_staged_edited_or_untracked_is_as_it_was(project: Path) -> None:
@@ -115,4 +116,9 @@ def test_a_pointer_in_conflict_is_left_to_the_person(project: Path) -> None:
     before = git(project, "ls-files", "--unmerged")
     with pytest.raises(DataCommitError, match=r"data\.dvc .*in conflict"):
         commit(project)
+    # Also where it is only read: `git checkout -- data.dvc` would fail, and to delete it would take the other side out.
+    with pytest.raises(DataCommitError, match=r"data\.dvc .*in conflict") as caught:
+        DvcRepository(project, DEFAULT).data_hash()
+    assert "keep one side whole" in caught.value.fix
+    assert "ftzard checkout COMMIT" in caught.value.fix
     assert git(project, "ls-files", "--unmerged") == before != ""

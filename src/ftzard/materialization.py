@@ -59,6 +59,7 @@ def stale_assets(project_dir: Path, overrides: Sequence[str], instance: dg.Dagst
     Raises:
         ConfigError: The configuration is invalid.
         NoBatchesError: There are no labelled batches.
+        DataCommitError: git has moved the `.dvc` file, and the data did not follow.
     """
     pipeline = make_pipeline(DEFAULT_NAME)
     config = compose(overrides, project_dir=project_dir)
@@ -69,7 +70,8 @@ def stale_assets(project_dir: Path, overrides: Sequence[str], instance: dg.Dagst
         frozen_path=frozen_path(project_dir, config.versioning),
     )
     assets_dir = project_dir / config.versioning.data_dir / ASSETS_DIR
-    contents = DvcRepository(project_dir, config.versioning).stored_contents(assets_dir)
+    repository = DvcRepository(project_dir, config.versioning)
+    contents = repository.stored_contents(assets_dir)
     stale: list[str] = []
     for asset in SPINE:
         key, content = pipeline.asset_key(asset.name), contents.get(asset.name)
@@ -84,6 +86,8 @@ def stale_assets(project_dir: Path, overrides: Sequence[str], instance: dg.Dagst
         )
         if not is_fresh:
             stale.append(asset.name)
+    # Nothing is fresh of data that has not arrived.
+    repository.check()
     return tuple(stale)
 
 

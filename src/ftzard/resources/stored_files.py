@@ -22,7 +22,7 @@ def changed_files(path: Path, data_folder: Path, listing: Path) -> list[Path]:
     Returns:
         In the order of their names.
     """
-    expected = _listed(listing)
+    expected = listed_files(listing)
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     names = {file: file.relative_to(data_folder).as_posix() for file in files}
     return [file for file, name in names.items() if name in expected and md5_of(file) != expected[name]]
@@ -39,7 +39,7 @@ def stored_contents(listing: Path, folder: PurePosixPath) -> dict[str, str]:
         Equal for equal names and bytes; empty where there is no such listing.
     """
     found: dict[str, dict[str, str]] = {}
-    for name, md5 in _listed(listing).items():
+    for name, md5 in listed_files(listing).items():
         path = PurePosixPath(name)
         if path.is_relative_to(folder):
             inside = path.relative_to(folder)
@@ -47,7 +47,7 @@ def stored_contents(listing: Path, folder: PurePosixPath) -> dict[str, str]:
     return {name: fingerprint(files) for name, files in found.items()}
 
 
-def _listed(listing: Path) -> dict[str, str]:
+def listed_files(listing: Path) -> dict[str, str]:
     """The MD5 of each file; none where the listing is missing, or broken: DVC writes it again with the next commit."""
     try:
         entries = json.loads(listing.read_bytes())

@@ -15,6 +15,7 @@ from ftzard.errors import (
     PushPendingError,
     StorageError,
 )
+from ftzard.resources.arrived_data import note_arrived, require_arrived
 from ftzard.resources.branch_push import BRANCHES, require_branch, require_git_remote
 from ftzard.resources.branch_target import branch_tip
 from ftzard.resources.commit_journal import JournalEntry
@@ -69,10 +70,13 @@ class DvcRepository:
         Raises:
             NotAGitRepositoryError: git is missing, or the project is not in a git repository.
             NotADvcRepositoryError: The git repository has no DVC.
-            DataCommitError: git refuses to work in the repository, or the configured branch or folder is impossible.
+            DataCommitError: git refuses to work in the repository, the configured branch or folder is impossible, or
+                git has moved the `.dvc` file and the data did not follow.
         """
-        project = self._find()
-        branch_tip(project.git, self.config.branch)
+        folder = self._find()
+        branch_tip(folder.git, self.config.branch)
+        self._read_hash(folder)
+        require_arrived(folder)
 
     def head(self) -> str | None:
         """The commit the next data commit is built on (40 hexadecimal digits); None before the first commit."""
@@ -151,10 +155,13 @@ class DvcRepository:
             require_data(folder)
             require_unambiguous(folder)
             recovered = settle(folder, self.config.branch)
+            # Once more: a person may have pulled during the step that made this.
+            require_arrived(folder)
             with journalled(folder, JournalEntry.of(folder, message, self.config.git_remote)) as note:
                 commit = self._commit(folder, message, note)
                 found = [text for text in (recovered, commit.recovered) if text is not None]
                 commit = replace(commit, recovered="; ".join(found) or None)
+                note_arrived(folder, commit.data_hash)
                 if record is not None:
                     record(commit)
         return commit

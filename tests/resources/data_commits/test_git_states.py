@@ -218,8 +218,7 @@ def _split(project: Path) -> None:
 
 
 def _sparse(project: Path) -> None:
-    git(project, "sparse-checkout", "init", "--cone", "--sparse-index")
-    git(project, "sparse-checkout", "set", "kept", ".dvc")
+    git(project, "sparse-checkout", "set", "--cone", "--sparse-index", "kept", ".dvc")
 
 
 def _intent_to_add(project: Path) -> None:

@@ -109,6 +109,8 @@ def test_a_pointer_in_conflict_is_left_to_the_person(project: Path) -> None:
     write_data(project, "two")
     commit(project)
     git(project, "switch", "--quiet", "--create", "side", base)
+    dvc(project, "checkout")
+    DvcRepository(project, DEFAULT).check()
     write_data(project, "three")
     commit(project)
     merge = subprocess.run(["git", "merge", "main"], cwd=project, check=False, capture_output=True)

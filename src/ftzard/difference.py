@@ -170,7 +170,8 @@ def _scores(before: ProjectState, after: ProjectState, config: EvaluationConfig)
         lacking = before if before.predictions is None else after
         return None, f"{lacking.name} has no test predictions"
     try:
-        return compare_any(after.predictions, before.predictions, before.name, config), ""
+        test = after.tables.get("test")
+        return compare_any(after.predictions, before.predictions, before.name, config, test), ""
     except PredictionsMismatchError:
         return None, "they were scored on other test rows"
     except (LabelSetChangedError, TooFewExamplesError) as error:

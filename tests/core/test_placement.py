@@ -94,7 +94,7 @@ def test_files_without_labels_need_no_such_column(tmp_path: Path) -> None:
     assert read_unlabelled(path, "a.csv", _GROUPED).examples.schema == EXAMPLE_SCHEMA
 
 
-def test_prompts_with_answers_have_groups_too_and_splits_hold_none(tmp_path: Path) -> None:
+def test_prompts_with_answers_have_groups_too_which_of_the_splits_test_alone_holds(tmp_path: Path) -> None:
     rows = [{"prompt": f"Question {n}", "completion": f"Answer {n}", "thread": f"t{n % 40}"} for n in range(200)]
     _write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
     config = DataConfig(task="generation", group_column="thread")
@@ -103,4 +103,5 @@ def test_prompts_with_answers_have_groups_too_and_splits_hold_none(tmp_path: Pat
     splits = split(examples, config)
     threads = [set(examples.join(frame, on="text_hash", how="semi")["group"]) for frame in (splits.train, splits.test)]
     assert not threads[0] & threads[1]
-    assert splits.test.schema == EXAMPLE_SCHEMA
+    assert splits.train.schema == splits.validation.schema == EXAMPLE_SCHEMA
+    assert set(splits.test["group"]) == threads[1]

@@ -150,7 +150,7 @@ def _refreezes(step: Step) -> str:
     io="record",
     sections=("data",),
     outside_version=_refreezes,
-    code_version="3",
+    code_version="4",
 )
 def splits(cleaned: Cleaned, step: Step) -> StepResult[Splits]:
     """Train, validation and test examples: disjoint by content, exactly and nearly, and stable when rows are added.

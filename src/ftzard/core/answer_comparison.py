@@ -13,6 +13,7 @@ from ftzard.core.answer_predictions import answer_task, task_of_predictions
 from ftzard.core.bootstrap import percentile_interval, resample_values
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.generation_evaluation import main_metric, row_scores
+from ftzard.core.row_groups import group_sums, rows_of_hashes
 from ftzard.core.significance import fewest_rows_to_tell
 from ftzard.errors import LabelSetChangedError, PredictionsMismatchError, TooFewExamplesError
 
@@ -30,6 +31,8 @@ class AnswerComparison:
         standard_error: Of that difference, from the resamples.
         num_rows_differing: Rows on which their scores are not the same.
         significance: What the interval leaves out: `evaluation.gate.significance`.
+        num_groups_differing: Where rows belong to groups, which are drawn as a whole: those with a row on which
+            they do. None where each row stands for itself.
     """
 
     other: str
@@ -40,6 +43,7 @@ class AnswerComparison:
     standard_error: FiniteFloat
     num_rows_differing: int
     significance: FiniteFloat
+    num_groups_differing: int | None = None
 
     @property
     def metric_in_words(self) -> str:
@@ -49,13 +53,18 @@ class AnswerComparison:
     @property
     def details(self) -> dict[str, float]:
         """On how many rows they differ, in words."""
-        return {"rows that differ": self.num_rows_differing}
+        groups = self.num_groups_differing
+        return {
+            "rows that differ": self.num_rows_differing,
+            **({} if groups is None else {"groups that differ": groups}),
+        }
 
     @property
     def is_told_apart(self) -> bool:
         """Whether they differ on rows enough for any test to say something."""
         # As for classifiers: a sign test on fewer could not be significant.
-        return self.num_rows_differing >= fewest_rows_to_tell(self.significance)
+        differing = self.num_rows_differing if self.num_groups_differing is None else self.num_groups_differing
+        return differing >= fewest_rows_to_tell(self.significance)
 
     @property
     def is_shown_better(self) -> bool:
@@ -83,7 +92,11 @@ def check_same_task(challenger: pl.DataFrame, other: pl.DataFrame, name: str) ->
 
 
 def compare_answers(
-    challenger: pl.DataFrame, other: pl.DataFrame, name: str, config: EvaluationConfig
+    challenger: pl.DataFrame,
+    other: pl.DataFrame,
+    name: str,
+    config: EvaluationConfig,
+    test: pl.DataFrame | None = None,
 ) -> AnswerComparison:
     """Compare two models on the rows that both have answered.
 
@@ -92,6 +105,7 @@ def compare_answers(
         other: Likewise, for the same examples in any order.
         name: What to call the other.
         config: The metric, number of resamples, the seed and the significance.
+        test: As for `ftzard.core.comparison.compare`.
 
     Raises:
         TooFewExamplesError: There are no rows.
@@ -115,9 +129,9 @@ def compare_answers(
         )
     metric = main_metric(task, config)
     mine, theirs = row_scores(first, metric), row_scores(second, metric)
-    gains = mine - theirs
+    gains, rows = mine - theirs, rows_of_hashes(first["text_hash"], test)
     values = resample_values(
-        lambda samples: gains[samples].mean(axis=1), gains.size, config.num_bootstrap_samples, config.seed
+        lambda samples: gains[samples].mean(axis=1), rows, config.num_bootstrap_samples, config.seed
     )
     return AnswerComparison(
         other=name,
@@ -128,4 +142,5 @@ def compare_answers(
         standard_error=float(values.std()),
         num_rows_differing=int(np.count_nonzero(gains)),
         significance=config.gate.significance,
+        num_groups_differing=None if isinstance(rows, int) else int(np.count_nonzero(group_sums(gains != 0, rows))),
     )

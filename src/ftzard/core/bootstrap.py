@@ -6,8 +6,10 @@ are compared on the same resamples (Koehn, "Statistical Significance Tests for M
 2004), which cancels what makes a resample hard for both.
 
 Rows are drawn from all rows and not within each label: new data brings its own share of each label, and an interval
-that held the shares fixed would promise more than that. Each row counts for itself, also where several are of one group
-(`data.group_column`): there the interval is too narrow.
+that held the shares fixed would promise more than that.
+
+Where rows of one user or thread belong together, users are drawn, each with all of its rows (the cluster bootstrap;
+Davison and Hinkley, "Bootstrap Methods and their Application", 1997, section 3.8): new data brings other users.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ import numpy as np
 
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.metrics import FloatArray, IntArray
+from ftzard.core.row_groups import Rows, num_rows
 
 # The convention of the field, and what every sentence and axis of the report says.
 CONFIDENCE_LEVEL = 0.95
@@ -24,19 +27,21 @@ CONFIDENCE_LEVEL = 0.95
 _MAX_INDICES_AT_ONCE = 2**22
 _MAX_SAMPLES_AT_ONCE = 128
 
-# From row indices of shape (b, n) to values of shape (b,), or (b, m) for m statistics at once.
+# From row indices of shape (b, n) to values of shape (b,), or (b, m) for m statistics at once. Where groups
+# are drawn, a resample has other than n rows.
 Statistic = Callable[[IntArray], FloatArray]
 
 
-def resample_values(statistic: Statistic, num_rows: int, num_samples: int, seed: int) -> FloatArray:
+def resample_values(statistic: Statistic, rows: Rows, num_samples: int, seed: int) -> FloatArray:
     """Measure a statistic on bootstrap resamples.
 
-    The resamples depend on the three numbers alone, so that two calls with different statistics see the same ones:
+    The resamples depend on rows, number and seed alone, so that two calls with different statistics see the same ones:
     their values are paired.
 
     Args:
         statistic: Measures many resamples at once.
-        num_rows: n, the number of rows there are and the size of each resample.
+        rows: n, the number of rows there are and the size of each resample; or the group of each row, of which as many
+            are drawn as there are.
         num_samples: How many resamples are drawn.
         seed: Of `numpy.random.default_rng`.
 
@@ -46,7 +51,7 @@ def resample_values(statistic: Statistic, num_rows: int, num_samples: int, seed:
     Raises:
         ValueError: There are no rows or no resamples.
     """
-    return np.concatenate([statistic(samples) for samples in _resamples(num_rows, num_samples, seed)])
+    return np.concatenate([statistic(samples) for samples in _resamples(rows, num_samples, seed)])
 
 
 def percentile_interval(value: float, values: FloatArray, confidence: float = CONFIDENCE_LEVEL) -> Interval:
@@ -66,29 +71,30 @@ def percentile_interval(value: float, values: FloatArray, confidence: float = CO
     return Interval(value=float(value), low=min(float(low), float(value)), high=max(float(high), float(value)))
 
 
-def bootstrap_interval(statistic: Statistic, num_rows: int, num_samples: int, seed: int) -> Interval:
+def bootstrap_interval(statistic: Statistic, rows: Rows, num_samples: int, seed: int) -> Interval:
     """Measure a statistic of n rows with its interval.
 
     Args:
         statistic: Maps row indices of shape (b, n) to values of shape (b,).
-        num_rows: n, at least 1; from very few rows the interval is too narrow, from one row it has no width.
+        rows: n, at least 1, or the group of each row; from very few rows or groups the interval is too narrow, from one
+            it has no width.
         num_samples: How many resamples are drawn.
         seed: Of the resamples.
 
     Raises:
         ValueError: There are no rows or no resamples.
     """
-    values = resample_values(statistic, num_rows, num_samples, seed)
-    return percentile_interval(float(statistic(np.arange(num_rows)[None])[0]), values)
+    values = resample_values(statistic, rows, num_samples, seed)
+    return percentile_interval(float(statistic(np.arange(num_rows(rows))[None])[0]), values)
 
 
-def paired_difference(first: Statistic, second: Statistic, num_rows: int, num_samples: int, seed: int) -> Interval:
+def paired_difference(first: Statistic, second: Statistic, rows: Rows, num_samples: int, seed: int) -> Interval:
     """Measure how much larger a statistic is for the first of two systems that judged the same n rows.
 
     Args:
         first: Of the first system; maps row indices of shape (b, n) to values of shape (b,).
         second: Of the second system; each resample goes to both.
-        num_rows: n, at least 1.
+        rows: n, at least 1, or the group of each row.
         num_samples: How many resamples are drawn.
         seed: Of the resamples.
 
@@ -98,15 +104,22 @@ def paired_difference(first: Statistic, second: Statistic, num_rows: int, num_sa
     Raises:
         ValueError: There are no rows or no resamples.
     """
-    return bootstrap_interval(lambda samples: first(samples) - second(samples), num_rows, num_samples, seed)
+    return bootstrap_interval(lambda samples: first(samples) - second(samples), rows, num_samples, seed)
 
 
-def _resamples(num_rows: int, num_samples: int, seed: int) -> Iterator[IntArray]:
-    """Draw the resamples in portions of shape (b, num_rows) that fit in memory."""
-    if num_rows < 1 or num_samples < 1:
-        message = f"a bootstrap needs rows and resamples, not {num_rows} and {num_samples}"
+def _resamples(rows: Rows, num_samples: int, seed: int) -> Iterator[IntArray]:
+    """Draw the resamples in portions of shape (b, n) that fit in memory; those of groups differ in size: one by one."""
+    size = num_rows(rows)
+    if size < 1 or num_samples < 1:
+        message = f"a bootstrap needs rows and resamples, not {size} and {num_samples}"
         raise ValueError(message)
     rng = np.random.default_rng(seed)
-    at_once = min(max(1, _MAX_INDICES_AT_ONCE // num_rows), _MAX_SAMPLES_AT_ONCE)
+    if not isinstance(rows, int):
+        members = np.split(np.argsort(rows, kind="stable"), np.bincount(rows).cumsum()[:-1])
+        for _ in range(num_samples):
+            drawn = rng.integers(len(members), size=len(members))
+            yield np.concatenate([members[group] for group in drawn])[None]
+        return
+    at_once = min(max(1, _MAX_INDICES_AT_ONCE // size), _MAX_SAMPLES_AT_ONCE)
     for start in range(0, num_samples, at_once):
-        yield rng.integers(num_rows, size=(min(at_once, num_samples - start), num_rows))
+        yield rng.integers(size, size=(min(at_once, num_samples - start), size))

@@ -114,9 +114,9 @@ def challenge(
         judging.check_comparable(mine, before.predictions, name)
         seen = pl.concat([seen, before.train_hashes]).unique()
         theirs = _answers(champion, before, fingerprint, splits, config, registry)
-        against_champion = _compared(mine, theirs, seen, name, config)
+        against_champion = _compared(mine, theirs, seen, name, splits.test, config)
     beside, baseline = judging.baseline(mine, splits, config.evaluation)
-    against_baseline = _compared(mine, baseline, seen, beside, config)
+    against_baseline = _compared(mine, baseline, seen, beside, splits.test, config)
     num_rows = _unseen(mine, seen).height
     verdict, reasons, more = judging.judge(
         against_champion,
@@ -180,9 +180,9 @@ def _answers(
 
 
 def _compared(
-    mine: pl.DataFrame, theirs: pl.DataFrame, seen: pl.Series, name: str, config: "FtzardConfig"
+    mine: pl.DataFrame, theirs: pl.DataFrame, seen: pl.Series, name: str, test: pl.DataFrame, config: "FtzardConfig"
 ) -> AnyComparison:
-    return compare_any(_unseen(mine, seen), _unseen(theirs, seen), name, config.evaluation)
+    return compare_any(_unseen(mine, seen), _unseen(theirs, seen), name, config.evaluation, test)
 
 
 def _unseen(predictions: pl.DataFrame, seen: pl.Series) -> pl.DataFrame:

@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 import polars as pl
-from pydantic import ConfigDict, FiniteFloat
+from pydantic import ConfigDict, Field, FiniteFloat
 from pydantic.dataclasses import dataclass
 
 from ftzard.config import EvaluationConfig
@@ -17,6 +17,7 @@ from ftzard.core.bootstrap import Statistic, percentile_interval, resample_value
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.metrics import FloatArray, IntArray, confusion_matrices, f1
 from ftzard.core.predictions import labels_of_predictions
+from ftzard.core.row_groups import Rows, group_sums, num_rows, rows_of_hashes
 from ftzard.core.significance import fewest_rows_to_tell, mcnemar_exact
 from ftzard.errors import LabelSetChangedError, PredictionsMismatchError, TooFewExamplesError
 
@@ -33,9 +34,11 @@ class Comparison:
         standard_error: Of that difference, from the resamples.
         num_only_challenger: Rows that only the challenger got right.
         num_only_other: Rows that only the other got right.
-        p_value: Of the exact McNemar test, two-sided.
+        p_value: Of the exact McNemar test, two-sided; of the sign test on `num_groups_won` where rows belong together.
         label_differences: F1 of each label, challenger minus other, with its paired interval.
         significance: What the intervals leave out, and the level of the test: `evaluation.gate.significance`.
+        num_groups_won: Where rows belong to groups, which are drawn as a whole: those in which the challenger answers
+            more rows better, and those in which the other does. None where each row stands for itself.
     """
 
     other: str
@@ -48,6 +51,7 @@ class Comparison:
     p_value: FiniteFloat
     label_differences: dict[str, Interval]
     significance: FiniteFloat
+    num_groups_won: tuple[int, int] | None = Field(default=None, kw_only=True)
 
     @property
     def metric(self) -> str:
@@ -75,7 +79,8 @@ class Comparison:
         return {
             "only it is right": self.num_only_challenger,
             "only the other is right": self.num_only_other,
-            "exact McNemar p": self.p_value,
+            **self._groups_told,
+            f"exact {'McNemar' if self.num_groups_won is None else 'sign test'} p": self.p_value,
         }
 
     @property
@@ -84,13 +89,13 @@ class Comparison:
         return (
             f"it is shown to be right on fewer rows: on {self.num_only_challenger} where the champion is "
             f"wrong, and wrong on {self.num_only_other} where the champion is right "
-            f"(exact McNemar test, p = {self.p_value:.2g})"
+            f"({self._test_told('exact McNemar test')}, p = {self.p_value:.2g})"
         )
 
     @property
     def is_told_apart(self) -> bool:
-        """Whether they differ on rows enough for any test to say something."""
-        return self.num_only_challenger + self.num_only_other >= fewest_rows_to_tell(self.significance)
+        """Whether they differ on rows, or groups, enough for any test to say something."""
+        return sum(self._num_won) >= fewest_rows_to_tell(self.significance)
 
     @property
     def is_shown_better(self) -> bool:
@@ -105,7 +110,26 @@ class Comparison:
     @property
     def is_shown_right_less_often(self) -> bool:
         """Whether the exact test shows that the challenger is right on fewer rows."""
-        return self.num_only_challenger < self.num_only_other and self.p_value < self.significance
+        mine, theirs = self._num_won
+        return mine < theirs and self.p_value < self.significance
+
+    @property
+    def _num_won(self) -> tuple[int, int]:
+        """What the exact test counts."""
+        return self.num_groups_won or (self.num_only_challenger, self.num_only_other)
+
+    @property
+    def _groups_told(self) -> dict[str, float]:
+        if self.num_groups_won is None:
+            return {}
+        mine, theirs = self.num_groups_won
+        return {"groups in which it is right more often": mine, "groups in which the other is": theirs}
+
+    def _test_told(self, by_row: str) -> str:
+        if self.num_groups_won is None:
+            return by_row
+        mine, theirs = self.num_groups_won
+        return f"exact sign test on groups, {mine} against {theirs}"
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -127,6 +151,7 @@ class SetComparison(Comparison):
         return {
             "it has fewer labels wrong": self.num_only_challenger,
             "the other has fewer labels wrong": self.num_only_other,
+            **self._groups_told,
             "exact sign test p": self.p_value,
         }
 
@@ -135,7 +160,7 @@ class SetComparison(Comparison):
         """That it is nearer on fewer rows, in words, where the other is the champion."""
         return (
             f"it is shown to be nearer to the truth on fewer rows: on {self.num_only_challenger}, and the champion on "
-            f"{self.num_only_other} (exact sign test, p = {self.p_value:.2g})"
+            f"{self.num_only_other} ({self._test_told('exact sign test')}, p = {self.p_value:.2g})"
         )
 
 
@@ -162,7 +187,13 @@ def check_same_labels(challenger: pl.DataFrame, other: pl.DataFrame, name: str) 
     return labels
 
 
-def compare(challenger: pl.DataFrame, other: pl.DataFrame, name: str, config: EvaluationConfig) -> Comparison:
+def compare(
+    challenger: pl.DataFrame,
+    other: pl.DataFrame,
+    name: str,
+    config: EvaluationConfig,
+    test: pl.DataFrame | None = None,
+) -> Comparison:
     """Compare two classifiers on the rows that both have answered.
 
     Args:
@@ -170,6 +201,7 @@ def compare(challenger: pl.DataFrame, other: pl.DataFrame, name: str, config: Ev
         other: Likewise, for the same examples in any order.
         name: What to call the other.
         config: Number of resamples and the seed.
+        test: The test split, for the `group` of its rows; None where each row stands for itself.
 
     Raises:
         TooFewExamplesError: There are no rows.
@@ -183,9 +215,9 @@ def compare(challenger: pl.DataFrame, other: pl.DataFrame, name: str, config: Ev
     def label_f1(answers: IntArray) -> Statistic:
         return lambda rows: _label_f1(true[rows], answers[rows], len(labels))
 
-    is_mine, is_theirs = mine == true, theirs == true
-    wins = int((is_mine & ~is_theirs).sum()), int((is_theirs & ~is_mine).sum())
-    return compared(Comparison, name, labels, (label_f1(mine), label_f1(theirs)), (true.size, *wins), config)
+    wins = (mine == true).astype(np.int64) - (theirs == true)
+    rows = rows_of_hashes(first["text_hash"], test)
+    return compared(Comparison, name, labels, (label_f1(mine), label_f1(theirs)), (rows, wins), config)
 
 
 def same_rows(challenger: pl.DataFrame, other: pl.DataFrame, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -213,7 +245,7 @@ def compared(
     name: str,
     labels: Sequence[str],
     label_f1: tuple[Statistic, Statistic],
-    num_rows: tuple[int, int, int],
+    rows_and_wins: tuple[Rows, IntArray],
     config: EvaluationConfig,
 ) -> C:
     """Compare two classifiers by the F1 of each label, and by the rows that one of them answers better.
@@ -223,18 +255,22 @@ def compared(
         name: What to call the other.
         labels: The k labels.
         label_f1: Of the challenger and of the other; each maps row indices of shape (b, m) to shape (b, k).
-        num_rows: How many there are, how many only the challenger answers well, and how many only the other.
+        rows_and_wins: How many rows there are, or the group of each; and for each, shape (n,), 1 where the challenger
+            answers it better, -1 where the other does, else 0.
         config: Number of resamples, the seed and the significance.
     """
     mine, theirs = label_f1
+    rows, wins = rows_and_wins
+    num_won = _num_won(wins)
+    num_groups_won = None if isinstance(rows, int) else _num_won(group_sums(wins, rows))
 
-    def differences(rows: IntArray) -> FloatArray:
-        return mine(rows) - theirs(rows)
+    def differences(samples: IntArray) -> FloatArray:
+        return mine(samples) - theirs(samples)
 
-    all_rows = np.arange(num_rows[0])[None]
+    all_rows = np.arange(num_rows(rows))[None]
     observed = differences(all_rows)[0]
     # Once for all labels, so that they and their mean, macro-F1, are of the same resamples.
-    resampled = resample_values(differences, num_rows[0], config.num_bootstrap_samples, config.seed)
+    resampled = resample_values(differences, rows, config.num_bootstrap_samples, config.seed)
     confidence = 1 - config.gate.significance
     intervals = [percentile_interval(*one, confidence) for one in zip(observed, resampled.T, strict=True)]
     macro = resampled.mean(axis=1)
@@ -244,12 +280,17 @@ def compared(
         other_macro_f1=float(theirs(all_rows)[0].mean()),
         difference=percentile_interval(float(observed.mean()), macro, confidence),
         standard_error=float(macro.std()),
-        num_only_challenger=num_rows[1],
-        num_only_other=num_rows[2],
-        p_value=mcnemar_exact(*num_rows[1:]),
+        num_only_challenger=num_won[0],
+        num_only_other=num_won[1],
+        p_value=mcnemar_exact(*(num_groups_won or num_won)),
         label_differences=dict(zip(labels, intervals, strict=True)),
         significance=config.gate.significance,
+        num_groups_won=num_groups_won,
     )
+
+
+def _num_won(wins: IntArray | FloatArray) -> tuple[int, int]:
+    return int((wins > 0).sum()), int((wins < 0).sum())
 
 
 def _columns(first: pl.DataFrame, second: pl.DataFrame) -> tuple[pl.Series, pl.Series, pl.Series]:

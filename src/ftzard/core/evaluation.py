@@ -38,6 +38,7 @@ from ftzard.core.metrics import (
     recall,
 )
 from ftzard.core.predictions import labels_of_predictions, matched_predictions, probability_matrix
+from ftzard.core.row_groups import Rows, group_sums, rows_of
 from ftzard.core.splitting import test_fingerprint
 from ftzard.core.system_scores import beside_tfidf, check_sound, class_scores, metric_intervals, sorted_test
 
@@ -99,7 +100,7 @@ def evaluate(
     Args:
         predictions: `prediction_schema`; one row per test example, in any order.
         train: `EXAMPLE_SCHEMA`; what the adapter was trained on. The baselines learn from it, and from nothing else.
-        test: `EXAMPLE_SCHEMA`; the rows everything is measured on.
+        test: `EXAMPLE_SCHEMA`, and `group` where rows belong together; the rows everything is measured on.
         config: Number of resamples and bins, and the seed.
 
     Returns:
@@ -115,22 +116,23 @@ def evaluate(
     adapter = _answers(matched_predictions(predictions, test), labels)
     baseline = _answers(tfidf_predictions(train, test, labels, config.seed), labels)
     majority = _answers(majority_predictions(train, test, labels), labels)
-    num_differing = int((adapter.correct != baseline.correct).sum())
-    beside = beside_tfidf(adapter.macro_f1, baseline.macro_f1, test.height, num_differing, config)
+    rows = rows_of(test)
+    num_differing = int(np.count_nonzero(group_sums(adapter.correct - baseline.correct, rows)))
+    beside = beside_tfidf(adapter.macro_f1, baseline.macro_f1, rows, num_differing, config)
     return EvaluationReport(
         labels=labels,
         num_train=train.height,
         num_test=test.height,
         test_fingerprint=test_fingerprint(test),
-        adapter=_system_scores("adapter", adapter, labels, config),
-        baseline=_system_scores("TF-IDF + logistic regression", baseline, labels, config),
-        majority=_system_scores("majority class", majority, labels, config),
+        adapter=_system_scores("adapter", adapter, labels, rows, config),
+        baseline=_system_scores("TF-IDF + logistic regression", baseline, labels, rows, config),
+        majority=_system_scores("majority class", majority, labels, rows, config),
         difference=beside.difference,
         verdict=beside.verdict,
         sentence=beside.sentence,
         confusion=tuple(tuple(row) for row in adapter.confusion(_all_rows(adapter))[0].tolist()),
         reliability=reliability_bins(adapter.confidences, adapter.correct, config.num_calibration_bins),
-        slices=slices_by_length(text_lengths(test), partial(_slice_statistic, adapter), config),
+        slices=slices_by_length(text_lengths(test), partial(_slice_statistic, adapter), rows, config),
     )
 
 
@@ -172,14 +174,14 @@ def _statistics(answers: _Answers, num_bins: int) -> Statistic:
     return measure
 
 
-def _system_scores(name: str, answers: _Answers, labels: Sequence[str], config: EvaluationConfig) -> SystemScores:
+def _system_scores(
+    name: str, answers: _Answers, labels: Sequence[str], rows: Rows, config: EvaluationConfig
+) -> SystemScores:
     confusion = answers.confusion(_all_rows(answers))[0]
     parts = (precision(confusion), recall(confusion), f1(confusion), confusion.sum(axis=1))
     return SystemScores(
         name=name,
-        metrics=metric_intervals(
-            METRIC_NAMES, _statistics(answers, config.num_calibration_bins), answers.num_rows, config
-        ),
+        metrics=metric_intervals(METRIC_NAMES, _statistics(answers, config.num_calibration_bins), rows, config),
         per_class=class_scores(labels, *parts),
     )
 

@@ -9,7 +9,7 @@ def verdict_of(difference: Interval, num_differing: int) -> Verdict:
 
     Args:
         difference: Of the adapter's score less the other's, paired.
-        num_differing: Rows on which the two differ.
+        num_differing: Rows on which the two differ; groups, where rows belong to some.
     """
     if num_differing < MIN_DISCORDANT_ROWS:
         return "undecided"

@@ -118,8 +118,8 @@ def schema_of(asset: str, part: str, frame: pl.DataFrame) -> type[dy.Schema] | N
     """
     if (asset, part) in _FIXED:
         columns, optional = _FIXED[asset, part]
-        # Examples have these beside, where they are configured.
-        placing = PLACEMENT_SCHEMA if part == "examples" else {}
+        # Examples have these beside, where they are configured; test rows keep what belongs together.
+        placing = PLACEMENT_SCHEMA if part in {"examples", "test"} else {}
         return _schema(
             {**columns, **{name: dtype for name, dtype in placing.items() if name in frame.columns}}, optional
         )

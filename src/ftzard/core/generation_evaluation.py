@@ -14,6 +14,7 @@ from ftzard.core.evaluation_verdict import sentence_of, verdict_of
 from ftzard.core.generation_report import AnswerScores, GenerationReport
 from ftzard.core.metrics import FloatArray, IntArray
 from ftzard.core.predictions import matched_rows
+from ftzard.core.row_groups import Rows, group_sums, rows_of
 from ftzard.core.splitting import test_fingerprint
 from ftzard.core.text_metrics import chrf, exact_matches, preferences, token_f1
 from ftzard.errors import TooFewExamplesError
@@ -67,7 +68,7 @@ def evaluate_answers(
     Args:
         predictions: `answer_schema`; one row per test example, in any order.
         train: `EXAMPLE_SCHEMA`; only counted.
-        test: `EXAMPLE_SCHEMA`; the rows everything is measured on.
+        test: `EXAMPLE_SCHEMA`, and `group` where rows belong together; the rows everything is measured on.
         config: Number of resamples, the seed, and the metric of the verdict.
 
     Returns:
@@ -84,10 +85,12 @@ def evaluate_answers(
     mine = matched_rows(predictions, test)
     theirs = without_adapter(mine)
     statistics = {name: (_statistic(mine, name), _statistic(theirs, name)) for name in _METRICS[task]}
-    size = (test.height, config.num_bootstrap_samples, config.seed)
-    differences = {name: paired_difference(*pair, *size) for name, pair in statistics.items()}
+    rows = rows_of(test.sort("text_hash"))
+    size: tuple[Rows, int, int] = (rows, config.num_bootstrap_samples, config.seed)
+    differences = {name: paired_difference(pair[0], pair[1], *size) for name, pair in statistics.items()}
     metric = main_metric(task, config)
-    num_differing = int((row_scores(mine, metric) != row_scores(theirs, metric)).sum())
+    is_differing = row_scores(mine, metric) != row_scores(theirs, metric)
+    num_differing = int(np.count_nonzero(group_sums(is_differing, rows)))
     verdict = verdict_of(differences[metric], num_differing)
     scores = {
         side: {name: bootstrap_interval(pair[index], *size) for name, pair in statistics.items()}
@@ -153,7 +156,7 @@ def _perplexity(frame: pl.DataFrame) -> Statistic:
     return measure
 
 
-def _reward_accuracy(mine: pl.DataFrame, theirs: pl.DataFrame, size: tuple[int, int, int]) -> Interval:
+def _reward_accuracy(mine: pl.DataFrame, theirs: pl.DataFrame, size: tuple[Rows, int, int]) -> Interval:
     (chosen, rejected), (chosen_before, rejected_before) = _pair(mine), _pair(theirs)
     scores = preferences(chosen - chosen_before, rejected - rejected_before)
     return bootstrap_interval(lambda samples: scores[samples].mean(axis=1), *size)

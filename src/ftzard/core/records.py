@@ -14,7 +14,7 @@ ASSETS_DIR: Final = "assets"
 # A row as read. `batch` is the file, `row` the 1-based line it starts on (the record number in Parquet).
 RAW_SCHEMA = pl.Schema({"text": pl.String, "label": pl.String, "batch": pl.String, "row": pl.Int64})
 # What a row may have beside that, where `data.group_column` or `data.time_column` names a column; null where it says
-# nothing. Splits are made by it and do not hold it.
+# nothing. Splits are made by it; of them the test split holds the group.
 PLACEMENT_SCHEMA = pl.Schema([("group", pl.String()), ("time", pl.Datetime("us", "UTC"))])
 # `text_hash` identifies an example by its cleaned text: the first 16 bytes of its SHA-256, in hexadecimal.
 EXAMPLE_SCHEMA = pl.Schema([("text_hash", pl.String), *RAW_SCHEMA.items()])
@@ -68,7 +68,8 @@ class Splits:
     Attributes:
         train: `EXAMPLE_SCHEMA`.
         validation: Likewise.
-        test: Likewise.
+        test: Likewise, and with `data.group_column` the `group` of `PLACEMENT_SCHEMA`: rows of one are drawn together
+            where intervals are made.
         quarantined: `QUARANTINED_SCHEMA`: examples that nothing is trained or scored on, with the reason code.
     """
 
@@ -80,8 +81,8 @@ class Splits:
     @property
     def labelled(self) -> pl.DataFrame:
         """All examples that have a label, `EXAMPLE_SCHEMA`."""
-        aside = self.quarantined.select(EXAMPLE_SCHEMA.names())
-        return pl.concat([self.train, self.validation, self.test, aside])
+        frames = (self.train, self.validation, self.test, self.quarantined)
+        return pl.concat([frame.select(EXAMPLE_SCHEMA.names()) for frame in frames])
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from ftzard.core.label_sets import EMPTY, BoolArray, indicators
 from ftzard.core.length_slices import slices_by_length, text_lengths
 from ftzard.core.metrics import FloatArray, IntArray
 from ftzard.core.predictions import labels_of_predictions, probability_matrix
+from ftzard.core.row_groups import Rows, group_sums, rows_of, rows_of_hashes
 from ftzard.core.set_baseline import frequent_set_predictions, tfidf_set_predictions
 from ftzard.core.set_metrics import (
     LabelCounts,
@@ -106,17 +107,20 @@ def evaluate_sets(predictions: pl.DataFrame, splits: "Splits", config: Evaluatio
     tfidf = tfidf_set_predictions(splits, labels, config.seed, tunes_thresholds=is_tuned(predictions))
     baseline = _answers(matched_sets(tfidf, test), labels)
     majority = _answers(frequent_set_predictions(train, test, labels), labels)
-    num_differing = int((adapter.given != baseline.given).any(axis=1).sum())
-    beside = beside_tfidf(adapter.macro_f1, baseline.macro_f1, test.height, num_differing, config)
+    rows = rows_of(test)
+    # As the gate counts, so that the report does not tell apart what the gate does not.
+    wins = np.sign(baseline.num_wrong - adapter.num_wrong)
+    num_differing = int(np.count_nonzero(group_sums(wins, rows)))
+    beside = beside_tfidf(adapter.macro_f1, baseline.macro_f1, rows, num_differing, config)
     return LabelSetReport(
         labels=labels,
         thresholds=dict(zip(labels, thresholds_of(predictions).tolist(), strict=True)),
         num_train=train.height,
         num_test=test.height,
         test_fingerprint=test_fingerprint(test),
-        adapter=_system_scores("adapter", adapter, labels, config),
-        baseline=_system_scores("TF-IDF + logistic regressions", baseline, labels, config),
-        majority=_system_scores("most frequent set", majority, labels, config),
+        adapter=_system_scores("adapter", adapter, labels, rows, config),
+        baseline=_system_scores("TF-IDF + logistic regressions", baseline, labels, rows, config),
+        majority=_system_scores("most frequent set", majority, labels, rows, config),
         difference=beside.difference,
         verdict=beside.verdict,
         sentence=beside.sentence,
@@ -124,12 +128,18 @@ def evaluate_sets(predictions: pl.DataFrame, splits: "Splits", config: Evaluatio
             adapter.probabilities.ravel(), adapter.true.ravel().astype(np.float64), config.num_calibration_bins
         ),
         num_without_label=test.filter(pl.col("label") == EMPTY).height,
-        slices=slices_by_length(text_lengths(test), partial(_slice_statistic, adapter), config),
+        slices=slices_by_length(text_lengths(test), partial(_slice_statistic, adapter), rows, config),
         confusion=tuple(tuple(row) for row in confused_labels(adapter.true, adapter.given).tolist()),
     )
 
 
-def compare_sets(challenger: pl.DataFrame, other: pl.DataFrame, name: str, config: EvaluationConfig) -> SetComparison:
+def compare_sets(
+    challenger: pl.DataFrame,
+    other: pl.DataFrame,
+    name: str,
+    config: EvaluationConfig,
+    test: pl.DataFrame | None = None,
+) -> SetComparison:
     """Compare two classifiers on the rows that both have answered.
 
     Args:
@@ -137,16 +147,18 @@ def compare_sets(challenger: pl.DataFrame, other: pl.DataFrame, name: str, confi
         other: Likewise, for the same examples in any order.
         name: What to call the other.
         config: Number of resamples and the seed.
+        test: As for `ftzard.core.comparison.compare`.
 
     Raises:
         FtzardError: As `ftzard.core.comparison.compare`.
     """
     labels = check_same_labels(challenger, other, name)
-    mine, theirs = (_answers(frame, labels) for frame in same_rows(challenger, other, name))
-    num_wrong, others = mine.num_wrong, theirs.num_wrong
-    num_rows = len(mine.true), int((num_wrong < others).sum()), int((others < num_wrong).sum())
+    first, second = same_rows(challenger, other, name)
+    mine, theirs = (_answers(frame, labels) for frame in (first, second))
+    wins = np.sign(theirs.num_wrong - mine.num_wrong)
+    rows = rows_of_hashes(first["text_hash"], test)
     record = partial(SetComparison, rows_count_by="fewer labels wrong")
-    return compared(record, name, labels, (mine.label_f1, theirs.label_f1), num_rows, config)
+    return compared(record, name, labels, (mine.label_f1, theirs.label_f1), (rows, wins), config)
 
 
 def is_tuned(predictions: pl.DataFrame) -> bool:
@@ -196,12 +208,14 @@ def _statistics(answers: _Answers) -> Statistic:
     return measure
 
 
-def _system_scores(name: str, answers: _Answers, labels: Sequence[str], config: EvaluationConfig) -> SetSystemScores:
+def _system_scores(
+    name: str, answers: _Answers, labels: Sequence[str], rows: Rows, config: EvaluationConfig
+) -> SetSystemScores:
     counts = answers.counts(answers.all_rows)
     parts = (label_precision(counts)[0], label_recall(counts)[0], label_f1(counts)[0], counts.true[0])
     return SetSystemScores(
         name=name,
-        metrics=metric_intervals(METRIC_NAMES, _statistics(answers), len(answers.true), config),
+        metrics=metric_intervals(METRIC_NAMES, _statistics(answers), rows, config),
         per_class=class_scores(labels, *parts),
         outcomes=_outcomes(counts, len(answers.true), labels),
     )

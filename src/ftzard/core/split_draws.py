@@ -5,6 +5,7 @@ from typing import Final, Literal
 import polars as pl
 
 from ftzard.config import DataConfig
+from ftzard.core.row_groups import group_keys
 
 # A double holds 53 bits exactly, and the quotient below stays under 1.
 _NUM_UNIFORM_BITS: Final = 53
@@ -25,7 +26,7 @@ def draw_splits(examples: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
     examples = examples.sort("text_hash", "batch", "row", "label")
     keys = examples["text_hash"]
     if config.group_column is not None and "group" in examples.columns:
-        keys = examples.select(pl.coalesce(pl.format("group:{}", "group"), "text_hash")).to_series()
+        keys = group_keys(examples)
     position = _uniform(keys, config.seed, "split")
     is_test = position < config.test_fraction
     if config.time_column is not None and "time" in examples.columns:

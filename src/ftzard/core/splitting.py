@@ -40,6 +40,7 @@ from ftzard.core.cleaning_questions import compared_texts
 from ftzard.core.label_names import label_counts
 from ftzard.core.near_duplicates import is_near
 from ftzard.core.records import EXAMPLE_SCHEMA, QUARANTINED_SCHEMA, Splits
+from ftzard.core.row_groups import with_groups
 from ftzard.core.split_checks import check_frozen, check_sample, check_splits, named_splits
 from ftzard.core.split_draws import IN_VALIDATION, draw_splits
 from ftzard.core.split_places import keeps_together, settle, settle_first, test_of, with_groups_of
@@ -132,7 +133,7 @@ def stratification_error(splits: Splits, task: str = "classification") -> float:
     frames = [frame for _, frame in named_splits(splits) if not frame.is_empty()]
     if not frames:
         return 0.0
-    overall = _shares(pl.concat(frames), task)
+    overall = _shares(pl.concat([frame.select("label") for frame in frames]), task)
     shares = [_shares(frame, task) for frame in frames]
     return max((abs(own.get(label, 0.0) - share) for own in shares for label, share in overall.items()), default=0.0)
 
@@ -193,7 +194,8 @@ def _split(drawn: pl.DataFrame, config: DataConfig, frozen: pl.DataFrame | None)
     empty = named.clear()
     quarantined = [parts.get(reason, empty).with_columns(reason=pl.lit(reason)) for reason in _REASONS]
     splits = Splits(
-        **{name: parts.get(name, empty) for name in ("train", "validation", "test")},
+        **{name: parts.get(name, empty) for name in ("train", "validation")},
+        test=with_groups(parts.get("test", empty), drawn),
         quarantined=pl.concat([QUARANTINED_SCHEMA.to_frame(), *quarantined]).sort("text_hash", "batch", "row", "label"),
     )
     held = None if frozen is None or config.test_split != "frozen" else parts.get(HELD_FOR_TEST, empty)

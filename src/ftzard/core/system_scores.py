@@ -15,6 +15,7 @@ from ftzard.core.evaluation_report import ClassScores, Interval, Verdict
 from ftzard.core.evaluation_verdict import sentence_of, verdict_of
 from ftzard.core.label_sets import BoolArray
 from ftzard.core.metrics import FloatArray, IntArray
+from ftzard.core.row_groups import Rows, num_rows
 from ftzard.errors import InvalidPredictionsError, TooFewExamplesError
 
 
@@ -67,18 +68,18 @@ def check_sound(predictions: pl.DataFrame, probabilities: FloatArray, sound: Boo
 
 
 def metric_intervals(
-    names: Sequence[str], measure: Statistic, num_rows: int, config: EvaluationConfig
+    names: Sequence[str], measure: Statistic, rows: Rows, config: EvaluationConfig
 ) -> dict[str, Interval]:
     """Measure several metrics with their 95 % intervals.
 
     Args:
         names: Of the m metrics.
         measure: Maps row indices of shape (b, n) to values of shape (b, m).
-        num_rows: n, at least 1.
+        rows: n, at least 1, or the group of each row.
         config: Number of resamples and the seed.
     """
-    values = measure(np.arange(num_rows, dtype=np.int64)[None])[0]
-    resampled = resample_values(measure, num_rows, config.num_bootstrap_samples, config.seed)
+    values = measure(np.arange(num_rows(rows), dtype=np.int64)[None])[0]
+    resampled = resample_values(measure, rows, config.num_bootstrap_samples, config.seed)
     columns = zip(names, values, resampled.T, strict=True)
     return {name: percentile_interval(float(value), column) for name, value, column in columns}
 
@@ -96,18 +97,18 @@ def class_scores(
 
 
 def beside_tfidf(
-    adapter: Statistic, tfidf: Statistic, num_rows: int, num_differing: int, config: EvaluationConfig
+    adapter: Statistic, tfidf: Statistic, rows: Rows, num_differing: int, config: EvaluationConfig
 ) -> BesideTfidf:
     """Compare an adapter with TF-IDF on the same rows.
 
     Args:
         adapter: Its macro-F1; maps row indices of shape (b, n) to values of shape (b,).
         tfidf: Likewise.
-        num_rows: n, at least 1.
-        num_differing: Rows on which the two differ.
+        rows: n, at least 1, or the group of each row.
+        num_differing: Rows, or groups, on which the two differ.
         config: Number of resamples and the seed.
     """
-    difference = paired_difference(adapter, tfidf, num_rows, config.num_bootstrap_samples, config.seed)
+    difference = paired_difference(adapter, tfidf, rows, config.num_bootstrap_samples, config.seed)
     verdict = verdict_of(difference, num_differing)
-    sentence = sentence_of("macro-F1", difference, verdict, num_rows, whose="TF-IDF's", other="TF-IDF")
+    sentence = sentence_of("macro-F1", difference, verdict, num_rows(rows), whose="TF-IDF's", other="TF-IDF")
     return BesideTfidf(difference, verdict, sentence)

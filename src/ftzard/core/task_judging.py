@@ -33,7 +33,8 @@ class TaskJudging:
         predict: Takes an adapter, the test examples and the configuration; gives its answers.
         baseline: Takes the challenger's answers, the splits and the configuration; gives what it has to stand beside:
             its name and its answers.
-        compare: Takes the answers of two on the same rows, what to call the second, and the configuration.
+        compare: Takes the answers of two on the same rows, what to call the second, the configuration, and the test
+            split for the groups of its rows.
         judge: Takes the comparisons with the champion, if there is one, and with the baseline; otherwise as
             `ftzard.core.gate.judge`.
     """
@@ -42,7 +43,7 @@ class TaskJudging:
     check_comparable: Callable[[pl.DataFrame, pl.DataFrame, str], None]
     predict: "Callable[[AdapterDirectory, pl.DataFrame, FtzardConfig], pl.DataFrame]"
     baseline: "Callable[[pl.DataFrame, Splits, EvaluationConfig], tuple[str, pl.DataFrame]]"
-    compare: "Callable[[pl.DataFrame, pl.DataFrame, str, EvaluationConfig], AnyComparison]"
+    compare: "Callable[[pl.DataFrame, pl.DataFrame, str, EvaluationConfig, pl.DataFrame | None], AnyComparison]"
     judge: Callable[..., tuple[GateVerdict, tuple[str, ...], int | None]]
 
 
@@ -130,12 +131,18 @@ def predict_any(adapter: "AdapterDirectory", test: pl.DataFrame, config: "Ftzard
     return _BY_TASK[config.data.task].predict(adapter, test, config)
 
 
-def compare_any(mine: pl.DataFrame, theirs: pl.DataFrame, name: str, config: "EvaluationConfig") -> AnyComparison:
-    """Compare two adapters of any task on the same rows.
+def compare_any(
+    mine: pl.DataFrame,
+    theirs: pl.DataFrame,
+    name: str,
+    config: "EvaluationConfig",
+    test: pl.DataFrame | None = None,
+) -> AnyComparison:
+    """Compare two adapters of any task on the same rows; `test` is as for `ftzard.core.comparison.compare`.
 
     Raises:
         LabelSetChangedError: They do different things.
         FtzardError: As `compare` and `compare_answers`.
     """
     check_same_task(mine, theirs, name)
-    return judging_of(mine).compare(mine, theirs, name, config)
+    return judging_of(mine).compare(mine, theirs, name, config, test)

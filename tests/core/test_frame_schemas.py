@@ -165,3 +165,7 @@ def test_each_column_is_described_with_its_rules() -> None:
     assert not found["text_hash"].is_nullable
     assert describe_columns("raw_data", "examples", _RAW)["row"].rules == ("at least 1",)
     assert describe_columns("raw_data", "examples", _RAW)["text"].is_nullable
+
+
+def test_a_queue_that_was_stored_before_it_said_what_it_was_drawn_from_is_still_one() -> None:
+    check_value("label_queue", replace(_QUEUE, sidecar=_QUEUE.sidecar.drop("num_drawn_from")))

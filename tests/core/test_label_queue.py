@@ -53,7 +53,7 @@ def hashes_of(queue: LabelQueue, arm: str) -> set[str]:
 def test_a_queue_has_as_many_rows_as_configured_and_a_fifth_of_them_by_chance() -> None:
     queue = queue_of()
     assert queue.rows.schema == QUEUE_ROW_SCHEMA
-    assert queue.sidecar.schema == sidecar_schema(LABELS)
+    assert queue.sidecar.schema == sidecar_schema(LABELS, drawn=True)
     assert queue.labels == LABELS
     assert (queue.rows.height, len(hashes_of(queue, "control")), len(hashes_of(queue, "strategy"))) == (20, 4, 16)
     assert queue.rows["position"].to_list() == list(range(1, 21))
@@ -159,6 +159,7 @@ def test_rows_whose_label_is_known_are_not_asked_for_again() -> None:
     examples, _ = file_of(100)
     known = set(examples["text_hash"][:60])
     queue = queue_of(100, already_labelled=known)
+    assert set(queue.sidecar["num_drawn_from"]) == {100 - len(known)}
     assert queue.rows.height == 20
     assert not known & set(queue.rows["text_hash"])
     assert queue_of(100, already_labelled=set(examples["text_hash"])).rows.is_empty()

@@ -61,6 +61,76 @@ def test_of_sets_the_labels_are_judged_besides_on_the_same_rows() -> None:
     assert (nothing.accuracy.value, nothing.label_f1) == (1, None)
 
 
+def drawn(name: str, size: int, right: list[bool]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """A control arm of a file of so many rows, and the labels that make its predictions right or wrong."""
+    hashes = [f"{name}{number}" for number in range(len(right))]
+    queue = sidecar(*((one, "control", "yes") for one in hashes)).with_columns(
+        num_drawn_from=pl.lit(size, dtype=pl.Int64)
+    )
+    return queue, labels(**{one: "yes" if good else "no" for one, good in zip(hashes, right, strict=True)})
+
+
+def test_a_row_of_a_large_file_counts_for_more_than_one_of_a_small_file() -> None:
+    large, small = drawn("a", 900, [True] * 3), drawn("b", 100, [False, True])
+    answers = pl.concat([large[1], small[1]])
+    found = live_accuracy([large[0], small[0]], answers)
+    assert found is not None
+    assert found.accuracy.value == pytest.approx(0.9 * 1 + 0.1 * 0.5)
+    assert found.num_control == 5
+    # As much as 1 / (0.9² / 3 + 0.1² / 2) equal rows tell, which are fewer than there are.
+    assert found.accuracy.low < wilson_interval(95, 100).low
+    assert live_accuracy([small[0], large[0]], answers.reverse()) == found
+    # Where the file's rows that are labelled are fewer, each of them stands for more.
+    fewer = live_accuracy([large[0], small[0]], answers.filter(~pl.col("text_hash").is_in(["a1", "a2"])))
+    assert fewer is not None
+    assert fewer.accuracy.value == pytest.approx(0.95)
+    assert fewer.accuracy.low < found.accuracy.low
+
+
+def test_of_files_that_are_drawn_from_alike_all_rows_count_the_same() -> None:
+    first, second = drawn("a", 30, [True] * 3), drawn("b", 20, [False, True])
+    answers = pl.concat([first[1], second[1]])
+    found = live_accuracy([first[0], second[0]], answers)
+    assert found is not None
+    expected = wilson_interval(4, 5)
+    assert (found.accuracy.value, found.accuracy.low, found.accuracy.high) == pytest.approx(
+        (expected.value, expected.low, expected.high)
+    )
+
+
+def test_where_a_queue_does_not_say_how_many_rows_it_was_drawn_from_all_rows_count_the_same() -> None:
+    large, small = drawn("a", 900, [True] * 3), drawn("b", 100, [False, True])
+    found = live_accuracy([large[0], small[0].drop("num_drawn_from")], pl.concat([large[1], small[1]]))
+    assert found is not None
+    assert found.accuracy == wilson_interval(4, 5)
+
+
+def test_the_f1_of_the_labels_of_sets_counts_files_by_their_rows_too() -> None:
+    queues = [
+        sidecar((name, "control", "food")).with_columns(num_drawn_from=pl.lit(size, dtype=pl.Int64))
+        for name, size in (("a", 3), ("b", 1))
+    ]
+    found = live_accuracy(queues, labels(a="food", b="music"), task="multi_label")
+    assert found is not None
+    assert found.label_f1 is not None
+    assert found.label_f1.value == pytest.approx(2 * 3 / (2 * 3 + 1 + 1))
+
+
+def test_the_interval_holds_the_accuracy_on_all_that_came_in_where_files_are_of_very_different_size() -> None:
+    rng, held, values = np.random.default_rng(0), 0, []
+    files = [("a", 10_000, 20, 0.95), ("b", 500, 20, 0.6), ("c", 100, 6, 0.5)]
+    truth = sum(size * accuracy for _, size, _, accuracy in files) / sum(size for _, size, _, _ in files)
+    for _ in range(300):
+        made = [drawn(name, size, (rng.random(n) < accuracy).tolist()) for name, size, n, accuracy in files]
+        found = live_accuracy([queue for queue, _ in made], pl.concat([one for _, one in made]))
+        assert found is not None
+        values.append(found.accuracy.value)
+        held += found.accuracy.low <= truth <= found.accuracy.high
+
+    assert np.mean(values) == pytest.approx(truth, abs=0.01)
+    assert 0.9 <= held / 300 <= 0.995
+
+
 def test_without_a_labelled_control_row_nothing_is_claimed() -> None:
     assert live_accuracy(QUEUE, labels(d="no")) is None
     assert live_accuracy(QUEUE, labels()) is None

@@ -14,7 +14,7 @@ import dataframely as dy  # noqa: TID253 - this module is imported where it is n
 import polars as pl
 
 from ftzard.core.answer_predictions import UNTRAINED, answer_schema, answer_task, incoming_schema, task_of_predictions
-from ftzard.core.label_queue import sidecar_schema
+from ftzard.core.label_queue import NUM_DRAWN_FROM, sidecar_schema
 from ftzard.core.label_sets import EMPTY, SEPARATOR
 from ftzard.core.predictions import THRESHOLDS, labels_of_predictions, prediction_schema
 from ftzard.core.quarantine import culprits
@@ -65,6 +65,7 @@ _MEANINGS: Final[Mapping[str, Rules]] = {
     "champion_version": {"description": "the registry version of the champion that was asked", "min_length": 1},
     "arm": {"description": "whether the strategy or chance chose the row", "regex": "^(strategy|control)$"},
     "strategy": {"description": "the query strategy"},
+    NUM_DRAWN_FROM: {"description": "rows of the file that the control arm was drawn from", "min": 1},
     "uncertainty": {"description": "how unsure the champion is, by the strategy's measure"},
     "confidence": {"description": "the probability of the predicted label", "min": 0.0, "max": 1.0},
     "prediction": {"description": "what the model writes"},
@@ -126,9 +127,9 @@ def schema_of(asset: str, part: str, frame: pl.DataFrame) -> type[dy.Schema] | N
     if asset in {"predictions", "incoming_predictions"}:
         return _predictions(frame)
     if (asset, part) == ("label_queue", "sidecar"):
-        labels, sets = labels_of_struct(frame), THRESHOLDS in frame.columns
+        labels, sets, drawn = labels_of_struct(frame), THRESHOLDS in frame.columns, NUM_DRAWN_FROM in frame.columns
         rule = _set_of(labels) if sets else {"regex": _one_of(labels)}
-        return _schema(sidecar_schema(labels, sets=sets), set(), predicted_label=rule)
+        return _schema(sidecar_schema(labels, sets=sets, drawn=drawn), set(), predicted_label=rule)
     return None
 
 

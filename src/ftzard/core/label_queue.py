@@ -23,20 +23,24 @@ from ftzard.core.records import QUEUE_ROW_SCHEMA, LabelQueue
 from ftzard.errors import PredictionsMismatchError
 
 _VERSION_COLUMN: Final = "champion_version"
+# Queues of before it was kept lack it.
+NUM_DRAWN_FROM: Final = "num_drawn_from"
 
 
-def sidecar_schema(labels: Sequence[str], *, sets: bool = False) -> pl.Schema:
+def sidecar_schema(labels: Sequence[str], *, sets: bool = False, drawn: bool = False) -> pl.Schema:
     """Name the columns of a sidecar.
 
     Args:
         labels: The label set.
         sets: Whether a text can have any number of labels.
+        drawn: Whether a control arm was drawn, and from how many rows is known.
 
     Returns:
         `text_hash`; `arm` (`strategy` or `control`); `strategy`, the configured one, in both arms; `uncertainty` by its
         measure; `predicted_label`, `confidence` (its probability) and `probabilities` (a struct with a field per label,
         which also tells the label set) by the champion; `champion_version`; and `batch`, the file. For sets of labels
-        also `thresholds`, by which it is known that people may give several.
+        also `thresholds`, by which it is known that people may give several. Of a file's queue also `num_drawn_from`,
+        the rows of the file that the control arm was drawn from, so that live accuracy knows for how many it stands.
     """
     text_columns = ("text_hash", "arm", "strategy", "predicted_label", _VERSION_COLUMN, "batch")
     numbers = pl.Struct([pl.Field(label, pl.Float64) for label in labels])
@@ -46,6 +50,7 @@ def sidecar_schema(labels: Sequence[str], *, sets: bool = False) -> pl.Schema:
             **dict.fromkeys(("uncertainty", "confidence"), pl.Float64()),
             "probabilities": numbers,
             **({THRESHOLDS: numbers} if sets else {}),
+            **({NUM_DRAWN_FROM: pl.Int64()} if drawn else {}),
         }
     )
 
@@ -105,8 +110,9 @@ def make_label_queue(
         uncertainty=pl.Series(uncertainty[queued], dtype=pl.Float64),
         confidence=pl.Series(confidences(answers)[queued], dtype=pl.Float64),
         champion_version=pl.lit(champion_version),
+        num_drawn_from=pl.lit(len(pool), dtype=pl.Int64),
     )
-    schema = sidecar_schema(labels, sets=sets)
+    schema = sidecar_schema(labels, sets=sets, drawn=True)
     sidecar = rows.select(schema.names()).sort("text_hash").cast(schema)
     return LabelQueue(rows.select(QUEUE_ROW_SCHEMA.names()), sidecar)
 

@@ -14,6 +14,7 @@ from ftzard.core.bootstrap import (
     resample_values,
 )
 from ftzard.core.evaluation_report import Interval
+from ftzard.core.live_accuracy import wilson_interval
 from ftzard.core.metrics import FloatArray, IntArray
 
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30)
@@ -55,6 +56,29 @@ def test_the_interval_of_mean_accuracy_holds_the_truth_in_about_95_of_100_experi
         held += interval.low <= truth <= interval.high
 
     assert 0.92 <= held / num_experiments <= 0.98
+
+
+@pytest.mark.parametrize("end", [0.0, 1.0])
+def test_a_share_of_all_or_of_none_is_no_certainty(end: float) -> None:
+    found = bootstrap_interval(mean_of(np.full(30, end)), 30, 100, 0, is_share=True)
+    wilson = wilson_interval(int(30 * end), 30)
+    assert (found.value, found.low, found.high) == pytest.approx((wilson.value, wilson.low, wilson.high))
+    # Groups are what is drawn: ten rows each of three users tell less.
+    grouped = bootstrap_interval(mean_of(np.full(30, end)), np.arange(30) // 10, 100, 0, is_share=True)
+    assert grouped.high - grouped.low == pytest.approx(1 - wilson_interval(3, 3).low)
+    inside = mean_of(np.append(np.full(29, end), 0.5))
+    assert bootstrap_interval(inside, 30, 100, 0, is_share=True) == bootstrap_interval(inside, 30, 100, 0)
+
+
+@pytest.mark.parametrize("num_rows", [10, 30])
+def test_the_interval_of_an_accuracy_that_few_rows_hardly_tell_from_1_holds_it_95_times_in_100(num_rows: int) -> None:
+    rng, held = np.random.default_rng(0), 0
+    for experiment in range(300):
+        correct = (rng.random(num_rows) < 0.95).astype(np.float64)
+        interval = bootstrap_interval(mean_of(correct), num_rows, 200, experiment, is_share=True)
+        held += interval.low <= 0.95 <= interval.high
+
+    assert held / 300 >= 0.93
 
 
 def test_pairing_makes_the_interval_of_two_systems_that_fail_on_the_same_rows_narrower() -> None:

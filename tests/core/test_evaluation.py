@@ -20,6 +20,7 @@ from ftzard.core.evaluation import (
     evaluate,
 )
 from ftzard.core.evaluation_report import Interval, ReliabilityBin
+from ftzard.core.live_accuracy import wilson_interval
 from ftzard.core.predictions import predictions_frame
 from ftzard.core.records import EXAMPLE_SCHEMA
 from ftzard.errors import InvalidPredictionsError, PredictionsMismatchError, SingleClassError, TooFewExamplesError
@@ -153,12 +154,21 @@ def test_slices_by_length_hold_every_example_once_in_order_of_length() -> None:
     assert right == pytest.approx(report.adapter.metrics["accuracy"].value * TEST.height)
 
 
+def test_a_test_split_that_is_all_right_is_no_certainty() -> None:
+    few = TEST.head(20)
+    metrics = evaluate(predict(few, 1.0), TRAIN, few, CONFIG).adapter.metrics
+    lowest = wilson_interval(20, 20).low
+    for name in ("accuracy", "balanced_accuracy", "macro_f1"):
+        assert (metrics[name].value, metrics[name].low, metrics[name].high) == pytest.approx((1, lowest, 1))
+
+
 def test_texts_of_one_length_are_one_slice_and_labels_it_does_not_hold_do_not_count_against_it() -> None:
     same = TEST.filter(pl.col("label") == "negative").with_columns(text=pl.lit("same length"))
     report = evaluate(predict(same, 1.0), TRAIN, same, CONFIG)
 
     assert [(one.name, one.num_examples) for one in report.slices] == [("short", same.height)]
-    assert report.slices[0].macro_f1 == Interval(1.0, 1.0, 1.0)
+    assert report.slices[0].macro_f1.value == 1
+    assert report.slices[0].macro_f1.low == pytest.approx(wilson_interval(same.height, same.height).low)
     assert report.adapter.metrics["macro_f1"].value == 0.5
 
 

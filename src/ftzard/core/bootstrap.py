@@ -18,10 +18,14 @@ import numpy as np
 
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.metrics import FloatArray, IntArray
-from ftzard.core.row_groups import Rows, num_rows
+from ftzard.core.row_groups import Rows, num_drawn, num_rows
 
 # The convention of the field, and what every sentence and axis of the report says.
 CONFIDENCE_LEVEL = 0.95
+# The normal quantile of a two-sided interval of 95 %.
+Z = 1.959963984540054
+# What floating point leaves of a mean of ones.
+_ROUNDING = 1e-9
 # Bound the memory of what is judged at once: 32 MiB of row indices, and one confusion matrix a resample. Portions that
 # fit in a processor's cache are also the fastest.
 _MAX_INDICES_AT_ONCE = 2**22
@@ -71,21 +75,41 @@ def percentile_interval(value: float, values: FloatArray, confidence: float = CO
     return Interval(value=float(value), low=min(float(low), float(value)), high=max(float(high), float(value)))
 
 
-def bootstrap_interval(statistic: Statistic, rows: Rows, num_samples: int, seed: int) -> Interval:
+def share_interval(value: float, values: FloatArray, num_equal: float) -> Interval:
+    """As `percentile_interval`, of a statistic that is 0 or 1 only where each row is at that end, like accuracy.
+
+    Rows that are all right have no resample in which one is wrong, so that the interval would have no width, however
+    few they are. There it is Wilson's of that many rows (Wilson, JASA 22, 1927).
+
+    Args:
+        value: The statistic of the rows themselves, in [0, 1].
+        values: The statistic of the resamples, shape (num_samples,).
+        num_equal: The rows, or groups, that were drawn from.
+    """
+    interval, unseen = percentile_interval(value, values), Z**2 / (num_equal + Z**2)
+    low = min(interval.low, 1 - unseen) if value > 1 - _ROUNDING else interval.low
+    return Interval(interval.value, low, max(interval.high, unseen) if value < _ROUNDING else interval.high)
+
+
+def bootstrap_interval(
+    statistic: Statistic, rows: Rows, num_samples: int, seed: int, *, is_share: bool = False
+) -> Interval:
     """Measure a statistic of n rows with its interval.
 
     Args:
         statistic: Maps row indices of shape (b, n) to values of shape (b,).
-        rows: n, at least 1, or the group of each row; from very few rows or groups the interval is too narrow, from one
-            it has no width.
+        rows: n, at least 1, or the group of each row; from very few rows or groups the interval is too narrow, and from
+            one it has no width, unless it is a share.
         num_samples: How many resamples are drawn.
         seed: Of the resamples.
+        is_share: Whether `share_interval` holds for it.
 
     Raises:
         ValueError: There are no rows or no resamples.
     """
     values = resample_values(statistic, rows, num_samples, seed)
-    return percentile_interval(float(statistic(np.arange(num_rows(rows))[None])[0]), values)
+    value = float(statistic(np.arange(num_rows(rows))[None])[0])
+    return share_interval(value, values, num_drawn(rows)) if is_share else percentile_interval(value, values)
 
 
 def paired_difference(first: Statistic, second: Statistic, rows: Rows, num_samples: int, seed: int) -> Interval:

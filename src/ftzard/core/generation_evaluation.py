@@ -31,6 +31,8 @@ _METRICS: Final[Mapping[AnswerTask, tuple[str, ...]]] = {
     "generation": ("exact_match", "token_f1", "chrf", "perplexity"),
     "preference": ("preference_accuracy", "preference_accuracy_per_token", "margin", "perplexity"),
 }
+# Those that are 0 or 1 only where each row is.
+_SHARES: Final = frozenset(_ROW_METRICS) - {"margin"}
 # Beyond this a model finds an answer impossible; a number that JSON can hold says so as well.
 _MAX_LOG_PERPLEXITY: Final = 700.0
 
@@ -93,7 +95,9 @@ def evaluate_answers(
     num_differing = int(np.count_nonzero(group_sums(is_differing, rows)))
     verdict = verdict_of(differences[metric], num_differing)
     scores = {
-        side: {name: bootstrap_interval(pair[index], *size) for name, pair in statistics.items()}
+        side: {
+            name: bootstrap_interval(pair[index], *size, is_share=name in _SHARES) for name, pair in statistics.items()
+        }
         for index, side in enumerate(("adapter", "untrained"))
     }
     return GenerationReport(
@@ -159,4 +163,4 @@ def _perplexity(frame: pl.DataFrame) -> Statistic:
 def _reward_accuracy(mine: pl.DataFrame, theirs: pl.DataFrame, size: tuple[Rows, int, int]) -> Interval:
     (chosen, rejected), (chosen_before, rejected_before) = _pair(mine), _pair(theirs)
     scores = preferences(chosen - chosen_before, rejected - rejected_before)
-    return bootstrap_interval(lambda samples: scores[samples].mean(axis=1), *size)
+    return bootstrap_interval(lambda samples: scores[samples].mean(axis=1), *size, is_share=True)

@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 
 from ftzard.config import EvaluationConfig
-from ftzard.core.bootstrap import Statistic, percentile_interval, resample_values
+from ftzard.core.bootstrap import Statistic, resample_values, share_interval
 from ftzard.core.evaluation_report import SLICE_NAMES, SliceName, SliceScores
 from ftzard.core.metrics import IntArray
-from ftzard.core.row_groups import Rows, part_of
+from ftzard.core.row_groups import Rows, num_drawn, part_of
 
 # Takes rows, shape (n,); gives what measures accuracy and macro-F1 on resamples of them: shape (b, m) to (b, 2).
 SliceStatistic = Callable[[IntArray], Statistic]
@@ -51,6 +51,6 @@ def _slice_scores(
         min_num_characters=int(lengths.min()),
         max_num_characters=int(lengths.max()),
         num_examples=int(lengths.size),
-        accuracy=percentile_interval(float(values[0]), resampled[:, 0]),
-        macro_f1=percentile_interval(float(values[1]), resampled[:, 1]),
+        accuracy=share_interval(float(values[0]), resampled[:, 0], num_drawn(drawn)),
+        macro_f1=share_interval(float(values[1]), resampled[:, 1], num_drawn(drawn)),
     )

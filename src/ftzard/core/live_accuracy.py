@@ -18,15 +18,13 @@ import polars as pl
 from pydantic import ConfigDict, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from ftzard.core.bootstrap import bootstrap_interval
+from ftzard.core.bootstrap import Z, resample_values, share_interval
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.label_names import label_names
 from ftzard.core.label_queue import NUM_DRAWN_FROM
 from ftzard.core.label_sets import indicators
 from ftzard.core.metrics import FloatArray, IntArray
 
-# The normal quantile of a two-sided interval of 95 %.
-_Z: Final = 1.959963984540054
 _NUM_RESAMPLES: Final = 1000
 _SEED: Final = 0
 _COLUMNS: Final = ("text_hash", "arm", "predicted_label", "champion_version")
@@ -137,9 +135,9 @@ def newcombe_interval(first_successes: int, first_trials: int, second_successes:
 
 def _score_interval(share: float, num_trials: float) -> Interval:
     """Wilson's, of a share that was measured on as much as so many equal rows."""
-    scale = 1 + _Z**2 / num_trials
-    middle = (share + _Z**2 / (2 * num_trials)) / scale
-    half = _Z / scale * math.sqrt(share * (1 - share) / num_trials + _Z**2 / (4 * num_trials**2))
+    scale = 1 + Z**2 / num_trials
+    middle = (share + Z**2 / (2 * num_trials)) / scale
+    half = Z / scale * math.sqrt(share * (1 - share) / num_trials + Z**2 / (4 * num_trials**2))
     # At the ends the formula gives 0 and 1 but for rounding.
     return Interval(value=share, low=max(0.0, min(middle - half, share)), high=min(1.0, max(middle + half, share)))
 
@@ -165,8 +163,12 @@ def _weighed(control: pl.DataFrame) -> pl.DataFrame:
 
 def _weighed_share(is_right: pl.DataFrame, weight: pl.Series) -> Interval:
     right, weights = is_right.to_series().to_numpy(), weight.to_numpy()
-    num_equal = weights.sum() ** 2 / (weights**2).sum()
-    return _score_interval(float(weights[right].sum() / weights.sum()), float(num_equal))
+    return _score_interval(float(weights[right].sum() / weights.sum()), _num_equal(weights))
+
+
+def _num_equal(weights: FloatArray) -> float:
+    """How many rows of one weight would tell as much."""
+    return float(weights.sum() ** 2 / (weights**2).sum())
 
 
 def _label_f1(rows: pl.DataFrame) -> Interval | None:
@@ -183,4 +185,5 @@ def _label_f1(rows: pl.DataFrame) -> Interval | None:
         whole = wholes[samples].sum(axis=1)
         return np.asarray(hits[samples].sum(axis=1) / np.where(whole > 0, whole, 1.0))
 
-    return bootstrap_interval(measure, rows.height, _NUM_RESAMPLES, _SEED)
+    value = float(measure(np.arange(rows.height)[None])[0])
+    return share_interval(value, resample_values(measure, rows.height, _NUM_RESAMPLES, _SEED), _num_equal(weights))

@@ -62,6 +62,11 @@ def num_rows(rows: Rows) -> int:
     return rows if isinstance(rows, int) else rows.size
 
 
+def num_drawn(rows: Rows) -> int:
+    """How many are drawn by themselves: the rows, or their groups."""
+    return rows if isinstance(rows, int) else int(rows.max(initial=-1)) + 1
+
+
 def part_of(rows: Rows, indices: IntArray) -> Rows:
     """Some of them, shape (m,)."""
     if isinstance(rows, int):

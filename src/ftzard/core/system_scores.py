@@ -4,19 +4,22 @@ What a metric, a right answer or a sound probability is differs between the two;
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from ftzard.config import EvaluationConfig
-from ftzard.core.bootstrap import Statistic, paired_difference, percentile_interval, resample_values
+from ftzard.core.bootstrap import Statistic, paired_difference, percentile_interval, resample_values, share_interval
 from ftzard.core.evaluation_report import ClassScores, Interval, Verdict
 from ftzard.core.evaluation_verdict import sentence_of, verdict_of
 from ftzard.core.label_sets import BoolArray
 from ftzard.core.metrics import FloatArray, IntArray
-from ftzard.core.row_groups import Rows, num_rows
+from ftzard.core.row_groups import Rows, num_drawn, num_rows
 from ftzard.errors import InvalidPredictionsError, TooFewExamplesError
+
+# What has no end that only rows all alike come to; every other metric is a share.
+_LOSSES: Final = frozenset({"log_loss", "brier", "ece"})
 
 
 class BesideTfidf(NamedTuple):
@@ -81,7 +84,12 @@ def metric_intervals(
     values = measure(np.arange(num_rows(rows), dtype=np.int64)[None])[0]
     resampled = resample_values(measure, rows, config.num_bootstrap_samples, config.seed)
     columns = zip(names, values, resampled.T, strict=True)
-    return {name: percentile_interval(float(value), column) for name, value, column in columns}
+    return {
+        name: percentile_interval(float(value), column)
+        if name in _LOSSES
+        else share_interval(float(value), column, num_drawn(rows))
+        for name, value, column in columns
+    }
 
 
 def class_scores(

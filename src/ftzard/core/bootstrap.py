@@ -139,10 +139,14 @@ def _resamples(rows: Rows, num_samples: int, seed: int) -> Iterator[IntArray]:
         raise ValueError(message)
     rng = np.random.default_rng(seed)
     if not isinstance(rows, int):
-        members = np.split(np.argsort(rows, kind="stable"), np.bincount(rows).cumsum()[:-1])
+        # Rows in the order of their groups, and where each group begins there.
+        in_order, sizes = np.argsort(rows, kind="stable"), np.bincount(rows)
+        starts = sizes.cumsum() - sizes
         for _ in range(num_samples):
-            drawn = rng.integers(len(members), size=len(members))
-            yield np.concatenate([members[group] for group in drawn])[None]
+            drawn = rng.integers(sizes.size, size=sizes.size)
+            taken = sizes[drawn]
+            offsets = np.arange(taken.sum()) - np.repeat(taken.cumsum() - taken, taken)
+            yield in_order[np.repeat(starts[drawn], taken) + offsets][None]
         return
     at_once = min(max(1, _MAX_INDICES_AT_ONCE // size), _MAX_SAMPLES_AT_ONCE)
     for start in range(0, num_samples, at_once):

@@ -2,6 +2,7 @@
 
 import random
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from ftzard.core.answering import log_probabilities
 from ftzard.core.base_model import BaseModel, borrowed_base_model
 from ftzard.core.encoded_answers import EncodedAnswers, encode_answers
 from ftzard.core.language_model import lora_language_model
+from ftzard.core.progress import Progress
 from ftzard.core.records import AdapterDirectory, Splits
 from ftzard.core.seeding import all_seeded
 from ftzard.core.trainer_watch import TrainerRecord
@@ -376,11 +378,21 @@ def test_an_adapter_of_one_task_does_not_serve_another(trained: TrainingResult) 
 
 def test_a_prompt_beyond_the_models_window_names_its_row(trained: TrainingResult) -> None:
     long = splits().test.head(1).with_columns(text=pl.lit("word " * 500))
-    with pytest.raises(ConfigError, match=r"toy\.csv, row 1 has 2500 tokens.*window of 2048"):
+    with pytest.raises(ConfigError, match=r"toy\.csv, row 1 has 2500 tokens.*window of 2048") as raised:
         predict_answers(trained.adapter, long, config())
+    assert "data.max_characters" in raised.value.fix
     given = splits().test.head(1).with_columns(label=pl.lit("word " * 500))
     with pytest.raises(ConfigError, match=r"prompt and answer in toy\.csv, row 1 have 25\d\d tokens.*window of 2048"):
         predict_answers(trained.adapter, given, config())
+
+
+def test_a_test_prompt_beyond_the_models_window_is_told_before_the_training(tmp_path: Path) -> None:
+    parts = splits()
+    long = replace(parts, test=parts.test.with_columns(text=pl.lit("word " * 500)))
+    reported: list[Progress] = []
+    with pytest.raises(ConfigError, match=r"toy\.csv, row 1 has 2500 tokens.*window of 2048"):
+        train_answers(long, config(), tmp_path / "adapter", on_progress=reported.append)
+    assert not reported
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,12 @@ from ftzard.core.answering import greedy_answers, log_probabilities
 from ftzard.core.base_model import borrowed_base_model
 from ftzard.core.base_source import find_base_model
 from ftzard.core.devices import resolve_device
-from ftzard.core.encoded_answers import EncodedAnswers, encode_answers
+from ftzard.core.encoded_answers import EncodedAnswers, check_window, encode_answers
 from ftzard.core.language_model import lora_language_model
 from ftzard.core.progress import Progress
 from ftzard.core.seeding import all_seeded
 from ftzard.core.trainer_watch import memory_failures_told
-from ftzard.errors import AdapterMismatchError, ConfigError
+from ftzard.errors import AdapterMismatchError
 
 if TYPE_CHECKING:
     from ftzard.config import FtzardConfig
@@ -110,7 +110,7 @@ def predict_answers(
             if is_known
             else EncodedAnswers(encode_prompts_of(examples, encoder), [], None)
         )
-        _check_window(examples, encoded, how, base.model)
+        check_window(examples, encoded, how, base.model)
         questions = _Questions(
             encoded,
             encoder.stop_tokens(examples["text"].to_list()),
@@ -151,23 +151,3 @@ def _checked(adapter: "AdapterDirectory", config: "FtzardConfig") -> AnswerForma
         )
     check_compatible(read_manifest(adapter.path), find_base_model(config.model).identity, (), ())
     return how
-
-
-def _check_window(examples: pl.DataFrame, encoded: EncodedAnswers, how: AnswerFormat, model: Any) -> None:
-    window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if window is None:
-        return
-    given = encoded.lengths if encoded.answers else [0] * len(encoded)
-    for number, (prompt, known) in enumerate(zip(encoded.prompts, given, strict=True)):
-        row = f"{examples['batch'][number]}, row {examples['row'][number]}"
-        if len(prompt) + how.max_new_tokens > window:
-            raise ConfigError(
-                f"the prompt in {row} has {len(prompt)} tokens, and with an answer of {how.max_new_tokens} "
-                f"(model.generation.max_new_tokens) it exceeds the model's window of {window}",
-                fix="shorten or remove the prompt, or lower model.generation.max_new_tokens",
-            )
-        if known > window:
-            raise ConfigError(
-                f"prompt and answer in {row} have {known} tokens, which exceeds the model's window of {window}",
-                fix="shorten or remove the row",
-            )

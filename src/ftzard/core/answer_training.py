@@ -21,7 +21,7 @@ from ftzard.core.answering import log_probabilities
 from ftzard.core.base_model import BaseModel, borrowed_base_model
 from ftzard.core.checkpoints import Checkpoints, kept_checkpoints
 from ftzard.core.devices import resolve_device
-from ftzard.core.encoded_answers import EncodedAnswers, check_watched, encode_answers, that_fit
+from ftzard.core.encoded_answers import EncodedAnswers, check_watched, check_window, encode_answers, that_fit
 from ftzard.core.language_model import lora_language_model
 from ftzard.core.lora_methods import check_ranks
 from ftzard.core.seeding import all_seeded
@@ -64,7 +64,7 @@ def train_answers(
     end; an example whose prompt alone fills it is left out.
 
     Args:
-        splits: Each `EXAMPLE_SCHEMA`. `validation` may be empty; `test` is not looked at.
+        splits: Each `EXAMPLE_SCHEMA`. `validation` may be empty; of `test` only the lengths count.
         config: Its sections `model` and `training`, and the task.
         output_dir: A folder that is empty or does not exist.
         on_progress: Called after each optimizer step.
@@ -75,6 +75,7 @@ def train_answers(
 
     Raises:
         TooFewExamplesError: There is nothing to train on, or no prompt leaves room for an answer.
+        ConfigError: A test prompt leaves no room for an answer in the model's context window.
         TrainingDivergedError: The loss or a gradient is not finite; nothing is written.
         OutOfMemoryError: There is no memory for the base model, or for one example alone.
         AdapterMismatchError: `initial` does not fit what is configured.
@@ -172,6 +173,8 @@ def fitted_answers(
     """
     answers, device = answer_format(config), base.device
     encoder = AnswerEncoder(answers, base.tokenizer)
+    # Before and not after a training, which a test row that cannot be asked would make worthless.
+    check_window(splits.test, encode_answers(splits.test, encoder), answers, base.model)
     everything = encode_answers(splits.train, encoder)
     train = that_fit(everything, answers.max_length)
     num_truncated = sum(length > answers.max_length for length in train.lengths)

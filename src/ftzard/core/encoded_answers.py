@@ -5,12 +5,14 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
+from ftzard.core.answer_format import AnswerFormat
 from ftzard.core.answer_prompts import AnswerEncoder, encode_prompts_of
 from ftzard.core.row_columns import read_pair
-from ftzard.errors import TooFewExamplesError
+from ftzard.errors import ConfigError, TooFewExamplesError
 
 # People look for what is told of a training under this name, wherever the loop is.
 _logger = logging.getLogger("ftzard.core.training")
@@ -125,3 +127,35 @@ def check_watched(validation: EncodedAnswers, max_length: int) -> None:
             "to judge a trial by",
             fix="raise model.max_length or data.validation_fraction, or train without a study: tuning=none",
         )
+
+
+def check_window(examples: pl.DataFrame, encoded: EncodedAnswers, how: AnswerFormat, model: Any) -> None:
+    """Check that each prompt leaves room for an answer in the model's context window, and has room with its own.
+
+    Args:
+        examples: `EXAMPLE_SCHEMA`.
+        encoded: The same in tokens; without answers where none are known.
+        how: How long an answer may be.
+        model: Its configuration says how large the window is, or nothing.
+
+    Raises:
+        ConfigError: One does not; the message names its batch and row.
+    """
+    window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if window is None:
+        return
+    given = encoded.lengths if encoded.answers else [0] * len(encoded)
+    for number, (prompt, known) in enumerate(zip(encoded.prompts, given, strict=True)):
+        row = f"{examples['batch'][number]}, row {examples['row'][number]}"
+        if len(prompt) + how.max_new_tokens > window:
+            raise ConfigError(
+                f"the prompt in {row} has {len(prompt)} tokens, and with an answer of {how.max_new_tokens} "
+                f"(model.generation.max_new_tokens) it exceeds the model's window of {window}",
+                fix="shorten or remove the prompt; or leave all such out, by their characters, with "
+                "data.max_characters=NUMBER; or lower model.generation.max_new_tokens",
+            )
+        if known > window:
+            raise ConfigError(
+                f"prompt and answer in {row} have {known} tokens, which exceeds the model's window of {window}",
+                fix="shorten or remove the row",
+            )

@@ -141,16 +141,35 @@ def test_pairs_of_conversations_say_how_they_are_read_where_texts_are_expected(t
         _read(tmp_path, "a.jsonl", _lines(row), _PAIRS)
 
 
-def test_half_a_pair_of_conversations_is_none(tmp_path: Path) -> None:
-    row = {"prompt": _ASKED, "chosen": [_LIKED], "rejected": None}
-    assert _read(tmp_path, "a.jsonl", _lines(row), _PAIRS_OF_TALKS)["label"].to_list() == [None]
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": _ASKED, "chosen": [_LIKED], "rejected": None},
+        {"chosen": [*_ASKED, _LIKED], "rejected": None},
+        {"chosen": None, "rejected": [*_ASKED, _OTHER]},
+    ],
+)
+def test_half_a_pair_of_conversations_is_none(tmp_path: Path, row: dict[str, Any]) -> None:
+    rows = _read(tmp_path, "a.jsonl", _lines(row), _PAIRS_OF_TALKS)
+    assert (read_messages(rows["text"][0]), rows["label"].to_list()) == (_ASKED, [None])
+
+
+def test_messages_that_were_written_as_text_are_no_users_text_before_a_pair(tmp_path: Path) -> None:
+    row = {"prompt": json.dumps(_ASKED), "chosen": [_LIKED], "rejected": [_OTHER]}
+    with pytest.raises(MalformedBatchError, match="write the list itself"):
+        _read(tmp_path, "a.jsonl", _lines(row), _PAIRS_OF_TALKS)
 
 
 def test_messages_with_sharegpts_names_are_the_same_messages(tmp_path: Path) -> None:
     names = {"system": "system", "user": "human", "assistant": "gpt"}
     shared = [{"from": names[message["role"]], "value": message["content"]} for message in _TALK]
-    rows = _read(tmp_path, "a.jsonl", _lines({"messages": shared}), _MESSAGES)
-    assert (read_messages(rows["text"][0]), rows["label"][0]) == (_TALK[:2], "Me.")
+    weighted = [{**message, "weight": None} for message in shared]
+    rows = _read(tmp_path, "a.jsonl", _lines({"messages": shared}, {"messages": weighted}), _MESSAGES)
+    for text, label in rows.select("text", "label").iter_rows():
+        assert (read_messages(text), label) == (_TALK[:2], "Me.")
+    counted = [{**message, "weight": 1} for message in shared]
+    with pytest.raises(MalformedBatchError, match=r"has \['weight'\] beside role and content"):
+        _read(tmp_path, "b.jsonl", _lines({"messages": counted}), _MESSAGES)
 
 
 def test_half_a_pair_is_none(tmp_path: Path) -> None:

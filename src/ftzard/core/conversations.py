@@ -5,6 +5,7 @@ A text of `EXAMPLE_SCHEMA` that holds messages is their JSON, in one spelling. W
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +14,7 @@ _ASSISTANT, _USER = "assistant", "user"
 _ROLES: Final = ("system", _USER, _ASSISTANT, "tool")
 _ROLE_OF: Final[Mapping[object, str]] = {"human": _USER, "gpt": _ASSISTANT}
 _MESSAGE_KEYS: Final = ("role", "content")
+_WRITTEN_LIST: Final = re.compile(r"\s*\[\s*\{")
 _MAX_SHOWN: Final = 60
 
 Messages = list[dict[str, str]]
@@ -61,7 +63,7 @@ def without_answer(values: Sequence[object]) -> tuple[object, object]:
     """The messages without the answer that they may end with; a text is a user's. As `split_answer` otherwise."""
     if values[0] is None:
         return None, None
-    if isinstance(values[0], str) and not values[0].lstrip().startswith("["):
+    if isinstance(values[0], str) and not _WRITTEN_LIST.match(values[0]):
         return before_answers(values[0], []) if values[0].strip() else "", None
     messages = _checked(values[0])
     return before_answers(None, messages[:-1] if messages[-1]["role"] == _ASSISTANT else messages), None
@@ -96,7 +98,7 @@ def before_answers(asked: object, before: Messages) -> str | None:
     Raises:
         TypeError, ValueError: There is neither.
     """
-    if isinstance(asked, str):
+    if isinstance(asked, str) and not _WRITTEN_LIST.match(asked):
         first = [{"role": _USER, "content": asked}] if asked.strip() and not before else []
     else:
         first = [] if asked is None else _checked(asked)
@@ -109,7 +111,8 @@ def before_answers(asked: object, before: Messages) -> str | None:
 
 def shown(value: object) -> str:
     """A value for a message to people."""
-    text = repr(value)
+    # A Parquet column of lists arrives as a polars series, whose own text is a table.
+    text = repr(value.to_list() if hasattr(value, "to_list") else value)
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 1]}…"
 
 
@@ -126,7 +129,7 @@ def _checked(value: Any) -> Messages:
     messages = value.to_list() if hasattr(value, "to_list") else value
     if not isinstance(messages, list) or not messages:
         message = f"the messages {shown(value)} are not a list with at least one"
-        if isinstance(messages, str) and messages.lstrip().startswith("["):
+        if isinstance(messages, str) and _WRITTEN_LIST.match(messages):
             message += ", but a text that looks like one: write the list itself, because JSON in a text is not read"
         raise TypeError(message)
     messages = [_renamed(found) for found in messages]
@@ -140,9 +143,10 @@ def _checked(value: Any) -> Messages:
 
 def _renamed(message: Any) -> Any:
     """ShareGPT's names of the same: who a message is from, and its value."""
-    if not isinstance(message, dict) or message.keys() != {"from", "value"}:
+    if not isinstance(message, dict) or message.get("from") is None or message.get("role") is not None:
         return message
-    return {"role": _ROLE_OF.get(message["from"], message["from"]), "content": message["value"]}
+    others = {key: value for key, value in message.items() if key not in ("from", "value")}
+    return {**others, "role": _ROLE_OF.get(message["from"], message["from"]), "content": message.get("value")}
 
 
 def _problem(message: Any) -> str:

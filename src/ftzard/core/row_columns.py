@@ -148,12 +148,15 @@ def _join_pair(values: Sequence[object]) -> tuple[object, object]:
 
 
 def _join_conversations(values: Sequence[object]) -> tuple[object, object]:
-    asked, chosen, rejected = values
-    if chosen is None or rejected is None:
-        return before_answers(asked, []), None
-    one, other = answer_in("chosen", chosen), answer_in("rejected", rejected)
-    if one.before != other.before:
+    asked, *pair = values
+    named = zip(("chosen", "rejected"), pair, strict=True)
+    answers = [answer_in(name, answer) for name, answer in named if answer is not None]
+    if asked is None and not answers:
+        return None, None
+    if any(answer.before != answers[0].before for answer in answers):
         message = "the chosen and the rejected answer end different messages, and a pair has one prompt"
         raise ValueError(message)
-    is_whole = bool(one.content.strip() and other.content.strip())
-    return before_answers(asked, one.before), write_pair(one.content, other.content) if is_whole else None
+    contents = [answer.content for answer in answers if answer.content.strip()]
+    # Half a pair is none.
+    label = write_pair(*contents) if len(contents) == len(pair) else None
+    return before_answers(asked, answers[0].before if answers else []), label

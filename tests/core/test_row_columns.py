@@ -172,6 +172,25 @@ def test_messages_with_sharegpts_names_are_the_same_messages(tmp_path: Path) -> 
         _read(tmp_path, "b.jsonl", _lines({"messages": counted}), _MESSAGES)
 
 
+def test_pairs_of_texts_of_all_that_was_said_are_pairs_of_chats(tmp_path: Path) -> None:
+    said = "\n\nHuman: Hi\n\nAssistant: Hello!\n\nHuman: Who\nare you?\n\nAssistant:"
+    row = {"chosen": f"{said} Me.", "rejected": f"{said} Go away."}
+    apart = {"prompt": said, "chosen": " Me.", "rejected": " Go away."}
+    rows = _read(tmp_path, "a.jsonl", _lines(row, {"prompt": said, **row}, apart), _PAIRS_OF_TALKS)
+    asked = [*_ASKED, _LIKED, {"role": "user", "content": "Who\nare you?"}]
+    for text, label in rows.select("text", "label").iter_rows():
+        assert (read_messages(text), [answer.strip() for answer in read_pair(label)]) == (asked, ["Me.", "Go away."])
+    (tmp_path / "b.jsonl").write_text(_lines({"prompt": said}), encoding="utf-8")
+    coming = read_unlabelled(tmp_path / "b.jsonl", "b.jsonl", _PAIRS_OF_TALKS).examples
+    assert [message["role"] for message in read_messages(coming["text"][0])] == ["user", "assistant", "user"]
+
+
+def test_texts_that_differ_before_their_answers_are_no_pair(tmp_path: Path) -> None:
+    row = {"chosen": "\n\nHuman: Hi\n\nAssistant: Me.", "rejected": "\n\nHuman: Ho\n\nAssistant: You."}
+    with pytest.raises(MalformedBatchError, match="end different messages"):
+        _read(tmp_path, "a.jsonl", _lines(row), _PAIRS_OF_TALKS)
+
+
 def test_half_a_pair_is_none(tmp_path: Path) -> None:
     rows = _read(tmp_path, "a.csv", "prompt,chosen,rejected\nHi,Hello!,\n", _PAIRS)
     assert rows["label"].to_list() == [None]

@@ -1,18 +1,20 @@
 """Messages between people and an assistant, as a row holds them: a list of role and content.
 
-A text of `EXAMPLE_SCHEMA` that holds messages is their JSON, in one spelling. What is read may have ShareGPT's names:
-`from` (human, gpt) and `value`.
+A text of `EXAMPLE_SCHEMA` that holds messages is their JSON, in one spelling. What is read may have ShareGPT's names,
+`from` (human, gpt) and `value`, or be one text of all that was said, as in Anthropic's HH-RLHF.
 """
 
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 _ASSISTANT, _USER = "assistant", "user"
 _ROLES: Final = ("system", _USER, _ASSISTANT, "tool")
-_ROLE_OF: Final[Mapping[object, str]] = {"human": _USER, "gpt": _ASSISTANT}
+_ROLE_OF: Final[Mapping[object, str]] = {"human": _USER, "gpt": _ASSISTANT, "Human": _USER, "Assistant": _ASSISTANT}
+# Each message of Anthropic's texts begins so, the first one too.
+_TURN: Final = re.compile(r"\n\n(Human|Assistant):")
 _MESSAGE_KEYS: Final = ("role", "content")
 _WRITTEN_LIST: Final = re.compile(r"\s*\[\s*\{")
 _MAX_SHOWN: Final = 60
@@ -63,7 +65,7 @@ def without_answer(values: Sequence[object]) -> tuple[object, object]:
     """The messages without the answer that they may end with; a text is a user's. As `split_answer` otherwise."""
     if values[0] is None:
         return None, None
-    if isinstance(values[0], str) and not _WRITTEN_LIST.match(values[0]):
+    if _is_said(values[0]):
         return before_answers(values[0], []) if values[0].strip() else "", None
     messages = _checked(values[0])
     return before_answers(None, messages[:-1] if messages[-1]["role"] == _ASSISTANT else messages), None
@@ -79,7 +81,7 @@ def answer_in(name: str, value: object) -> Answer:
     Raises:
         TypeError, ValueError: It is neither.
     """
-    if isinstance(value, str):
+    if isinstance(value, str) and not _TURN.match(value):
         return Answer([], value)
     try:
         return _answer_in(_checked(value))
@@ -98,10 +100,10 @@ def before_answers(asked: object, before: Messages) -> str | None:
     Raises:
         TypeError, ValueError: There is neither.
     """
-    if isinstance(asked, str) and not _WRITTEN_LIST.match(asked):
+    if _is_said(asked):
         first = [{"role": _USER, "content": asked}] if asked.strip() and not before else []
     else:
-        first = [] if asked is None else _checked(asked)
+        first = [] if asked is None else _begun(_checked(asked))
     messages = before if before[: len(first)] == first else [*first, *before]
     if not messages:
         message = "there is an answer and no message before it"
@@ -116,6 +118,17 @@ def shown(value: object) -> str:
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 1]}…"
 
 
+def _begun(messages: Messages) -> Messages:
+    """The same without the empty answer that Anthropic's prompts end with, where the answer is to go."""
+    is_open = messages[-1]["role"] == _ASSISTANT and not messages[-1]["content"].strip()
+    return messages[:-1] if is_open else messages
+
+
+def _is_said(value: object) -> TypeGuard[str]:
+    """Whether a value is what somebody says, and not messages that were written as text."""
+    return isinstance(value, str) and not _TURN.match(value) and not _WRITTEN_LIST.match(value)
+
+
 def _answer_in(messages: Messages) -> Answer:
     if messages[-1]["role"] != _ASSISTANT:
         message = f"the last message is of the role {messages[-1]['role']!r}, and must be the assistant's answer"
@@ -127,6 +140,8 @@ def _checked(value: Any) -> Messages:
     """A list of messages, or an error that says which of them is none."""
     # A Parquet column of lists arrives as a polars series of structs.
     messages = value.to_list() if hasattr(value, "to_list") else value
+    if isinstance(messages, str) and _TURN.match(messages):
+        messages = _turns(messages)
     if not isinstance(messages, list) or not messages:
         message = f"the messages {shown(value)} are not a list with at least one"
         if isinstance(messages, str) and _WRITTEN_LIST.match(messages):
@@ -139,6 +154,13 @@ def _checked(value: Any) -> Messages:
             message = f"message {number} of {len(messages)} {problem}"
             raise ValueError(message)
     return [{key: message[key] for key in _MESSAGE_KEYS} for message in messages]
+
+
+def _turns(text: str) -> Messages:
+    """The messages of a text that begins with the sign of one."""
+    _, *parts = _TURN.split(text)
+    turns = zip(parts[::2], parts[1::2], strict=True)
+    return [{"role": _ROLE_OF[speaker], "content": content.strip()} for speaker, content in turns]
 
 
 def _renamed(message: Any) -> Any:

@@ -323,6 +323,16 @@ def test_an_empty_separator_is_refused_and_is_not_taken_for_none(tmp_path: Path)
     assert not (tmp_path / "tags").exists()
 
 
+def test_rows_that_are_left_out_are_counted_by_reason(tmp_path: Path) -> None:
+    path = _tags(tmp_path / "tags.csv")
+    path.write_text(path.read_text() + "Tea without a label,\n" * 2 + ",music\n")
+    result = _init(tmp_path / "one", "--data", path, "--label-separator", ";")
+    assert "Rows that were left out: 2 because there is no label; 1 because there is no text." in result.output
+    assert "Note: 2 rows are left out because their cell for labels is empty" in result.output
+    assert "If they have none of the labels, write 'none' into it." in result.output
+    assert "left out" not in _init(tmp_path / "all", "--data", _tags(path), "--multi-label").output
+
+
 _WORDS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath", "inlet", "jetty")
 _PAIRS = [
     {"q": f"Where is the {one}\nof the {other} now?", "a": f"By the {other}", "b": "No idea"}

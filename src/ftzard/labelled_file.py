@@ -1,7 +1,7 @@
 """A file of labelled texts, or of prompts with answers, that somebody brings along, read as the pipeline will do it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -15,11 +15,13 @@ from ftzard.core.cleaning_answers import clean_answers
 from ftzard.core.label_names import label_counts, num_without_label
 from ftzard.core.label_sets import SEPARATOR
 from ftzard.core.reading import read_batch
+from ftzard.core.records import Cleaned
 from ftzard.errors import FtzardError, MalformedBatchError, MissingColumnError, NoExamplesError, StorageError
 
 _ELSE = "; or make the project without --data, put the file into its data/raw/ and say in conf/data/ how to read it"
 # What people put between labels, beside `|`.
 _SIGNS: Final = (";", ",", "/")
+_MISSING_LABEL: Final = "missing_label"
 # Of prompts and answers line breaks mean something.
 ANSWER_STEPS: Final = ("unicode_nfc",)
 
@@ -52,6 +54,7 @@ class LabelledFile:
         examples: `EXAMPLE_SCHEMA`, of what is left after cleaning.
         labels: Those of the examples, sorted; none where they have answers.
         task: `data.task` as it was read.
+        left_out: Reason code -> the number of rows that did not become examples for it, the most frequent first.
     """
 
     path: Path
@@ -59,6 +62,7 @@ class LabelledFile:
     examples: pl.DataFrame
     labels: tuple[str, ...]
     task: Literal["classification", "multi_label", "generation", "preference"] = "classification"
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def label_counts(self) -> dict[str, int]:
         """The number of examples of each label, in the order of `labels`."""
@@ -101,10 +105,9 @@ def read_labelled_file(
             f"the column {label_column!r} of {path} is empty in all {rows.height} rows",
             fix="name the column that holds the labels with --label",
         )
-    examples = clean(rows, config).examples
-    return LabelledFile(
-        path, rows.height, examples, labels_of(examples, config), "multi_label" if several else "classification"
-    )
+    cleaned = clean(rows, config)
+    labels = labels_of(cleaned.examples, config)
+    return LabelledFile(path, rows.height, cleaned.examples, labels, config.task, _left_out(cleaned))
 
 
 def read_answer_file(path: Path, columns: AnswerColumns) -> LabelledFile:
@@ -125,15 +128,20 @@ def read_answer_file(path: Path, columns: AnswerColumns) -> LabelledFile:
     options = " and ".join(f"--{key.removesuffix('_column')}" for key in columns.names)
     rows = _read(path, config, options)
     try:
-        examples = clean_answers(rows, config).examples
+        cleaned = clean_answers(rows, config)
     except NoExamplesError as error:
         raise NoExamplesError(error.what, fix=f"look at {path}, and name its columns with {options}") from error
-    return LabelledFile(path, rows.height, examples, (), columns.task)
+    return LabelledFile(path, rows.height, cleaned.examples, (), columns.task, _left_out(cleaned))
 
 
 def doubts_about_labels(labelled: LabelledFile) -> list[str]:
     """What looks as if the labels were others than the person takes them for; sentences for them to read."""
     doubts = []
+    if labelled.task == "multi_label" and (num_empty := labelled.left_out.get(_MISSING_LABEL)):
+        doubts.append(
+            f"{num_empty} rows are left out because their cell for labels is empty, which says that a label is "
+            f"missing. If they have none of the labels, write {DataConfig.no_label!r} into it."
+        )
     if several := [label for label in labelled.labels if SEPARATOR in label]:
         doubts.append(
             f"Labels such as {several[0]!r} look like several: `--multi-label` makes a project in which a text can "
@@ -151,6 +159,11 @@ def doubts_about_labels(labelled: LabelledFile) -> list[str]:
             "that a model should write: `--prompt COLUMN --completion COLUMN` makes a project in which it learns to."
         )
     return doubts
+
+
+def _left_out(cleaned: Cleaned) -> dict[str, int]:
+    counts = cleaned.rejected["reason"].value_counts(sort=True).sort("count", "reason", descending=[True, False])
+    return dict(counts.iter_rows())
 
 
 def _separator_among(labels: Sequence[str]) -> str | None:

@@ -104,6 +104,8 @@ def _answers(task: str | None, columns: Mapping[str, str | None]) -> "AnswerColu
 
 
 def _summary(made: "NewProject", folder: Path, what: str) -> str:
+    from ftzard.core.data_funnel import MEANINGS
+
     lines = [f"Made a project in {made.folder}: git, DVC, conf/, data/, README.md."]
     if made.data:
         counts = [f"{label!r} {count}" for label, count in made.data.label_counts().items()]
@@ -113,6 +115,9 @@ def _summary(made: "NewProject", folder: Path, what: str) -> str:
         without = f"; {made.data.num_without_label} without a label" if made.data.num_without_label else ""
         told = f": {shown}{without}" if made.data.labels else ""
         lines.append(f"Cleaned, these are {made.data.examples.height} examples{told}.")
+        if made.data.left_out:
+            reasons = [f"{num} because {MEANINGS[reason]}" for reason, num in made.data.left_out.items()]
+            lines.append(f"Rows that were left out: {'; '.join(reasons)}.")
     lines += [f"Note: {note}" for note in made.notes]
     if not made.data:
         lines += [

@@ -196,6 +196,12 @@ def test_half_a_pair_is_none(tmp_path: Path) -> None:
     assert rows["label"].to_list() == [None]
 
 
+def test_a_user_may_ask_about_json(tmp_path: Path) -> None:
+    asked = '[{"user": "Ada"}] as YAML, please'
+    rows = _read(tmp_path, "a.jsonl", _lines({"prompt": asked, "chosen": "y", "rejected": "n"}), _PAIRS_OF_TALKS)
+    assert read_messages(rows["text"][0]) == [{"role": "user", "content": asked}]
+
+
 @pytest.mark.parametrize(
     ("messages", "problem"),
     [

@@ -16,7 +16,8 @@ _ROLE_OF: Final[Mapping[object, str]] = {"human": _USER, "gpt": _ASSISTANT, "Hum
 # Each message of Anthropic's texts begins so, the first one too.
 _TURN: Final = re.compile(r"\n\n(Human|Assistant):")
 _MESSAGE_KEYS: Final = ("role", "content")
-_WRITTEN_LIST: Final = re.compile(r"\s*\[\s*\{")
+# As JSON and as Python have it; a text that begins with other JSON is what somebody says.
+_WRITTEN_LIST: Final = re.compile(r"""\s*\[\s*\{\s*["'](?:role|content|from|value)["']\s*:""")
 _MAX_SHOWN: Final = 60
 
 Messages = list[dict[str, str]]

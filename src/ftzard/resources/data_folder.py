@@ -97,8 +97,9 @@ def require_merged(folder: DataFolder) -> None:
         raise DataCommitError(
             f"a merge left {folder.pointer} or {folder.ignore_file} in conflict",
             fix=f"of {folder.pointer} keep one side whole (`git checkout --ours` or `--theirs`), `git add` it, end "
-            "the merge and run `dvc checkout`; `ftzard checkout COMMIT --to FOLDER` writes the other side's files to a "
-            f"folder, from which to copy the batches that {folder.data} lacks; then run again",
+            "the merge and run `dvc pull`, or without a remote `dvc checkout`; `ftzard checkout COMMIT --to FOLDER` "
+            "writes the other side's files to a folder, from which to copy the batches that "
+            f"{folder.data} lacks; then run again",
         )
 
 

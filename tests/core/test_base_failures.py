@@ -3,19 +3,24 @@
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import torch
 import transformers
+from tests.core import answer_scenario, model_scenario
 from tests.core.model_scenario import save_tiny_model
 
 from ftzard.config import LoraConfig, ModelConfig
+from ftzard.core.answer_training import train_answers
 from ftzard.core.base_model import describe_base_model, load_base_model
 from ftzard.core.classifier import lora_classifier
 from ftzard.core.label_head import LabelHead
 from ftzard.core.tiny_model import build_tiny_tokenizer
+from ftzard.core.training import train_adapter
 from ftzard.errors import ModelNotFoundError
 
 _POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d' * 32}\nsize 12345\n"
@@ -87,6 +92,27 @@ def test_weights_that_have_no_place_in_the_model_are_warned_of(
     with caplog.at_level(logging.WARNING):
         load_base_model(_folder(folder), "cpu")
     assert "9 tensor(s) of the base model's files have no place in it, such as model.layers.1." in caplog.text
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_has_is_told_where_a_text_holds_one(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "model")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens([f"<mark{number}>" for number in range(1000)])
+    tokenizer.save_pretrained(folder)
+    model = {"base_model": str(folder)}
+
+    said = r"(?s)token '<mark999>' of number \d+, and the model has embeddings for \d+.*resize_token_embeddings"
+    marked = pl.col("text") + pl.lit(" <mark999>")
+    # Its texts hold none of them.
+    model_scenario.train(tmp_path / "well", model, num_train_epochs=1)
+    some = model_scenario.splits()
+    some = replace(some, train=some.train.with_columns(text=marked))
+    with pytest.raises(ModelNotFoundError, match=said):
+        train_adapter(some, model_scenario.config(model), model_scenario.LABELS, tmp_path / "labels")
+    few = answer_scenario.few()
+    few = replace(few, train=few.train.with_columns(text=marked))
+    with pytest.raises(ModelNotFoundError, match=said):
+        train_answers(few, answer_scenario.config(model=model), tmp_path / "answers")
 
 
 def test_of_a_model_that_also_sees_pictures_the_part_that_reads_and_writes_is_trained(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from ftzard.core.answer_format import AnswerFormat, read_answer_format
 from ftzard.core.answer_predictions import GIVEN, UNTRAINED, answer_schema, as_lists, check_answers, incoming_schema
 from ftzard.core.answer_prompts import AnswerEncoder, encode_prompts_of
 from ftzard.core.answering import greedy_answers, log_probabilities
+from ftzard.core.base_failures import check_tokens
 from ftzard.core.base_model import borrowed_base_model
 from ftzard.core.base_source import find_base_model
 from ftzard.core.devices import resolve_device
@@ -111,6 +112,7 @@ def predict_answers(
             else EncodedAnswers(encode_prompts_of(examples, encoder), [], None)
         )
         check_window(examples, encoded, how, base.model)
+        check_tokens(base, encoded.sequences)
         questions = _Questions(
             encoded,
             encoder.stop_tokens(examples["text"].to_list()),

@@ -18,6 +18,7 @@ from ftzard.core.adapter_documents import manifest_fields
 from ftzard.core.answer_format import AnswerFormat
 from ftzard.core.answer_prompts import AnswerEncoder, answer_format
 from ftzard.core.answering import log_probabilities
+from ftzard.core.base_failures import check_tokens
 from ftzard.core.base_model import BaseModel, borrowed_base_model
 from ftzard.core.checkpoints import Checkpoints, kept_checkpoints
 from ftzard.core.devices import resolve_device
@@ -176,6 +177,7 @@ def fitted_answers(
     # Before and not after a training, which a test row that cannot be asked would make worthless.
     check_window(splits.test, encode_answers(splits.test, encoder), answers, base.model)
     everything = encode_answers(splits.train, encoder)
+    check_tokens(base, everything.sequences)
     train = that_fit(everything, answers.max_length)
     num_truncated = sum(length > answers.max_length for length in train.lengths)
     _logger.info("%d training examples, %d of them with answers cut to max_length", len(train), num_truncated)

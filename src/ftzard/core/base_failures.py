@@ -1,14 +1,21 @@
 """What is the matter with a base model that cannot be loaded, or is none that can be trained here."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ftzard.core.base_source import BaseModelSource
 from ftzard.core.token_budget import is_out_of_memory
 from ftzard.errors import ModelNotFoundError, NotACausalLanguageModelError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ftzard.core.base_model import BaseModel
 
 _logger = logging.getLogger(__name__)
 
@@ -84,6 +91,30 @@ def check_is_whole(source: BaseModelSource, model: Any, loaded: Mapping[str, Any
             f"model.base_model is {source.identity}: its files hold no weights for {len(missing)} of its parameter(s), "
             f"such as {missing[0]}",
             fix=f"{_ONE_MODEL}, saved with its language-modelling head (AutoModelForCausalLM)",
+        )
+
+
+def check_tokens(base: "BaseModel", sequences: "Iterable[list[int] | npt.NDArray[np.integer]]") -> None:
+    """Check that a base model has an embedding for each token that its tokenizer made of some texts.
+
+    Where tokens were added to a tokenizer and the model was not resized, torch would only say that an index is out of
+    range, and on CUDA end the process.
+
+    Args:
+        base: Of the two.
+        sequences: Token ids.
+
+    Raises:
+        ModelNotFoundError: One has none.
+    """
+    largest = max((int(np.max(ids)) for ids in sequences if len(ids)), default=0)
+    num_rows = base.model.get_input_embeddings().weight.shape[0]
+    if largest >= num_rows:
+        raise ModelNotFoundError(
+            f"model.base_model is {base.identity.name!r}: its tokenizer has the token "
+            f"{base.tokenizer.convert_ids_to_tokens(largest)!r} of number {largest}, and the model has embeddings for "
+            f"{num_rows} tokens",
+            fix="take the tokenizer that belongs to the model, or save the model with `resize_token_embeddings`",
         )
 
 

@@ -44,6 +44,11 @@ class EncodedAnswers:
         return [len(prompt) + max(len(answer), len(other)) for prompt, answer, other in pairs]
 
     @property
+    def sequences(self) -> list[list[int]]:
+        """All that there is in tokens, in no order that counts."""
+        return [*self.prompts, *self.answers, *(self.rejected or [])]
+
+    @property
     def checksum(self) -> str:
         """SHA-256 of all token ids, in their order."""
         return hashlib.sha256(json.dumps([self.prompts, self.answers, self.rejected]).encode()).hexdigest()

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ftzard.core.adapter import WEIGHTS_NAME, check_compatible, verify_reference
 from ftzard.core.adapter_documents import AdapterLabels, read_labels, read_lora_config, read_manifest
+from ftzard.core.base_failures import check_tokens
 from ftzard.core.base_model import BaseModel, borrowed_base_model
 from ftzard.core.base_source import find_base_model
 from ftzard.core.batching import Indices
@@ -166,6 +167,7 @@ def loaded_adapter(
     with borrowed_base_model(config.model, device) as base:
         template = PromptTemplate.from_parts(labels.prompt_template, labels.label_words, labels.max_length)
         prompts = encode_prompts(texts, template, base.tokenizer)
+        check_tokens(base, prompts.input_ids)
         _logger.info("%d examples, %d of them cut to max_length", len(texts), prompts.num_truncated)
         with trained_classifier(adapter, labels, base) as classifier:
             yield LoadedAdapter(classifier, prompts, labels)

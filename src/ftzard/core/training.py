@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ftzard.core.adapter import write_adapter
 from ftzard.core.adapter_documents import AdapterLabels, manifest_fields, read_labels
+from ftzard.core.base_failures import check_tokens
 from ftzard.core.base_model import BaseModel, borrowed_base_model
 from ftzard.core.checkpoints import Checkpoints, kept_checkpoints
 from ftzard.core.classifier import Classifier, lora_classifier
@@ -278,6 +279,8 @@ def fitted_classifier(  # noqa: PLR0913 - as `train_adapter`
             encode_examples(part, labels, template, base.tokenizer, objective_of(config))
             for part in (splits.train, splits.validation)
         )
+        texts = [*train.prompts.input_ids, *validation.prompts.input_ids]
+        check_tokens(base, texts)
         _logger.info("%d training examples, %d of them cut to max_length", len(train), train.prompts.num_truncated)
         head = make_label_head(base, labels, words, config.model.head)
         with lora_classifier(base, head, lora) as classifier:
@@ -286,7 +289,6 @@ def fitted_classifier(  # noqa: PLR0913 - as `train_adapter`
                 head = replace(head, kind=start.head or head.kind, reason=None)
             else:
                 check_ranks(classifier.peft_model, lora)
-            texts = [*train.prompts.input_ids, *validation.prompts.input_ids]
             faster = with_kept_prefix(base, classifier, texts, config.training)
             data = {
                 "labels": labels,

@@ -225,7 +225,8 @@ def _defs(project: Path) -> dg.Definitions:
 def test_prompts_that_come_in_are_answered_by_the_champion_and_not_queued_for_labels(writing: Path) -> None:
     incoming = writing / "data" / "incoming" / "asked.csv"
     incoming.parent.mkdir(exist_ok=True)
-    incoming.write_text("prompt\n12 good\n34 bad\n12 good\n", encoding="utf-8")
+    # The last one is too long for the tiny model's window, and takes no other with it.
+    incoming.write_text(f"prompt\n12 good\n34 bad\n12 good\n{'word ' * 500}\n", encoding="utf-8")
     definitions = _defs(writing)
     sensor = definitions.resolve_sensor_def("ftzard_incoming_files")
     job = definitions.resolve_job_def("ftzard_serving")
@@ -253,6 +254,7 @@ def test_prompts_that_come_in_are_answered_by_the_champion_and_not_queued_for_la
     made = {str(one.asset_key): one for one in result.get_asset_materialization_events()}
     event = made[str(dg.AssetKey("incoming_predictions"))]
     assert "12 good" in str(event.materialization.metadata["examples"].value)
+    assert event.materialization.metadata["num_left_out"].value == 1
     answers = pl.read_parquet(writing / "data" / "assets" / "incoming_predictions" / f"{key}.parquet")
     assert answers.schema == pl.Schema([*incoming_schema().items(), ("champion_version", pl.String)])
     assert answers.height == 2

@@ -386,6 +386,17 @@ def test_a_prompt_beyond_the_models_window_names_its_row(trained: TrainingResult
         predict_answers(trained.adapter, given, config())
 
 
+def test_of_prompts_that_come_in_those_beyond_the_window_can_be_left_out_unless_all_are(
+    trained: TrainingResult,
+) -> None:
+    asked = splits().test.with_columns(label=pl.lit(None, dtype=pl.String))
+    long = asked.with_columns(text=pl.when(pl.col("row") == 3).then(pl.lit("word " * 500)).otherwise("text"))
+    answers = predict_answers(trained.adapter, long, config(), leave_out=True)
+    assert answers.equals(predict_answers(trained.adapter, asked.filter(pl.col("row") != 3), config()))
+    with pytest.raises(ConfigError, match=r"toy\.csv, row 3 has 2500 tokens.*window of 2048"):
+        predict_answers(trained.adapter, long.filter(pl.col("row") == 3), config(), leave_out=True)
+
+
 def test_a_test_prompt_beyond_the_models_window_is_told_before_the_training(tmp_path: Path) -> None:
     parts = splits()
     long = replace(parts, test=parts.test.with_columns(text=pl.lit("word " * 500)))

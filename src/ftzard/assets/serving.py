@@ -1,5 +1,7 @@
 """Files that come in without labels, and what the champion says of them."""
 
+import logging
+
 import polars as pl
 
 from ftzard.assets.data import cleaning_code
@@ -7,12 +9,17 @@ from ftzard.assets.evaluation import shown_answers
 from ftzard.assets.gpu import GPU_POOL, GPU_TAGS
 from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
+from ftzard.config import FtzardConfig
 from ftzard.core.adapter import config_for
 from ftzard.core.intake import find_content, read_unlabelled
+from ftzard.core.records import AdapterDirectory
 from ftzard.core.step_registry import registered_version
 from ftzard.errors import NoChampionError
 
+_logger = logging.getLogger(__name__)
+
 _GROUP = "serving"
+_MAX_NAMED = 5
 
 
 @tracked_asset(
@@ -56,9 +63,9 @@ def incoming_predictions(incoming: pl.DataFrame, step: Step) -> StepResult[pl.Da
     """The champion's prediction for each text of one incoming file.
 
     One row per text: its hash, the predicted label, probability and logit of each label, and the champion's version.
-    For generation and preference: what the champion writes, and the log-probability of each of its tokens.
+    For generation and preference: what the champion writes, and the log-probability of each of its tokens. A prompt
+    that leaves no room for an answer in the model's context window is left out, counted and named.
     """
-    from ftzard.core.answer_inference import predict_answers
     from ftzard.core.inference import predict
 
     champion = step.registry.champion() if step.registry else None
@@ -69,7 +76,7 @@ def incoming_predictions(incoming: pl.DataFrame, step: Step) -> StepResult[pl.Da
         )
     adapter = step.registry.load(champion)
     is_classifier = step.config.data.has_labels
-    ask = predict if is_classifier else predict_answers
+    ask = predict if is_classifier else _answers
     answers = ask(adapter, incoming, config_for(adapter, step.config))
     value = answers.with_columns(champion_version=pl.lit(champion.version))
     numbers: dict[str, float] = {}
@@ -77,6 +84,7 @@ def incoming_predictions(incoming: pl.DataFrame, step: Step) -> StepResult[pl.Da
         shown = value.group_by("predicted_label").len("rows").sort("predicted_label")
     else:
         shown, numbers = shown_answers(answers, incoming, adapter, step)
+        numbers["num_left_out"] = incoming.height - answers.height
     return StepResult(
         value=value,
         metadata={
@@ -86,3 +94,15 @@ def incoming_predictions(incoming: pl.DataFrame, step: Step) -> StepResult[pl.Da
         },
         metrics={"num_predictions": value.height, **numbers},
     )
+
+
+def _answers(adapter: AdapterDirectory, incoming: pl.DataFrame, config: FtzardConfig) -> pl.DataFrame:
+    from ftzard.core.answer_inference import predict_answers
+
+    answers = predict_answers(adapter, incoming, config, leave_out=True)
+    left_out = incoming.join(answers, "text_hash", "anti")
+    for batch, row in left_out.select("batch", "row").head(_MAX_NAMED).iter_rows():
+        _logger.warning("%s, row %d: the prompt leaves no room for an answer, and gets none", batch, row)
+    if left_out.height > _MAX_NAMED:
+        _logger.warning("%d more prompts of this file get none either", left_out.height - _MAX_NAMED)
+    return answers

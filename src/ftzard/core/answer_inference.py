@@ -16,7 +16,7 @@ from ftzard.core.base_failures import check_tokens
 from ftzard.core.base_model import borrowed_base_model
 from ftzard.core.base_source import find_base_model
 from ftzard.core.devices import resolve_device
-from ftzard.core.encoded_answers import EncodedAnswers, check_window, encode_answers
+from ftzard.core.encoded_answers import EncodedAnswers, check_window, encode_answers, within_window
 from ftzard.core.language_model import lora_language_model
 from ftzard.core.progress import Progress
 from ftzard.core.seeding import all_seeded
@@ -79,6 +79,7 @@ def predict_answers(
     config: "FtzardConfig",
     *,
     untrained: bool = True,
+    leave_out: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> pl.DataFrame:
     """Have an adapter answer prompts, and say how likely it finds the answers that are known.
@@ -88,6 +89,8 @@ def predict_answers(
         examples: `EXAMPLE_SCHEMA`, in any order; labels all null where answers are not known.
         config: Its base model and its task must be the adapter's.
         untrained: Whether the model without the adapter is asked too, in the same way.
+        leave_out: Whether prompts that leave no room for an answer in the model's context window are left out, rather
+            than refused. Where all are such, they are refused.
         on_progress: Called after each batch, in prompts.
 
     Returns:
@@ -111,6 +114,9 @@ def predict_answers(
             if is_known
             else EncodedAnswers(encode_prompts_of(examples, encoder), [], None)
         )
+        if leave_out:
+            keep = within_window(encoded, how, base.model)
+            examples, encoded = examples[keep], encoded.picked(keep)
         check_window(examples, encoded, how, base.model)
         check_tokens(base, encoded.sequences)
         questions = _Questions(

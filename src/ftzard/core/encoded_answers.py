@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,8 +67,10 @@ class EncodedAnswers:
 
     def picked(self, keep: Sequence[int]) -> "EncodedAnswers":
         """Some of them."""
-        prompts, answers = [self.prompts[index] for index in keep], [self.answers[index] for index in keep]
-        return EncodedAnswers(prompts, answers, self.rejected and [self.rejected[index] for index in keep])
+        prompts, answers, rejected = (
+            of_each and [of_each[index] for index in keep] for of_each in (self.prompts, self.answers, self.rejected)
+        )
+        return EncodedAnswers(prompts or [], answers or [], rejected)
 
 
 def encode_answers(examples: pl.DataFrame, encoder: AnswerEncoder) -> EncodedAnswers:
@@ -146,21 +149,35 @@ def check_window(examples: pl.DataFrame, encoded: EncodedAnswers, how: AnswerFor
     Raises:
         ConfigError: One does not; the message names its batch and row.
     """
-    window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if window is None:
-        return
-    given = encoded.lengths if encoded.answers else [0] * len(encoded)
-    for number, (prompt, known) in enumerate(zip(encoded.prompts, given, strict=True)):
-        row = f"{examples['batch'][number]}, row {examples['row'][number]}"
-        if len(prompt) + how.max_new_tokens > window:
+    for number, (length, known) in _beyond_window(encoded, how, model).items():
+        row, window = f"{examples['batch'][number]}, row {examples['row'][number]}", _window_of(model)
+        if length + how.max_new_tokens > window:
             raise ConfigError(
-                f"the prompt in {row} has {len(prompt)} tokens, and with an answer of {how.max_new_tokens} "
+                f"the prompt in {row} has {length} tokens, and with an answer of {how.max_new_tokens} "
                 f"(model.generation.max_new_tokens) it exceeds the model's window of {window}",
                 fix="shorten or remove the prompt; or leave all such out, by their characters, with "
                 "data.max_characters=NUMBER; or lower model.generation.max_new_tokens",
             )
-        if known > window:
-            raise ConfigError(
-                f"prompt and answer in {row} have {known} tokens, which exceeds the model's window of {window}",
-                fix="shorten or remove the row",
-            )
+        raise ConfigError(
+            f"prompt and answer in {row} have {known} tokens, which exceeds the model's window of {window}",
+            fix="shorten or remove the row",
+        )
+
+
+def within_window(encoded: EncodedAnswers, how: AnswerFormat, model: Any) -> list[int]:
+    """The positions of the prompts that `check_window` would let through; all of them where it would let none."""
+    beyond = _beyond_window(encoded, how, model)
+    return [number for number in range(len(encoded)) if number not in beyond or len(beyond) == len(encoded)]
+
+
+def _beyond_window(encoded: EncodedAnswers, how: AnswerFormat, model: Any) -> dict[int, tuple[int, int]]:
+    """Tokens of the prompt alone, and of the prompt with its longest answer, of those that have no room."""
+    window, known = _window_of(model), encoded.lengths if encoded.answers else [0] * len(encoded)
+    lengths = enumerate(zip(map(len, encoded.prompts), known, strict=True))
+    return {number: both for number, both in lengths if max(both[0] + how.max_new_tokens, both[1]) > window}
+
+
+def _window_of(model: Any) -> float:
+    """Tokens; of some models there is no largest number."""
+    window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return math.inf if window is None else int(window)

@@ -161,6 +161,53 @@ def test_an_empty_folder_that_exists_becomes_the_project(tmp_path: Path, monkeyp
     assert [path.name for path in Path.cwd().iterdir() if path.suffix == ".tmp"] == []
 
 
+def test_an_empty_clone_becomes_the_project_and_keeps_its_remote(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", "--bare", "--initial-branch=trunk", "server.git")
+    git(tmp_path, "clone", "--quiet", "server.git", "here")
+    here = tmp_path / "here"
+    make_project(here)
+    git(here, "push", "--quiet", "--set-upstream", "origin", "trunk")
+    assert git(here, "log", "--format=%s", "origin/trunk").splitlines()[0] == "Configure the project"
+    assert git(here, "status", "--porcelain") == ""
+
+
+def test_a_repository_with_a_readme_a_licence_and_a_gitignore_becomes_the_project_and_keeps_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    git(tmp_path, "init", "--quiet", "here")
+    kept = {"README.md": "Ours\n", "LICENSE": "Mine", ".gitignore": "*.pyc"}
+    for name, content in kept.items():
+        (here / name).write_text(content, encoding="utf-8")
+    refused = _init(here)
+    assert refused.exit_code == 1
+    assert "all of it committed" in refused.stderr
+    git(here, "add", ".")
+    person = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+    git(here, *person, "commit", "--quiet", "--message", "Begin")
+
+    renamed = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if target == here / "pyproject.toml":
+            raise DataCommitError("the disk is gone", fix="find it")
+        return renamed(self, target)
+
+    before = file_bytes(here)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", refuse)
+        assert _init(here).exit_code == 1
+    assert file_bytes(here) == before
+    assert _init(here).exit_code == 0
+    assert {name: (here / name).read_text() for name in ("README.md", "LICENSE")} == {
+        name: kept[name] for name in ("README.md", "LICENSE")
+    }
+    assert (here / ".gitignore").read_text().splitlines()[:2] == ["*.pyc", "/data"]
+    assert git(here, "status", "--porcelain") == ""
+    assert git(here, "log", "--format=%s").splitlines()[-1] == "Begin"
+    assert sorted(path.name for path in here.iterdir() if "before" in path.name or path.suffix == ".tmp") == []
+
+
 def test_in_a_repository_that_does_not_ignore_it_the_project_says_that_nothing_of_it_is_kept_there(
     tmp_path: Path,
 ) -> None:

@@ -15,7 +15,14 @@ from ftzard.composition import compose
 from ftzard.config import DataConfig, FtzardConfig
 from ftzard.core.base_source import find_base_model
 from ftzard.core.splitting import shortage, split
-from ftzard.errors import ConfigError, FtzardError, OutputExistsError, SecretExposedError
+from ftzard.errors import (
+    ConfigError,
+    DataCommitError,
+    FtzardError,
+    NotAGitRepositoryError,
+    OutputExistsError,
+    SecretExposedError,
+)
 from ftzard.labelled_file import (
     AnswerColumns,
     LabelledFile,
@@ -26,11 +33,18 @@ from ftzard.labelled_file import (
 from ftzard.project_files import answer_conf_files, conf_files, configured_labels, readme
 from ftzard.project_template import write_project
 from ftzard.resources.credentials import holds_secret
+from ftzard.resources.git import Git
 from ftzard.resources.project_repository import missing_remote_package, outer_repository, refuse_unknown_remote
 
 _NUM_SHOWN = 5
 # `git@host:path`, which DVC would take for a folder.
 _GIT_ADDRESS = re.compile(r"^[\w.-]+@[\w.-]+:|\.git/?$")
+# What a repository begins with where it is made on a server, or by hand.
+_BEGINNING = re.compile(r"(?i)\.git|\.gitignore|\.gitattributes|readme(\.\w+)?|licen[cs]e(\.\w+)?")
+_PLACE = (
+    "give a folder that does not exist yet, is empty, or is a new git repository, with no more than a README, a "
+    "licence and a .gitignore, all of it committed"
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +75,8 @@ def make_project(
     """Make a project: git, DVC, configuration, folders, and what Dagster needs to open it.
 
     Args:
-        folder: Where; it does not exist yet, or is empty.
+        folder: Where; it does not exist yet, is empty, or is a git repository of its own with no more than a README, a
+            licence and a `.gitignore`, all of it committed. Its branch, its remotes and its README stay.
         data: A file with labelled texts, or with prompts and answers, of a kind that FTzard reads; it is copied.
         text_column: Its column with the texts; None for the default of `data.text_column`.
         label_column: Its column with the labels, likewise.
@@ -70,7 +85,7 @@ def make_project(
         remote: A folder or a URL to which DVC pushes the data; None for no remote.
 
     Raises:
-        OutputExistsError: The folder holds something.
+        OutputExistsError: The folder holds something else.
         SecretExposedError: The remote's URL holds a password or a token.
         ConfigError: The two columns are one, or the remote is none that data can be pushed to.
         FtzardError: The data cannot be used: as `read_labelled_file` and `read_answer_file`.
@@ -114,16 +129,26 @@ def _check_place(folder: Path) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise OutputExistsError(f"{folder} is not a folder", fix="give a folder that does not exist yet, or is empty")
+        raise OutputExistsError(f"{folder} is not a folder", fix=_PLACE)
     found = sorted(path.name for path in folder.iterdir())
-    if found:
+    if found and not _is_new_repository(folder, found):
         is_project = (folder / "conf" / "config.yaml").is_file() or (folder / ".dvc").is_dir()
         more = f" and {len(found) - _NUM_SHOWN} more" if len(found) > _NUM_SHOWN else ""
         raise OutputExistsError(
             f"{folder} {'holds a project already' if is_project else 'is not empty'}; in it: "
             f"{', '.join(found[:_NUM_SHOWN])}{more}",
-            fix="give a folder that does not exist yet, or is empty",
+            fix=_PLACE,
         )
+
+
+def _is_new_repository(folder: Path, names: list[str]) -> bool:
+    if not (folder / ".git").is_dir() or not all(_BEGINNING.fullmatch(name) for name in names):
+        return False
+    try:
+        git = Git.find(folder)
+    except (DataCommitError, NotAGitRepositoryError):
+        return False
+    return git.top_level == folder and not git.run("status", "--porcelain")
 
 
 def _remote_place(remote: str | None, folder: Path) -> Path | str | None:
@@ -160,8 +185,11 @@ def _made_beside(folder: Path) -> Iterator[Path]:
     while not parent.is_dir():
         parent = parent.parent
     unfinished = parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp"
-    unfinished.mkdir()
     try:
+        if parent == folder:
+            shutil.copytree(folder, unfinished, symlinks=True, ignore=shutil.ignore_patterns(unfinished.name))
+        else:
+            unfinished.mkdir()
         yield unfinished
         if parent == folder:
             _move_content(unfinished, folder)
@@ -173,15 +201,23 @@ def _made_beside(folder: Path) -> Iterator[Path]:
 
 
 def _move_content(source: Path, folder: Path) -> None:
-    """Move what is in a folder up into the one that it lies in, which a shell may stand in; all of it or nothing."""
-    moved: list[Path] = []
+    """Move what is in a folder up into the one that it lies in, which a shell may stand in; all of it or nothing.
+
+    What has a name of theirs there goes aside, and in the end with the folder.
+    """
+    names = sorted(path.name for path in source.iterdir())
+    aside = source / f"before-{uuid.uuid4().hex}"
+    aside.mkdir()
+    moves = [(folder / name, aside / name) for name in names if (folder / name).exists()]
+    moves += [(source / name, folder / name) for name in names]
+    done: list[tuple[Path, Path]] = []
     try:
-        for path in sorted(source.iterdir()):
-            path.rename(folder / path.name)
-            moved.append(folder / path.name)
+        for path, target in moves:
+            path.rename(target)
+            done.append((path, target))
     except BaseException:
-        for path in moved:
-            path.rename(source / path.name)
+        for path, target in reversed(done):
+            target.rename(path)
         raise
 
 

@@ -58,7 +58,8 @@ def primary_config(choices: Mapping[str, str]) -> str:
 def write_project(folder: Path, files: Mapping[str, str], message: str, *, remote: Path | str | None) -> None:
     """Make a folder a git repository of its own with DVC and the files of a project, all of them committed.
 
-    What is there already stays as it is, so that a call that was killed can be repeated.
+    What is there already stays as it is, so that a call that was killed can be repeated; a `.gitignore` gets the lines
+    that it lacks.
 
     Args:
         folder: The project folder; made if missing. It may lie in somebody's repository.
@@ -76,12 +77,22 @@ def write_project(folder: Path, files: Mapping[str, str], message: str, *, remot
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.is_file():
             path.write_text(content, encoding="utf-8")
+    # A new one is in the first commit, which DVC's files need.
+    kept = {_ENVIRONMENT} if _ignore(folder / _GITIGNORE) else {_ENVIRONMENT, _GITIGNORE}
     init_git(folder)
     init_project_repository(folder, remote=remote)
-    # The first commit, which DVC's files need, holds `.gitignore` already.
-    committed = [name for name in contents if name not in {_GITIGNORE, _ENVIRONMENT}]
-    edits = {name: _becomes((folder / name).read_bytes()) for name in committed}
+    edits = {name: _becomes((folder / name).read_bytes()) for name in contents if name not in kept}
     commit_edits(Git.find(folder), None, edits, message)
+
+
+def _ignore(path: Path) -> bool:
+    """Add to a `.gitignore` that somebody brought what a project's has; whether there was something to add."""
+    content = path.read_bytes()
+    missing = [line for line in _FILES[_GITIGNORE].encode().splitlines() if line not in content.splitlines()]
+    if missing:
+        separator = b"" if content.endswith(b"\n") or not content else b"\n"
+        path.write_bytes(content + separator + b"\n".join(missing) + b"\n")
+    return bool(missing)
 
 
 def _becomes(content: bytes) -> Edit:

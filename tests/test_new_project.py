@@ -24,6 +24,7 @@ from ftzard.core.reading import read_batches
 from ftzard.dagster_instance import project_instance
 from ftzard.definitions import build_definitions
 from ftzard.errors import DataCommitError
+from ftzard.labelled_file import LabelColumns
 from ftzard.new_project import make_project
 
 # Names with a meaning of their own in YAML, in Hydra or in OmegaConf.
@@ -240,7 +241,7 @@ def test_other_kinds_of_files_can_be_brought_along(suffix: str, tmp_path: Path) 
 
 def test_of_many_examples_the_first_experiment_uses_a_share_and_says_so(tmp_path: Path) -> None:
     _table(4000).write_csv(tmp_path / "many.csv")
-    made = make_project(tmp_path / "made", data=tmp_path / "many.csv", text_column=_TEXT, label_column=_LABEL)
+    made = make_project(tmp_path / "made", data=tmp_path / "many.csv", columns=LabelColumns(_TEXT, (_LABEL,)))
     assert compose(project_dir=made.folder).data.sample_fraction == 0.5
     assert any("50.00%" in note and "first.yaml" in note for note in made.notes)
 
@@ -259,7 +260,7 @@ def test_too_few_examples_and_a_missing_package_are_said_and_do_not_refuse(tmp_p
 
 def test_a_label_that_no_configuration_can_hold_is_taken_as_any_other(tmp_path: Path) -> None:
     _table(60, ("fine", "???")).write_csv(tmp_path / "unsure.csv")
-    made = make_project(tmp_path / "made", data=tmp_path / "unsure.csv", text_column=_TEXT, label_column=_LABEL)
+    made = make_project(tmp_path / "made", data=tmp_path / "unsure.csv", columns=LabelColumns(_TEXT, (_LABEL,)))
     config = compose(project_dir=made.folder).data
     assert config.labels == ()
     assert set(clean(read_batches(made.folder, config).examples, config).examples["label"]) == {"fine", "???"}
@@ -348,6 +349,25 @@ def test_a_project_can_be_made_of_texts_with_several_labels(tmp_path: Path, sepa
     data = compose(project_dir=tmp_path / "tags").data
     assert (data.task, data.label_separator) == ("multi_label", separator)
     assert data.labels == ("food", "music", "travel")
+
+
+def test_a_project_can_be_made_of_a_table_with_a_column_for_each_label(tmp_path: Path) -> None:
+    rows = [(f"Tea {number}, said again", number % 2, int(number % 3 == 0), 0.0) for number in range(200)]
+    path = tmp_path / "comments.csv"
+    pl.DataFrame(rows, schema=["comment", "rude", "late, twice", "rare"], orient="row").write_csv(path)
+    said = ["--text", "comment", "--label", "rude", "--label", "late, twice", "--label", "rare"]
+    result = _init(tmp_path / "made", "--data", path, *said)
+    assert result.exit_code == 0, result.output
+    assert "200 examples: 'late, twice' 67, 'rude' 100; 66 without a label" in result.output
+    config = compose(project_dir=tmp_path / "made")
+    assert (config.data.task, config.data.label_columns) == ("multi_label", ("rude", "late, twice", "rare"))
+    assert config.data.labels == ("late, twice", "rude")
+    step = Step(config, tmp_path / "made")
+    examples = cleaned(raw_data(step).value, step).value.examples
+    assert set(examples["label"]) == {"late, twice|rude", "late, twice", "rude", "[]"}
+
+    marked = _init(tmp_path / "one", "--data", path, "--text", "comment", "--label", "rude", "--multi-label")
+    assert "`--label food --label travel`" in marked.output
 
 
 def test_labels_that_look_like_several_are_pointed_out(tmp_path: Path) -> None:

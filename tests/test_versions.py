@@ -160,7 +160,7 @@ def test_a_project_without_batches_has_no_version(tmp_path: Path) -> None:
 def test_younger_keys_of_one_task_are_in_the_fingerprints_of_no_other(task: str) -> None:
     config = compose([f"data.task={task}"])
     values = to_dict(config)
-    unused = {"data": {"context_column"}}
+    unused = {"data": {"context_column", "label_columns"}}
     younger = {
         "data": ({"label_separator", "no_label"}, "multi_label"),
         "training": ({"label_thresholds"}, "multi_label"),

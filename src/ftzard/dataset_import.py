@@ -136,7 +136,7 @@ def _check_columns(dataset: "IterableDataset", described: str, config: DataConfi
         if found is not None and column not in found and key not in wanted.optional:
             raise MissingColumnError(
                 f"{described} has no column {column!r}; its columns are {found}",
-                fix=f"set data.{key} to one of them, in your conf/ or behind the command (data.{key}=NAME)",
+                fix=f"set data.{key.partition('.')[0]} to what is there, in your conf/ or behind the command",
             )
 
 

@@ -27,6 +27,38 @@ ANSWER_STEPS: Final = ("unicode_nfc",)
 
 
 @dataclass(frozen=True)
+class LabelColumns:
+    """Where the texts and their labels stand.
+
+    Attributes:
+        text: The column with the texts.
+        labels: The column with the labels; or columns of 0 and 1, one for each label.
+        separator: What separates the labels of a text, which can then have any number; None: each has one.
+    """
+
+    text: str = DataConfig.text_column
+    labels: tuple[str, ...] = (DataConfig.label_column,)
+    separator: str | None = None
+
+    @property
+    def are_marks(self) -> bool:
+        """Whether each label has a column of its own."""
+        return len(self.labels) > 1
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The section `data` that says so."""
+        of_labels: dict[str, Any] = (
+            {"label_columns": self.labels} if self.are_marks else {"label_column": self.labels[0]}
+        )
+        if self.are_marks or self.separator is not None:
+            of_labels |= {"task": "multi_label"}
+        if self.separator is not None:
+            of_labels |= {"label_separator": self.separator}
+        return {"text_column": self.text, **of_labels}
+
+
+@dataclass(frozen=True)
 class AnswerColumns:
     """That answers are learned and not labels, and where they stand.
 
@@ -75,19 +107,15 @@ class LabelledFile:
         return num_without_label(self.examples["label"], self.task)
 
 
-def read_labelled_file(
-    path: Path, text_column: str, label_column: str, label_separator: str | None = None
-) -> LabelledFile:
+def read_labelled_file(path: Path, columns: LabelColumns) -> LabelledFile:
     """Read a file of labelled texts, and see that there is something to learn from it.
 
     Args:
         path: The file.
-        text_column: Its column with the texts.
-        label_column: Its column with the labels.
-        label_separator: What separates the labels of a text; None: each has one.
+        columns: Its columns.
 
     Raises:
-        ConfigError: The separator can be none.
+        ConfigError: A column or the separator can be none.
         StorageError: There is no such file, or it cannot be read.
         MalformedBatchError: It is of a kind that is not read, or not what its name says.
         MissingColumnError: It lacks a column; the message names those it has.
@@ -97,12 +125,11 @@ def read_labelled_file(
     """
     path = path.expanduser().resolve()
     _check_file(path)
-    several = {} if label_separator is None else {"task": "multi_label", "label_separator": label_separator}
-    config = validate({"data": {"text_column": text_column, "label_column": label_column, **several}}).data
+    config = validate({"data": columns.values}).data
     rows = _read(path, config, "--text and --label")
     if rows["label"].fill_null("").str.strip_chars().eq("").all():
         raise NoExamplesError(
-            f"the column {label_column!r} of {path} is empty in all {rows.height} rows",
+            f"the column {', '.join(map(repr, columns.labels))} of {path} is empty in all {rows.height} rows",
             fix="name the column that holds the labels with --label",
         )
     cleaned = clean(rows, config)
@@ -141,6 +168,11 @@ def doubts_about_labels(labelled: LabelledFile) -> list[str]:
         doubts.append(
             f"{num_empty} rows are left out because their cell for labels is empty, which says that a label is "
             f"missing. If they have none of the labels, write {DataConfig.no_label!r} into it."
+        )
+    if labelled.task == "multi_label" and set(labelled.labels) <= {"0", "1"}:
+        doubts.append(
+            "The labels are '0' and '1'. Where a file has a column for each label, name them all: "
+            "`--label food --label travel`."
         )
     if several := [label for label in labelled.labels if SEPARATOR in label]:
         doubts.append(

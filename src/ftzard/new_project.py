@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftzard.composition import compose
-from ftzard.config import DataConfig, FtzardConfig
+from ftzard.config import FtzardConfig
 from ftzard.core.base_source import find_base_model
 from ftzard.core.splitting import shortage, split
 from ftzard.errors import (
@@ -25,6 +25,7 @@ from ftzard.errors import (
 )
 from ftzard.labelled_file import (
     AnswerColumns,
+    LabelColumns,
     LabelledFile,
     doubts_about_labels,
     read_answer_file,
@@ -37,6 +38,7 @@ from ftzard.resources.git import Git
 from ftzard.resources.project_repository import missing_remote_package, outer_repository, refuse_unknown_remote
 
 _NUM_SHOWN = 5
+_COLUMNS = LabelColumns()
 # `git@host:path`, which DVC would take for a folder.
 _GIT_ADDRESS = re.compile(r"^[\w.-]+@[\w.-]+:|\.git/?$")
 # What a repository begins with where it is made on a server, or by hand.
@@ -66,10 +68,7 @@ def make_project(
     folder: Path,
     *,
     data: Path | None = None,
-    text_column: str | None = None,
-    label_column: str | None = None,
-    label_separator: str | None = None,
-    answers: AnswerColumns | None = None,
+    columns: LabelColumns | AnswerColumns = _COLUMNS,
     remote: str | None = None,
 ) -> NewProject:
     """Make a project: git, DVC, configuration, folders, and what Dagster needs to open it.
@@ -78,10 +77,7 @@ def make_project(
         folder: Where; it does not exist yet, is empty, or is a git repository of its own with no more than a README, a
             licence and a `.gitignore`, all of it committed. Its branch, its remotes and its README stay.
         data: A file with labelled texts, or with prompts and answers, of a kind that FTzard reads; it is copied.
-        text_column: Its column with the texts; None for the default of `data.text_column`.
-        label_column: Its column with the labels, likewise.
-        label_separator: What separates the labels of a text, which can then have any number; None: each has one.
-        answers: That answers are learned instead, and where they stand; None: labels are.
+        columns: Where in it what stands, and whether labels are learned or answers.
         remote: A folder or a URL to which DVC pushes the data; None for no remote.
 
     Raises:
@@ -91,38 +87,37 @@ def make_project(
         FtzardError: The data cannot be used: as `read_labelled_file` and `read_answer_file`.
     """
     folder = folder.expanduser().resolve()
-    defaults = DataConfig()
-    columns = (
-        defaults.text_column if text_column is None else text_column,
-        defaults.label_column if label_column is None else label_column,
-    )
-    if columns[0] == columns[1]:
+    are_labels = isinstance(columns, LabelColumns)
+    if isinstance(columns, LabelColumns) and columns.text in columns.labels:
         raise ConfigError(
-            f"The texts and the labels are both to be read from the column {columns[0]!r}",
+            f"The texts and the labels are both to be read from the column {columns.text!r}",
             fix="name two columns, with --text and --label",
         )
     _check_place(folder)
     place = _remote_place(remote, folder)
-    if answers is None:
-        labelled = read_labelled_file(data, *columns, label_separator) if data else None
-        conf = conf_files(folder.name, columns, labelled, label_separator)
-    else:
-        labelled = read_answer_file(data, answers) if data else None
-        conf = answer_conf_files(folder.name, answers, labelled)
+    labelled, conf = _read_and_configured(folder.name, data, columns)
     with _made_beside(folder) as unfinished:
-        text = readme(folder.name, has_data=data is not None, has_labels=answers is None)
+        text = readme(folder.name, has_data=data is not None, has_labels=are_labels)
         write_project(unfinished, {**conf, "README.md": text}, "Configure the project", remote=place)
         config = compose(project_dir=unfinished)
-        if answers is None:
-            _check_composed(config, columns, labelled, label_separator)
-        else:
-            _check_answers_composed(config, answers)
+        _check_composed(config, columns, labelled)
         for name in (config.data.raw_dir, config.data.labelled_dir, config.data.incoming_dir):
             (unfinished / name).mkdir(parents=True, exist_ok=True)
         if labelled:
             shutil.copyfile(labelled.path, unfinished / config.data.raw_dir / labelled.path.name)
         notes = _notes(unfinished, config, labelled)
     return NewProject(folder, labelled, (*notes, *_place_notes(folder)))
+
+
+def _read_and_configured(
+    name: str, data: Path | None, columns: LabelColumns | AnswerColumns
+) -> tuple[LabelledFile | None, dict[str, str]]:
+    """The file, where there is one, and the `conf/` of a project of that name for such files."""
+    if isinstance(columns, AnswerColumns):
+        answered = read_answer_file(data, columns) if data else None
+        return answered, answer_conf_files(name, columns, answered)
+    labelled = read_labelled_file(data, columns) if data else None
+    return labelled, conf_files(name, columns, labelled)
 
 
 def _check_place(folder: Path) -> None:
@@ -221,25 +216,15 @@ def _move_content(source: Path, folder: Path) -> None:
         raise
 
 
-def _check_composed(
-    config: FtzardConfig, columns: tuple[str, str], labelled: LabelledFile | None, label_separator: str | None
-) -> None:
+def _check_composed(config: FtzardConfig, columns: LabelColumns | AnswerColumns, labelled: LabelledFile | None) -> None:
     """Names from a file go through YAML and Hydra, which give some characters a meaning of their own."""
-    data = config.data
-    wanted = (*columns, configured_labels(labelled), label_separator or DataConfig().label_separator)
-    if (data.text_column, data.label_column, data.labels, data.label_separator) != wanted:
+    wanted = columns.values
+    if isinstance(columns, LabelColumns):
+        wanted |= {"labels": configured_labels(labelled)}
+    if odd := [key for key, value in wanted.items() if getattr(config.data, key) != value]:
         raise ConfigError(
-            f"A name cannot be written into a configuration: of the columns {columns[0]!r} and {columns[1]!r}, or of a "
-            "label",
-            fix="give them plain names in the file",
-        )
-
-
-def _check_answers_composed(config: FtzardConfig, answers: AnswerColumns) -> None:
-    if odd := [column for key, column in answers.names.items() if getattr(config.data, key) != column]:
-        raise ConfigError(
-            f"The name of the column {odd[0]!r} cannot be written into a configuration",
-            fix="give it a plain name in the file",
+            f"A name cannot be written into a configuration: {wanted[odd[0]]!r}, for data.{odd[0]}",
+            fix="give columns and labels plain names in the file",
         )
 
 

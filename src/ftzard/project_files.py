@@ -7,7 +7,7 @@ import yaml
 
 from ftzard.config import TrackingConfig
 from ftzard.core.label_sets import SEPARATOR
-from ftzard.labelled_file import ANSWER_STEPS, AnswerColumns, LabelledFile
+from ftzard.labelled_file import ANSWER_STEPS, AnswerColumns, LabelColumns, LabelledFile
 from ftzard.project_template import CONFIG, primary_config
 
 # About as many as the demo has, which two CPU cores train on in minutes.
@@ -18,9 +18,9 @@ _INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 _DATA = """\
 # ftzard materialize data=own_files
-# How the files in data/raw/ and data/labelled/ are read: CSV, TSV, JSONL or Parquet, with these two columns in each.
+# How the files in data/raw/ and data/labelled/ are read: CSV, TSV, JSONL or Parquet, with these columns in each.
 text_column: {text_column}
-label_column: {label_column}
+{label_columns}
 {task}{labels}
 # More that can be said, here with its defaults; `ftzard config` prints everything.
 # encoding: auto
@@ -31,6 +31,10 @@ label_column: {label_column}
 """
 _SEVERAL_LABELS = """\
 # A text can have any number of labels, `|` between them in its cell; `none` says that it has none of them.
+task: multi_label
+"""
+_LABELS_IN_COLUMNS = """\
+# A text can have any number of labels, each with a column of 1 (the text has it) and 0.
 task: multi_label
 """
 _SEPARATED_BY = """\
@@ -170,21 +174,20 @@ Put a file with {what} (CSV, TSV, JSONL, Parquet) into `data/raw/`, and write th
 """
 
 
-def conf_files(
-    name: str, columns: tuple[str, str], labelled: LabelledFile | None, label_separator: str | None = None
-) -> dict[str, str]:
+def conf_files(name: str, columns: LabelColumns, labelled: LabelledFile | None) -> dict[str, str]:
     """The project's `conf/`, by path.
 
     Args:
         name: The project's, under which its runs stand in MLflow.
         columns: Those of texts and of labels.
         labelled: The labelled texts that it begins with, if there are any.
-        label_separator: What separates the labels of a text; None: each has one.
     """
-    task = "" if label_separator is None else _SEVERAL_LABELS
-    if label_separator not in {None, SEPARATOR}:
-        task += _SEPARATED_BY.format(label_separator=_scalar(str(label_separator)))
-    text_column, label_column = map(_scalar, columns)
+    task = _LABELS_IN_COLUMNS if columns.are_marks else "" if columns.separator is None else _SEVERAL_LABELS
+    if columns.separator not in {None, SEPARATOR}:
+        task += _SEPARATED_BY.format(label_separator=_scalar(str(columns.separator)))
+    of_labels = f"label_column: {_scalar(columns.labels[0])}"
+    if columns.are_marks:
+        of_labels = "\n".join(["label_columns:", *(f"  - {_scalar(column)}" for column in columns.labels)])
     labels = _ANY_LABEL
     if these := configured_labels(labelled):
         labels = _THESE_LABELS.format(labels="\n".join(f"  - {_scalar(label)}" for label in these))
@@ -192,7 +195,7 @@ def conf_files(
     return {
         CONFIG: _primary(name),
         "conf/data/own_files.yaml": _DATA.format(
-            text_column=text_column, label_column=label_column, task=task, labels=labels
+            text_column=_scalar(columns.text), label_columns=of_labels, task=task, labels=labels
         ),
         "conf/experiment/first.yaml": _EXPERIMENT.format(
             sampling=sampling, sample_fraction=sample_fraction, name=_scalar(name)

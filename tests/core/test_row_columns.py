@@ -196,6 +196,44 @@ def test_half_a_pair_is_none(tmp_path: Path) -> None:
     assert rows["label"].to_list() == [None]
 
 
+_MARKED = DataConfig(task="multi_label", label_columns=("rude", "late"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "text,rude,late\nboth,1,1\none,0,1.0\nnone,0,0.0\nunknown,,\n"),
+        (
+            "a.jsonl",
+            (
+                '{"text": "both", "rude": 1, "late": true}\n{"text": "one", "rude": 0.0, "late": 1}\n'
+                '{"text": "none", "rude": false, "late": 0}\n{"text": "unknown", "rude": null}\n'
+            ),
+        ),
+    ],
+)
+def test_labels_that_have_a_column_each_are_a_set(tmp_path: Path, name: str, content: str) -> None:
+    rows = _read(tmp_path, name, content, _MARKED)
+    assert dict(rows.select("text", "label").iter_rows()) == {
+        "both": "rude|late",
+        "one": "late",
+        "none": "[]",
+        "unknown": None,
+    }
+
+
+@pytest.mark.parametrize("mark", ["0.7", "-1", "", "yes"])
+def test_what_marks_no_label_and_does_not_say_that_there_is_none_is_refused(tmp_path: Path, mark: str) -> None:
+    with pytest.raises(MalformedBatchError, match=rf"a\.csv, line 3.*'{mark}' in the column 'late' is neither 1 nor 0"):
+        _read(tmp_path, "a.csv", f"text,rude,late\na,1,0\nb,0,{mark}\n", _MARKED)
+
+
+def test_a_file_without_one_of_the_labels_columns_is_told_how_they_are_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingColumnError, match="no column 'late'") as caught:
+        _read(tmp_path, "a.csv", "text,rude\na,1\n", _MARKED)
+    assert "data.label_columns=[NAME,NAME]" in caught.value.fix
+
+
 def test_a_user_may_ask_about_json(tmp_path: Path) -> None:
     asked = '[{"user": "Ada"}] as YAML, please'
     rows = _read(tmp_path, "a.jsonl", _lines({"prompt": asked, "chosen": "y", "rejected": "n"}), _PAIRS_OF_TALKS)

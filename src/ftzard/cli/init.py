@@ -3,12 +3,12 @@
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from ftzard.labelled_file import AnswerColumns
+    from ftzard.labelled_file import AnswerColumns, LabelColumns
     from ftzard.new_project import NewProject
 
 _NUM_LABELS_SHOWN = 10
@@ -29,7 +29,13 @@ Next:
     "The file is copied.",
 )
 @click.option("--text", "text_column", metavar="COLUMN", help="The column with the texts; `text` by default.")
-@click.option("--label", "label_column", metavar="COLUMN", help="The column with the labels; `label` by default.")
+@click.option(
+    "--label",
+    "label_columns",
+    metavar="COLUMN",
+    multiple=True,
+    help="The column with the labels; `label` by default. Several times: columns of 0 and 1, one for each label.",
+)
 @click.option("--multi-label", is_flag=True, help="A text can have any number of labels, as in `food|travel`.")
 @click.option("--label-separator", metavar="TEXT", help="What separates its labels beside `|`; implies --multi-label.")
 @click.option(
@@ -47,11 +53,9 @@ Next:
 def init(
     folder: Path,
     data: Path | None,
-    multi_label: bool,
-    label_separator: str | None,
     remote: str | None,
     task: str | None,
-    **columns: str | None,
+    **columns: Any,
 ) -> None:
     """Make a project in DIR: git, DVC, a configuration for your data, and what Dagster needs to open it.
 
@@ -59,25 +63,29 @@ def init(
 
     Or: ftzard init my-project --data chats.jsonl --messages messages
     """
-    from ftzard.core.label_sets import SEPARATOR
     from ftzard.new_project import make_project
 
-    labels = {key: columns.pop(key) for key in ("text_column", "label_column")}
+    labels = {key: columns.pop(key) for key in ("text_column", "label_columns", "multi_label", "label_separator")}
     answers = _answers(task, columns)
-    if answers and (any(labels.values()) or multi_label or label_separator is not None):
+    if answers and any(value not in {None, False, ()} for value in labels.values()):
         message = "--text, --label, --multi-label and --label-separator are for labels, and --prompt ... for answers"
         raise click.UsageError(message)
-    if label_separator is None and multi_label:
-        label_separator = SEPARATOR
-    made = make_project(
-        folder,
-        data=data,
-        **labels,
-        label_separator=label_separator,
-        answers=answers,
-        remote=remote,
-    )
+    made = make_project(folder, data=data, columns=answers or _labels(**labels), remote=remote)
     click.echo(_summary(made, folder, "prompts and answers" if answers else "labelled texts"))
+
+
+def _labels(
+    *, text_column: str | None, label_columns: tuple[str, ...], multi_label: bool, label_separator: str | None
+) -> "LabelColumns":
+    from ftzard.core.label_sets import SEPARATOR
+    from ftzard.labelled_file import LabelColumns
+
+    default = LabelColumns()
+    return LabelColumns(
+        default.text if text_column is None else text_column,
+        label_columns or default.labels,
+        SEPARATOR if label_separator is None and multi_label else label_separator,
+    )
 
 
 def _answers(task: str | None, columns: Mapping[str, str | None]) -> "AnswerColumns | None":

@@ -29,6 +29,9 @@ class DataConfig:
     task: Literal["classification", "multi_label", "generation", "preference"] = "classification"
     text_column: Name = "text"
     label_column: Name = "label"
+    # For multi_label, instead of label_column: a column for each label and named like it, with 1 in the rows that have
+    # the label and 0 in the others (or true and false).
+    label_columns: tuple[Name, ...] = ()
     # For generation and preference; the prompt of both, then what answers it.
     prompt_column: Name = "prompt"
     completion_column: Name = "completion"
@@ -169,7 +172,7 @@ class DataConfig:
     def _can_be_told_in_a_cell(self) -> Self:
         """Sets of labels are written into a cell: what parts them cannot be in one, nor a word for none be a label."""
         if self.task != "multi_label":
-            given = [key for key, default in (("label_separator", "|"), ("no_label", "none"))
+            given = [key for key, default in (("label_separator", "|"), ("no_label", "none"), ("label_columns", ()))
                      if getattr(self, key) != default]  # fmt: skip
             if given:
                 message = f"{given[0]} must not be given where task is {self.task!r}: only 'multi_label' reads it"
@@ -177,12 +180,17 @@ class DataConfig:
             return self
         separators = dict.fromkeys((self.label_separator, _RESERVED[0]))
         words = dict.fromkeys((self.no_label, _RESERVED[1]))
-        names = (*self.labels, *self.label_mapping, *self.label_mapping.values())
+        names = (*self.label_columns, *self.labels, *self.label_mapping, *self.label_mapping.values())
         broken = [name for name in names if name in words or any(one in name for one in separators)]
         if broken:
             message = (
-                f"labels and label_mapping must not hold {broken[0]!r}: {' and '.join(map(repr, separators))} stand "
-                f"between labels, and {' and '.join(map(repr, words))} say that a text has none"
+                f"labels, label_columns and label_mapping must not hold {broken[0]!r}: "
+                f"{' and '.join(map(repr, separators))} stand between labels, and {' and '.join(map(repr, words))} say "
+                "that a text has none"
             )
+            raise ValueError(message)
+        columns = self.label_columns
+        if columns and (len(columns) == 1 or len({self.text_column, *columns}) <= len(columns)):
+            message = f"label_columns must be two or more, each another one and none the text's: {list(columns)}"
             raise ValueError(message)
         return self

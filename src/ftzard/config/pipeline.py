@@ -72,7 +72,11 @@ _YOUNGER: Mapping[str, str] = {
     "evaluation.preference_metric": "preference",
 }
 # Keys that are younger than projects of their own tasks: likewise left out where nobody uses them.
-_UNUSED_IF_EMPTY: tuple[str, ...] = ("data.context_column", "training.lora.target_parameters")
+_UNUSED_IF_EMPTY: tuple[str, ...] = (
+    "data.context_column",
+    "data.label_columns",
+    "training.lora.target_parameters",
+)
 
 
 def decisive(section: str, values: Mapping[str, Any], task: str) -> dict[str, Any]:

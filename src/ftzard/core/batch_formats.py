@@ -193,11 +193,19 @@ def _find_columns(columns: list[str], name: str, wanted: RowColumns) -> list[int
             raise MissingColumnError(
                 f"{name} has no column {column!r}; its columns are {[shorten(found) for found in columns]}"
                 f"{_nearest(column, columns)}",
-                fix=f"set data.{key}=NAME to one of them; for a delimited file without a header row, name its columns "
-                "with data.column_names",
+                fix=f"{_naming(key)}; for a delimited file without a header row, name its columns with "
+                "data.column_names",
             )
     names = (*wanted.names.values(), *wanted.placement.values())
     return [columns.index(column) if column in columns else None for column in names]
+
+
+def _naming(key: str) -> str:
+    """How a column, or several, are named in the configuration."""
+    name, is_one_of_several, _ = key.partition(".")
+    if is_one_of_several:
+        return f"set data.{name}=[NAME,NAME] to those of them that are labels"
+    return f"set data.{name}=NAME to one of them"
 
 
 def _nearest(column: str, columns: Sequence[str]) -> str:
@@ -268,7 +276,7 @@ def _row(number: int, values: Sequence[object], wanted: RowColumns) -> tuple[obj
             at = 2 + len(placed)
             placed.append(PLACING[key](value))
     except (TypeError, ValueError) as error:
-        keys = " and ".join(f"data.{key}" for key in (*wanted.names, *(f"{key}_column" for key in wanted.placement)))
+        keys = " and ".join(f"data.{key}" for key in wanted.keys)
         refused = refused_value(error, f"correct the value in the file, or name other columns with {keys}")
         return refused.at(number, value, column=_column_at(at, wanted))
     return (text, label, number, *placed)

@@ -35,6 +35,7 @@ _NUM_KEY_DIGITS: Final = 32
 _WITHOUT_SETS: Final[Mapping[str, Any]] = {
     "label_separator": DataConfig.label_separator,
     "no_label": DataConfig.no_label,
+    "label_columns": (),
 }
 _REASON_SUFFIX: Final = ".reason.txt"
 # File systems take names of 255 bytes.

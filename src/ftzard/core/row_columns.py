@@ -3,7 +3,7 @@
 Whatever the task, a row as read has a text (what the model is asked) and a label (what it should answer):
 
     classification   the text, and the name of its class
-    multi_label      the text, and the names of its classes in one cell
+    multi_label      the text, and the names of its classes in one cell, or a column of 0 and 1 for each
     generation       the prompt, with its context below, and its completion
     with messages    the messages up to the last answer as JSON, and that answer
     preference       the prompt, and the chosen and the rejected answer as JSON
@@ -31,6 +31,10 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "preference": ("prompt_column", "chosen_column", "rejected_column"),
 }
 
+# A number of a table that holds fractions elsewhere ends in `.0`.
+_YES: Final = frozenset({"1", "1.0", "true"})
+_NO: Final = frozenset({"0", "0.0", "false"})
+
 Combine = Callable[[Sequence[object]], tuple[object, object]]
 
 
@@ -39,7 +43,8 @@ class RowColumns:
     """The columns that a row is read from.
 
     Attributes:
-        names: Keys of `data` -> the column that each names, in the order in which `combine` takes the values.
+        names: Keys of `data` -> the column that each names, in the order in which `combine` takes the values. A key
+            that names several has their numbers behind it, as `label_columns.0`.
         combine: From the values of the columns to text and label. Raises TypeError or ValueError, with what is wrong,
             where they are none.
         read_label: From a label to text; raises as `combine`.
@@ -54,6 +59,12 @@ class RowColumns:
     needs_structure: bool = False
     optional: frozenset[str] = frozenset()
     placement: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of `data` that name the columns, those included that place a row."""
+        placing = (f"{name}_column" for name in self.placement)
+        return tuple(dict.fromkeys(key.partition(".")[0] for key in (*self.names, *placing)))
 
 
 def row_columns(config: DataConfig, *, answered: bool = True) -> RowColumns:
@@ -71,6 +82,9 @@ def row_columns(config: DataConfig, *, answered: bool = True) -> RowColumns:
         prompt, *answers = keys
         keys, combine = (prompt, "context_column", *answers), _below_the_prompt(combine)
     names = {key: str(getattr(config, key)) for key in keys}
+    if config.label_columns:
+        marks = {f"label_columns.{number}": column for number, column in enumerate(config.label_columns)}
+        names, combine = {"text_column": config.text_column, **marks}, _marked(config.label_columns)
     read_label = _labels_of(config) if config.task == "multi_label" else canonical_label
     return RowColumns(names, combine, read_label=read_label, placement=_placement(config))
 
@@ -104,6 +118,26 @@ def write_pair(chosen: str, rejected: str) -> str:
 def _pass_on(values: Sequence[object]) -> tuple[object, object]:
     text, label = values
     return text, label
+
+
+def _marked(columns: Sequence[str]) -> Combine:
+    """The labels whose columns say so; none known where all are empty."""
+
+    def join(values: Sequence[object]) -> tuple[object, object]:
+        text, *marks = values
+        if all(mark is None or mark == "" for mark in marks):
+            return text, None
+        return text, [column for column, mark in zip(columns, marks, strict=True) if _is_marked(column, mark)]
+
+    return join
+
+
+def _is_marked(column: str, mark: object) -> bool:
+    said = str(mark).strip().lower()
+    if said not in {*_YES, *_NO}:
+        message = f"{shown(mark)} in the column {column!r} is neither 1 nor 0: whether the text has that label"
+        raise ValueError(message)
+    return said in _YES
 
 
 def _below_the_prompt(combine: Combine) -> Combine:

@@ -40,7 +40,11 @@ def test_a_configuration_cannot_be_changed_once_made() -> None:
         (DataConfig, {"task": "multi_label", "label_columns": ("a",)}, "label_columns must be two or more"),
         (DataConfig, {"task": "multi_label", "label_columns": ("a", "text")}, "label_columns must be two or more"),
         (DataConfig, {"task": "multi_label", "label_columns": ("a", "b|c")}, "must not hold 'b|c'"),
-        (DataConfig, {"context_column": "about"}, "context_column must not be given where there are no prompts"),
+        (
+            DataConfig,
+            {"task": "generation", "messages_column": "talk", "context_column": "about"},
+            "context_column must not be given where messages_column is",
+        ),
         (DataConfig, {"messages_column": "talk"}, "task is 'classification': it reads texts, and no messages"),
         (GenerationConfig, {"prompt_template": "Q:"}, "exactly once"),
         (DataConfig, {"labels": ["one", "one"]}, "twice"),

@@ -370,6 +370,19 @@ def test_a_project_can_be_made_of_a_table_with_a_column_for_each_label(tmp_path:
     assert "`--label food --label travel`" in marked.output
 
 
+def test_a_project_can_be_made_of_titles_with_bodies(tmp_path: Path) -> None:
+    rows = [(f"Title {number}", f"Body {number}", "ab"[number % 2]) for number in range(100)]
+    path = tmp_path / "news.csv"
+    pl.DataFrame(rows, schema=["title", "body", "topic"], orient="row").write_csv(path)
+    said = ["--text", "title", "--context", "body", "--label", "topic"]
+    assert _init(tmp_path / "made", "--data", path, *said).exit_code == 0
+    config = compose(project_dir=tmp_path / "made").data
+    assert (config.text_column, config.context_column, config.label_column) == ("title", "body", "topic")
+    refused = _init(tmp_path / "twice", "--data", path, *said[:4], "--label", "body")
+    assert refused.exit_code == 1
+    assert "both to be read from the column 'body'" in refused.stderr
+
+
 def test_labels_that_look_like_several_are_pointed_out(tmp_path: Path) -> None:
     result = _init(tmp_path / "tags", "--data", _tags(tmp_path / "tags.csv"))
     assert "Labels such as 'food|travel' look like several: `--multi-label`" in result.output

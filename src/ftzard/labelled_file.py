@@ -34,11 +34,13 @@ class LabelColumns:
         text: The column with the texts.
         labels: The column with the labels; or columns of 0 and 1, one for each label.
         separator: What separates the labels of a text, which can then have any number; None: each has one.
+        context: The column with what stands below the text, such as the body under a title; None for none.
     """
 
     text: str = DataConfig.text_column
     labels: tuple[str, ...] = (DataConfig.label_column,)
     separator: str | None = None
+    context: str | None = None
 
     @property
     def are_marks(self) -> bool:
@@ -55,7 +57,8 @@ class LabelColumns:
             of_labels |= {"task": "multi_label"}
         if self.separator is not None:
             of_labels |= {"label_separator": self.separator}
-        return {"text_column": self.text, **of_labels}
+        context = {} if self.context is None else {"context_column": self.context}
+        return {"text_column": self.text, **context, **of_labels}
 
 
 @dataclass(frozen=True)

@@ -88,9 +88,9 @@ def make_project(
     """
     folder = folder.expanduser().resolve()
     are_labels = isinstance(columns, LabelColumns)
-    if isinstance(columns, LabelColumns) and columns.text in columns.labels:
+    if isinstance(columns, LabelColumns) and (twice := {columns.text, columns.context}.intersection(columns.labels)):
         raise ConfigError(
-            f"The texts and the labels are both to be read from the column {columns.text!r}",
+            f"The texts and the labels are both to be read from the column {twice.pop()!r}",
             fix="name two columns, with --text and --label",
         )
     _check_place(folder)

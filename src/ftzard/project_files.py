@@ -20,7 +20,7 @@ _DATA = """\
 # ftzard materialize data=own_files
 # How the files in data/raw/ and data/labelled/ are read: CSV, TSV, JSONL or Parquet, with these columns in each.
 text_column: {text_column}
-{label_columns}
+{context}{label_columns}
 {task}{labels}
 # More that can be said, here with its defaults; `ftzard config` prints everything.
 # encoding: auto
@@ -195,7 +195,11 @@ def conf_files(name: str, columns: LabelColumns, labelled: LabelledFile | None) 
     return {
         CONFIG: _primary(name),
         "conf/data/own_files.yaml": _DATA.format(
-            text_column=_scalar(columns.text), label_columns=of_labels, task=task, labels=labels
+            text_column=_scalar(columns.text),
+            context="" if columns.context is None else f"context_column: {_scalar(columns.context)}\n",
+            label_columns=of_labels,
+            task=task,
+            labels=labels,
         ),
         "conf/experiment/first.yaml": _EXPERIMENT.format(
             sampling=sampling, sample_fraction=sample_fraction, name=_scalar(name)

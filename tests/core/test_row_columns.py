@@ -69,6 +69,21 @@ def test_a_context_without_a_prompt_is_none_and_one_that_is_no_text_is_named(tmp
         _read(tmp_path, "c.csv", "q,a\n1,2\n", _WITH_CONTEXT)
 
 
+@pytest.mark.parametrize("task", ["classification", "multi_label"])
+def test_a_title_has_its_body_below_it_and_either_is_a_text(tmp_path: Path, task: Any) -> None:
+    config = DataConfig(task=task, text_column="title", context_column="body")
+    content = "title,body,label\nRain,It falls.,a\nSun,,b\n,Alone.,a\n"
+    rows = _read(tmp_path, "a.csv", content, config)
+    assert rows["text"].to_list() == ["Rain\n\nIt falls.", "Sun", "Alone."]
+    assert rows["label"].to_list() == ["a", "b", "a"]
+    nulls = _read(tmp_path, "a.jsonl", _lines({"title": None, "body": "Alone.", "label": "a"}), config)
+    assert nulls["text"].to_list() == ["Alone."]
+    asked = read_unlabelled(tmp_path / "a.csv", "a.csv", config).examples
+    assert asked["text"].to_list() == ["Rain It falls.", "Sun", "Alone."]
+    with pytest.raises(MalformedBatchError, match=r"line 1.*column 'label'"):
+        _read(tmp_path, "b.jsonl", _lines({"title": "a", "body": "b", "label": {"a": 1}}), config)
+
+
 def test_a_context_of_a_pair_stands_below_its_prompt_too(tmp_path: Path) -> None:
     pairs = DataConfig(task="preference", context_column="context")
     found = _read(tmp_path, "a.csv", "prompt,chosen,rejected,context\nWho?,Me,You,Here.\n", pairs)

@@ -44,7 +44,7 @@ Next:
     help="Learn to write answers, or which of two answers is liked, instead of labels.",
 )
 @click.option("--prompt", metavar="COLUMN", help="The column with the prompts; `prompt` by default.")
-@click.option("--context", metavar="COLUMN", help="With what prompts are about, which is put below them.")
+@click.option("--context", metavar="COLUMN", help="With what is put below texts or prompts: the body of a title.")
 @click.option("--completion", metavar="COLUMN", help="With the answers; implies --task generation.")
 @click.option("--messages", metavar="COLUMN", help="With chats as lists of role and content; instead of prompts.")
 @click.option("--chosen", metavar="COLUMN", help="With the answers that are liked; implies --task preference.")
@@ -66,16 +66,22 @@ def init(
     from ftzard.new_project import make_project
 
     labels = {key: columns.pop(key) for key in ("text_column", "label_columns", "multi_label", "label_separator")}
-    answers = _answers(task, columns)
+    context = columns.pop("context")
+    answers = _answers(task, columns, context)
     if answers and any(value not in {None, False, ()} for value in labels.values()):
         message = "--text, --label, --multi-label and --label-separator are for labels, and --prompt ... for answers"
         raise click.UsageError(message)
-    made = make_project(folder, data=data, columns=answers or _labels(**labels), remote=remote)
+    made = make_project(folder, data=data, columns=answers or _labels(**labels, context=context), remote=remote)
     click.echo(_summary(made, folder, "prompts and answers" if answers else "labelled texts"))
 
 
 def _labels(
-    *, text_column: str | None, label_columns: tuple[str, ...], multi_label: bool, label_separator: str | None
+    *,
+    text_column: str | None,
+    label_columns: tuple[str, ...],
+    multi_label: bool,
+    label_separator: str | None,
+    context: str | None,
 ) -> "LabelColumns":
     from ftzard.core.label_sets import SEPARATOR
     from ftzard.labelled_file import LabelColumns
@@ -85,16 +91,19 @@ def _labels(
         default.text if text_column is None else text_column,
         label_columns or default.labels,
         SEPARATOR if label_separator is None and multi_label else label_separator,
+        context,
     )
 
 
-def _answers(task: str | None, columns: Mapping[str, str | None]) -> "AnswerColumns | None":
+def _answers(task: str | None, columns: Mapping[str, str | None], context: str | None) -> "AnswerColumns | None":
     """The task and its columns, where one of them was named; None where labels are learned."""
     from ftzard.labelled_file import AnswerColumns
 
     given = {name: column for name, column in columns.items() if column is not None}
     if task is None and not given:
         return None
+    if context is not None:
+        given["context"] = context
     is_preference = task == "preference" or (task is None and not given.keys().isdisjoint({"chosen", "rejected"}))
     are_messages = "messages" in given
     needed: tuple[str, ...] = ("messages",) if are_messages else ("prompt",)

@@ -35,8 +35,8 @@ class DataConfig:
     # For generation and preference; the prompt of both, then what answers it.
     prompt_column: Name = "prompt"
     completion_column: Name = "completion"
-    # What the prompt is about, where files have a column for it (Alpaca's `input`, Dolly's `context`): it is put below
-    # the prompt, after an empty line, where a row has any.
+    # What belongs to the prompt or the text and has a column of its own (Alpaca's `input`, Dolly's `context`, the body
+    # below a title): it is put below, after an empty line, where a row has any.
     context_column: Name | None = None
     chosen_column: Name = "chosen"
     rejected_column: Name = "rejected"
@@ -160,8 +160,8 @@ class DataConfig:
         if self.languages and self.messages_column is not None:
             message = "languages must be empty where messages_column is given: only texts and prompts are looked at"
             raise ValueError(message)
-        if self.context_column is not None and (self.has_labels or self.messages_column is not None):
-            message = "context_column must not be given where there are no prompts: texts and messages hold everything"
+        if self.context_column is not None and self.messages_column is not None:
+            message = "context_column must not be given where messages_column is: messages hold everything"
             raise ValueError(message)
         if self.has_labels and self.messages_column is not None:
             message = f"messages_column must not be given where task is {self.task!r}: it reads texts, and no messages"

@@ -284,9 +284,9 @@ def _row(number: int, values: Sequence[object], wanted: RowColumns) -> tuple[obj
 
 def _column_at(place: int | None, wanted: RowColumns) -> str:
     """The column, or those, that a value is from: text, label and what places the row, or all that make a row."""
-    text_column, *others = wanted.names.values()
     if place is None:
         return ", ".join(wanted.names.values())
+    text_column, *others = (column for key, column in wanted.names.items() if key != "context_column")
     return [text_column, ", ".join(others) or text_column, *wanted.placement.values()][place]
 
 

@@ -2,9 +2,9 @@
 
 Whatever the task, a row as read has a text (what the model is asked) and a label (what it should answer):
 
-    classification   the text, and the name of its class
+    classification   the text, with its context below, and the name of its class
     multi_label      the text, and the names of its classes in one cell, or a column of 0 and 1 for each
-    generation       the prompt, with its context below, and its completion
+    generation       the prompt, likewise, and its completion
     with messages    the messages up to the last answer as JSON, and that answer
     preference       the prompt, and the chosen and the rejected answer as JSON
     with messages    the messages up to the two answers as JSON, and those
@@ -76,15 +76,17 @@ def row_columns(config: DataConfig, *, answered: bool = True) -> RowColumns:
     """
     if config.messages_column is not None:
         return _message_columns(config, config.messages_column, answered=answered)
-    keys = _COLUMNS[config.task]
+    asked, *answers = _COLUMNS[config.task]
+    names = {key: str(getattr(config, key)) for key in answers}
     combine: Combine = _join_pair if config.task == "preference" else _pass_on
-    if config.context_column is not None:
-        prompt, *answers = keys
-        keys, combine = (prompt, "context_column", *answers), _below_the_prompt(combine)
-    names = {key: str(getattr(config, key)) for key in keys}
     if config.label_columns:
-        marks = {f"label_columns.{number}": column for number, column in enumerate(config.label_columns)}
-        names, combine = {"text_column": config.text_column, **marks}, _marked(config.label_columns)
+        names = {f"label_columns.{number}": column for number, column in enumerate(config.label_columns)}
+        combine = _marked(config.label_columns)
+    if config.context_column is not None:
+        # A question is none without a prompt; a body without a title is a text.
+        combine = _with_context(combine, or_alone=config.has_labels)
+        names = {"context_column": config.context_column, **names}
+    names = {asked: str(getattr(config, asked)), **names}
     read_label = _labels_of(config) if config.task == "multi_label" else canonical_label
     return RowColumns(names, combine, read_label=read_label, placement=_placement(config))
 
@@ -140,7 +142,7 @@ def _is_marked(column: str, mark: object) -> bool:
     return said in _YES
 
 
-def _below_the_prompt(combine: Combine) -> Combine:
+def _with_context(combine: Combine, *, or_alone: bool) -> Combine:
     """The same, where the second value is the context of the first."""
 
     def join(values: Sequence[object]) -> tuple[object, object]:
@@ -148,8 +150,10 @@ def _below_the_prompt(combine: Combine) -> Combine:
         if context is not None and not isinstance(context, str):
             message = f"the context {shown(context)} is not text"
             raise TypeError(message)
-        if context and context.strip() and isinstance(prompt, str):
-            prompt = f"{prompt.rstrip()}\n\n{context.strip()}"
+        if prompt is None and or_alone:
+            prompt = context
+        elif context and context.strip() and isinstance(prompt, str):
+            prompt = f"{prompt.rstrip()}\n\n{context.strip()}".lstrip("\n")
         return combine((prompt, *answers))
 
     return join

@@ -137,9 +137,11 @@ def test_the_report_draws_users_where_the_test_split_says_who_wrote_what() -> No
     test = predictions.select("text_hash", text=pl.format("text {}", pl.int_range(pl.len())), label="label")
     train = test.with_columns(text_hash=pl.col("text_hash").str.reverse())
     grouped = test.with_columns(users_of(test, 20)["group"])
-    alone, together = (evaluate(predictions, train, one, CONFIG).adapter.metrics for one in (test, grouped))
+    reports = [evaluate(predictions, train, one, CONFIG) for one in (test, grouped)]
+    alone, together = (report.adapter.metrics for report in reports)
 
     assert together["accuracy"].value == alone["accuracy"].value
+    assert ["200 test examples of 10 groups" in report.sentence for report in reports] == [False, True]
     widths = [one["accuracy"].high - one["accuracy"].low for one in (alone, together)]
     assert widths[1] > 1.5 * widths[0]
 

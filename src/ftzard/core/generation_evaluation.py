@@ -114,7 +114,7 @@ def evaluate_answers(
             metric.replace("_", " "),
             differences[metric],
             verdict,
-            test.height,
+            rows,
             whose="that of the same model untrained",
             other="the model without it",
         ),

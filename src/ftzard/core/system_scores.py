@@ -118,5 +118,5 @@ def beside_tfidf(
     """
     difference = paired_difference(adapter, tfidf, rows, config.num_bootstrap_samples, config.seed)
     verdict = verdict_of(difference, num_differing)
-    sentence = sentence_of("macro-F1", difference, verdict, num_rows(rows), whose="TF-IDF's", other="TF-IDF")
+    sentence = sentence_of("macro-F1", difference, verdict, rows, whose="TF-IDF's", other="TF-IDF")
     return BesideTfidf(difference, verdict, sentence)

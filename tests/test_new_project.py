@@ -500,6 +500,16 @@ def test_columns_of_two_tasks_are_refused(options: list[str], said: str, tmp_pat
     assert not (tmp_path / "new").exists()
 
 
+def test_pairs_that_hold_their_prompts_are_told_how_these_are_read(tmp_path: Path) -> None:
+    asked = "\n\nHuman: Who is Ada?\n\nAssistant:"
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"chosen": f"{asked} Her.", "rejected": f"{asked} Him."}) + "\n")
+    pairs = ["--data", tmp_path / "rows.jsonl", "--chosen", "chosen", "--rejected", "rejected"]
+    refused = _init(tmp_path / "new", *pairs)
+    assert refused.exit_code == 1
+    assert "`--messages prompt`" in refused.stderr
+    assert _init(tmp_path / "new", *pairs, "--messages", "prompt").exit_code == 0
+
+
 @pytest.mark.parametrize("row", [{"q": "Who?", "a": " "}, {"q": "Who?", "answer": "Me"}])
 def test_answers_that_are_not_there_are_told_with_the_option_that_names_them(
     row: dict[str, str], tmp_path: Path

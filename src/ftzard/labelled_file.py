@@ -156,6 +156,10 @@ def read_answer_file(path: Path, columns: AnswerColumns) -> LabelledFile:
     _check_file(path)
     config = validate({"data": columns.values}).data
     options = " and ".join(f"--{key.removesuffix('_column')}" for key in columns.names)
+    if columns.task == "preference" and "prompt_column" in columns.names:
+        options += (
+            "; where both answers begin with the messages that they answer, `--messages prompt` stands for --prompt"
+        )
     rows = _read(path, config, options)
     try:
         cleaned = clean_answers(rows, config)

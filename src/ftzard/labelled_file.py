@@ -9,7 +9,7 @@ import polars as pl
 
 from ftzard.composition import validate
 from ftzard.config import DataConfig
-from ftzard.core.batch_names import KNOWN_SUFFIXES, is_passed_over, kind_of, printable
+from ftzard.core.batch_names import is_passed_over, kind_of, printable, remedy_for
 from ftzard.core.cleaning import clean, labels_of
 from ftzard.core.cleaning_answers import clean_answers
 from ftzard.core.label_names import label_counts, num_without_label
@@ -224,7 +224,7 @@ def _check_file(path: Path) -> None:
     if kind_of(path.name) is None or is_passed_over(path.name):
         raise MalformedBatchError(
             f"{printable(path.name)} is no name under which FTzard looks for data",
-            fix=f"name the file by what it is ({KNOWN_SUFFIXES}), with no '.' or '~' at its beginning",
+            fix=f"{remedy_for(path.name)}, with no '.' or '~' at its beginning",
         )
 
 

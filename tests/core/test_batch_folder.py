@@ -46,6 +46,18 @@ def test_where_dvc_knows_of_data_that_is_not_there_pulling_it_is_what_to_do_firs
     assert caught.value.fix.startswith("put a file there")
 
 
+def test_a_file_of_another_kind_is_passed_over_with_a_warning_that_says_what_to_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = put(tmp_path, "data/raw/good.csv", "x")
+    for name in ("march.XLSX", "notes.md", ".keep"):
+        put(tmp_path, f"data/raw/{name}", "x")
+    assert list_batches(tmp_path, PLAIN) == (good,)
+    sheet, notes = (record.getMessage() for record in caplog.records)
+    assert sheet.endswith("march.XLSX: it is of a kind that is not read; save its sheet as CSV, in UTF-8")
+    assert "notes.md: it is of a kind that is not read; give a file that ends in .csv" in notes
+
+
 def test_links_out_of_the_project_and_links_to_folders_are_passed_over_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -23,6 +23,7 @@ from ftzard.core.batch_names import (
     BatchKind,
     kind_of,
     printable,
+    remedy_for,
 )
 from ftzard.core.open_files import read_settled, too_large
 from ftzard.errors import EmptyBatchError, MalformedBatchError
@@ -96,9 +97,7 @@ def read_bytes(path: Path, name: str, config: DataConfig) -> BatchBytes:
     """
     kind = kind_of(path.name)
     if kind is None:
-        raise MalformedBatchError(
-            f"{printable(name)} is of a kind that is not read here", fix=f"give a file that ends in {KNOWN_SUFFIXES}"
-        )
+        raise MalformedBatchError(f"{printable(name)} is of a kind that is not read here", fix=remedy_for(path.name))
     packed = read_settled(path, name, config.max_file_bytes)
     _check_not_empty(packed, name)
     if not kind.compression:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, NoReturn
 
 from ftzard.config import DataConfig
-from ftzard.core.batch_names import KNOWN_SUFFIXES, check_name, is_passed_over, kind_of, printable
+from ftzard.core.batch_names import KNOWN_SUFFIXES, check_name, is_passed_over, kind_of, printable, remedy_for
 from ftzard.errors import NoBatchesError, StorageError
 
 _logger = logging.getLogger(__name__)
@@ -49,6 +49,8 @@ def list_batches(project_dir: Path, config: DataConfig) -> tuple[Path, ...]:
             fix=f"{_committed(project_dir, folders)}put a file there that ends in {KNOWN_SUFFIXES}, "
             "or set data.raw_dir",
         )
+    for name in sorted(found.keys() - {*batches}):
+        _tell_once(f"passed over {printable(str(found[name]))}: it is of a kind that is not read; {remedy_for(name)}")
     for name in batches:
         check_name(name)
     return tuple(found[name] for name in batches)

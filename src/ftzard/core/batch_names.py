@@ -16,6 +16,8 @@ COMPRESSED_SUFFIXES: Final = (".gz", ".zst")
 _FORMATS: Final = (*TEXT_SUFFIXES, PARQUET_SUFFIX, *ARROW_SUFFIXES)
 # For messages.
 KNOWN_SUFFIXES: Final = f"{', '.join(_FORMATS)}, or .gz or .zst after a text format (.csv.gz)"
+# Of spreadsheets, which hold many things beside rows.
+_SHEET_SUFFIXES: Final = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 # What programs name a file that they have not finished, or keep beside one that is open.
 _TEMPORARY_SUFFIXES: Final = (".tmp", ".part", "~")
 _TEMPORARY_PREFIXES: Final = (".", "~")
@@ -47,6 +49,13 @@ def kind_of(name: str) -> BatchKind | None:
         return BatchKind(last)
     inner = suffixes[-2] if len(suffixes) > 1 else ""
     return BatchKind(inner, last) if last in COMPRESSED_SUFFIXES and inner in TEXT_SUFFIXES else None
+
+
+def remedy_for(name: str) -> str:
+    """What to do about a file that is of no kind that is read, by its name."""
+    if name.lower().endswith(_SHEET_SUFFIXES):
+        return "save its sheet as CSV, in UTF-8"
+    return f"give a file that ends in {KNOWN_SUFFIXES}"
 
 
 def is_passed_over(name: str) -> bool:

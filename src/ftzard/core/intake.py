@@ -16,7 +16,7 @@ import polars as pl
 
 from ftzard.config import DataConfig
 from ftzard.core.batch_folder import files_below
-from ftzard.core.batch_names import KNOWN_SUFFIXES, check_name, kind_of, printable
+from ftzard.core.batch_names import check_name, kind_of, printable, remedy_for
 from ftzard.core.cleaning_questions import clean_unlabelled
 from ftzard.core.file_digests import sha256_of
 from ftzard.core.open_files import is_being_written, state_of
@@ -233,9 +233,7 @@ def _stage(path: Path, name: str, staging_dir: Path, config: DataConfig) -> Arri
     """Copy a file under its content key and see that it can be read; None when it changed meanwhile."""
     kind = kind_of(path.name)
     if kind is None:
-        raise MalformedBatchError(
-            f"{printable(name)} is of a kind that is not read here", fix=f"give a file that ends in {KNOWN_SUFFIXES}"
-        )
+        raise MalformedBatchError(f"{printable(name)} is of a kind that is not read here", fix=remedy_for(path.name))
     check_name(name)
     incomplete = staging_dir / f".{os.getpid()}.incomplete"
     shutil.rmtree(incomplete, ignore_errors=True)

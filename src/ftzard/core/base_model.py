@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftzard.core.base_description import read_config, read_tokenizer, where
 from ftzard.core.base_failures import check_is_causal, check_is_whole, reading
+from ftzard.core.base_files import check_files
 from ftzard.core.base_source import BaseModelIdentity, BaseModelSource, find_base_model
 from ftzard.core.devices import Device, resolve_dtype
 from ftzard.core.precision import Precision, precision_for
@@ -155,9 +156,12 @@ def _load_pretrained(source: BaseModelSource, config: "ModelConfig", device: Dev
         check_is_causal(source, model_config)
         precision = precision_for(source, config, device, model_config)
         tokenizer = read_tokenizer(source)
+        arguments = where(source.gguf_file, source.identity.revision)
+        if source.gguf_file is None:
+            check_files(source, model_config, arguments)
         model, loaded = AutoModelForCausalLM.from_pretrained(
             source.location,
-            **where(source.gguf_file, source.identity.revision),
+            **arguments,
             config=model_config,
             dtype=resolve_dtype(config.dtype, device),
             attn_implementation=_attention(config, model_config),

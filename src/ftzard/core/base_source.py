@@ -112,6 +112,16 @@ def find_base_model(config: "ModelConfig", *, pinned: bool = True) -> BaseModelS
     raise ModelNotFoundError(f"model.base_model is {name!r}: there is no such folder", fix=_FIX_SOURCE)
 
 
+def adapter_beside_it(name: str, place: str) -> ModelNotFoundError:
+    """What is wrong with a base model that has an adapter of PEFT beside it, in its `place`."""
+    return ModelNotFoundError(
+        f"model.base_model is {name!r}: the {place} holds an adapter of PEFT ({_ADAPTER_CONFIG}), which "
+        "transformers would put on the model",
+        fix="name the base model that the adapter is for; or merge the two (PEFT's `merge_and_unload`, then "
+        "`save_pretrained`) and name that folder",
+    )
+
+
 def _find_random(name: str) -> BaseModelSource:
     if name != _TINY_LLAMA:
         raise ModelNotFoundError(
@@ -147,22 +157,22 @@ def _file_in_package(name: str) -> Path:
 def _file_source(name: str, path: Path, *, pinned: bool) -> BaseModelSource:
     if not path.is_file():
         raise ModelNotFoundError(f"model.base_model is {name!r}: there is no file {path}", fix=_FIX_SOURCE)
+    _refuse_adapter(name, path.parent)
     identity = BaseModelIdentity(name, None, _sha256(path) if pinned else None)
     return BaseModelSource(identity, location=str(path.parent), gguf_file=path.name)
 
 
 def _folder_source(name: str, folder: Path, *, pinned: bool) -> BaseModelSource:
-    if (folder / _ADAPTER_CONFIG).is_file():
-        raise ModelNotFoundError(
-            f"model.base_model is {name!r}: the folder holds an adapter of PEFT ({_ADAPTER_CONFIG}), which "
-            "transformers would put on the model",
-            fix="name the base model that the adapter is for; or merge the two (PEFT's `merge_and_unload`, then "
-            "`save_pretrained`) and name that folder",
-        )
+    _refuse_adapter(name, folder)
     if not (folder / "config.json").is_file():
         raise ModelNotFoundError(f"model.base_model is {name!r}: the folder has no config.json", fix=_FIX_SOURCE)
     sha256 = _sha256_of_folder(folder) if pinned else None
     return BaseModelSource(BaseModelIdentity(name, None, sha256), location=str(folder), gguf_file=None)
+
+
+def _refuse_adapter(name: str, folder: Path) -> None:
+    if (folder / _ADAPTER_CONFIG).is_file():
+        raise adapter_beside_it(name, "folder")
 
 
 def _sha256_of_folder(folder: Path) -> str:

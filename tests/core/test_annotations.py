@@ -1,12 +1,14 @@
 """Annotations: the last word counts, the majority decides, ties stay open, and kappa is Cohen's."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ftzard.core.annotation_store import write_whole
 from ftzard.core.annotations import ANNOTATION_SCHEMA, agreements, cohens_kappa, latest_annotations, resolve
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -107,3 +109,13 @@ def test_agreement_is_measured_on_the_rows_that_both_labelled() -> None:
     assert with_anna.kappa == 0
     assert (with_cem.annotators, with_cem.num_rows, with_cem.kappa) == (("ben", "cem"), 1, None)
     assert agreements(rows.clear()) == ()
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_file_is_written_through_no_link(tmp_path: Path, *, replace: bool) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("precious")
+    (tmp_path / ".labels.csv.tmp").symlink_to(elsewhere)
+    write_whole(tmp_path / "labels.csv", b"labels", replace=replace)
+    assert elsewhere.read_text() == "precious"
+    assert (tmp_path / "labels.csv").read_bytes() == b"labels"

@@ -70,6 +70,15 @@ def _failing() -> Any:
     return pa.RecordBatchReader.from_batches(pa.schema({"text": pa.string(), "label": pa.string()}), batches())
 
 
+def test_a_batch_is_written_through_no_link(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("precious")
+    (tmp_path / ".batch.parquet.part").symlink_to(elsewhere)
+    write_batch(pl.DataFrame({"text": ["a"], "label": ["b"]}), tmp_path / "batch.parquet")
+    assert elsewhere.read_text() == "precious"
+    assert pl.read_parquet(tmp_path / "batch.parquet")["text"].to_list() == ["a"]
+
+
 @pytest.mark.parametrize(
     ("rows", "error", "culprit"),
     [

@@ -128,6 +128,16 @@ def test_a_second_broken_file_of_the_same_name_does_not_replace_the_first(folder
     }
 
 
+def test_a_reason_is_written_through_no_link(folder: Path, tmp_path: Path) -> None:
+    aside = folder.parent / "rejected"
+    aside.mkdir()
+    (aside / "a.csv.reason.txt").symlink_to(tmp_path / "elsewhere")
+    (folder / "a.csv").write_text("no,such,column\n1,2,3\n")
+    (rejection,) = settled(folder).rejections
+    assert rejection.moved_to == "data/rejected/a-1.csv"
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_the_copy_serves_although_the_file_was_changed_or_taken_away(folder: Path) -> None:
     (folder / "a.csv").write_text(GOOD)
     (arrival,) = settled(folder).arrivals

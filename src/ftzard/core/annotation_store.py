@@ -101,7 +101,10 @@ def write_whole(path: Path, data: bytes, *, replace: bool) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
+        # Not what a kill left, and not through a link that somebody put there: what that leads to is not ours.
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:
+            file.write(data)
         if replace:
             temporary.replace(path)
         else:

@@ -49,6 +49,8 @@ def write_batch(
     unfinished = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # It may be a link that somebody put there, and what that leads to is not ours.
+        unfinished.unlink(missing_ok=True)
         num_rows = _write(_pieces(rows), unfinished, metadata or {})
         if num_rows == 0:
             raise EmptyBatchError(f"there are no rows for {printable(path.name)}", fix="give some")

@@ -273,7 +273,8 @@ def _move_aside(path: Path, name: str, rejected_dir: Path, project_dir: Path, re
         rejected_dir.mkdir(parents=True, exist_ok=True)
         target = _free_target(rejected_dir, path.name)
         # The reason first: whatever interrupts this, a file in that folder has one.
-        target.with_name(target.name + _REASON_SUFFIX).write_text(f"{shown}\n{reason}\n", encoding="utf-8")
+        with target.with_name(target.name + _REASON_SUFFIX).open("x", encoding="utf-8") as file:
+            file.write(f"{shown}\n{reason}\n")
         path.rename(target)
     except OSError as error:
         raise StorageError(
@@ -291,7 +292,8 @@ def _free_target(folder: Path, name: str) -> Path:
     stem = os.fsdecode(os.fsencode(name.removesuffix(name[len(name) - len(suffix) :]))[:_MAX_STEM_BYTES])
     number = 0
     target = folder / f"{stem}{suffix}"
-    while target.exists() or target.with_name(target.name + _REASON_SUFFIX).exists():
+    # A link that leads nowhere is there as well, and would be written through.
+    while os.path.lexists(target) or os.path.lexists(target.with_name(target.name + _REASON_SUFFIX)):
         number += 1
         target = folder / f"{stem}-{number}{suffix}"
     return target

@@ -53,6 +53,16 @@ def test_files_and_urls_with_secrets_do_not_get_into_the_diff(project: Path) -> 
     assert "s3cret" not in state.diff
 
 
+def test_a_secret_that_was_meant_for_dvcs_local_configuration_does_not_get_into_the_diff(project: Path) -> None:
+    _with_code(project)
+    with (project / ".dvc" / "config").open("a", encoding="utf-8") as file:
+        file.write("['remote \"store\"']\nurl = s3://bucket/x\nsecret_access_key = s3cret\n")
+    (project / "train.py").write_text("changed = True\n", encoding="utf-8")
+    state = code_state(project, "data")
+    assert "changed = True" in state.diff
+    assert "s3cret" not in state.diff
+
+
 def test_a_large_diff_is_cut_and_says_so(project: Path) -> None:
     _with_code(project)
     (project / "train.py").write_text("".join(f"x = {number:0100d}\n" for number in range(9_000)), encoding="utf-8")

@@ -24,8 +24,9 @@ GPU_TAG = "ftzard.gpu"
 _LIBRARIES = ("ftzard", "torch", "transformers", "peft", "trl", "polars", "dagster", "mlflow", "dvc")
 _TAGGED_LIBRARIES = ("ftzard", "torch", "transformers", "peft")
 _MAX_DIFF_BYTES = 1_000_000
-# What people keep passwords and keys in; a changed one makes the code dirty, but its content goes nowhere.
-_SECRET_FILES = (".env*", "*.local", "*.local.*", "*.pem", "*.key", ".netrc")
+# What people keep passwords and keys in; a changed one makes the code dirty, but its content goes nowhere. DVC's is for
+# what may be read by all, and where it holds a secret all the same, the data commit at the end of the run refuses it.
+_SECRET_FILES = (".env*", "*.local", "*.local.*", "*.pem", "*.key", ".netrc", ".dvc/config")
 _READ_ONLY = {
     # Paths below are pathspecs with magic words, not literal ones.
     "GIT_LITERAL_PATHSPECS": "0",

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from ftzard.errors import SecretExposedError
 from ftzard.resources.git import Git
 
-# A user name that is a token: those of GitHub and GitLab begin so.
-_TOKEN = re.compile(r"^(gh[a-z]_|github_pat_|glpat-|x-access-token|x-token-auth|oauth2)")
+# A user name that is a token: those of GitHub, GitLab and the Hugging Face hub begin so.
+_TOKEN = re.compile(r"^(gh[a-z]_|github_pat_|glpat-|hf_|x-access-token|x-token-auth|oauth2)")
 # DVC's options that hold a secret; the same in `.dvc/config.local` is where they belong.
 _SECRET_OPTIONS = frozenset(
     {
@@ -20,10 +20,12 @@ _SECRET_OPTIONS = frozenset(
         "custom_auth_header",
         "gdrive_client_secret",
         "oss_key_secret",
+        "passphrase",
         "password",
         "sas_token",
         "secret_access_key",
         "session_token",
+        "sse_customer_key",
         "token",
     }
 )

@@ -32,12 +32,14 @@ def test_pipes_folders_and_links_to_nothing_or_out_are_told_and_the_others_are_r
     (project / folder / "nowhere.csv").symlink_to("nothing")
     put(tmp_path, "secret.csv", folder="elsewhere")
     (project / folder / "out.csv").symlink_to(tmp_path / "elsewhere" / "secret.csv")
+    put(project, "secret.csv", folder=".settings")
+    (project / folder / "hidden.csv").symlink_to(project / ".settings" / "secret.csv")
     if folder == "data/raw":
         assert rows_of(project) == ROWS
     else:
         intake = taken_in(project, PLAIN)
         assert [arrival.name for arrival in intake.arrivals] == [f"{folder}/good.csv"]
-    for name in ("pipe.csv", "folder.csv", "nowhere.csv", "out.csv"):
+    for name in ("pipe.csv", "folder.csv", "nowhere.csv", "out.csv", "hidden.csv"):
         assert f"{folder}/{name}" in caplog.text
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -14,14 +15,16 @@ from ftzard.errors import NoBatchesError, StorageError
 _logger = logging.getLogger(__name__)
 
 _NUM_OTHERS_SHOWN: Final = 5
+# DVC's cache has a place of its own, or anywhere.
+_CACHED_OBJECT: Final = re.compile(r"/\.dvc/cache/|/files/md5/[0-9a-f]{2}/[0-9a-f]{30}(?:\.dir)?$")
 
 
 def list_batches(project_dir: Path, config: DataConfig) -> tuple[Path, ...]:
     """Find the batch files in the raw and the labelled folder and in the folders below them.
 
-    Hidden and temporary files and folders are passed over. Links are followed to files inside the project folder
-    (DVC can place data as links to its cache); others are passed over with a warning, as are pipes, sockets and
-    devices.
+    Hidden and temporary files and folders are passed over. Links are followed to files inside the project folder that
+    are not hidden, and to DVC's cache, as which it can place data; others are passed over with a warning, as are pipes,
+    sockets and devices.
 
     Args:
         project_dir: The project folder.
@@ -89,12 +92,27 @@ def is_below(name: str, folder: str) -> bool:
     return PurePosixPath(name).is_relative_to(PurePosixPath(folder))
 
 
+def is_cached_object(target: Path) -> bool:
+    """Whether a file lies in a cache of DVC, wherever that is, so that a link to it was made by DVC."""
+    return bool(_CACHED_OBJECT.search(target.as_posix()))
+
+
+def is_hidden(target: Path, top: Path) -> bool:
+    """Whether a file below `top` is hidden, or in a hidden folder: settings and secrets are (`.env`, `.git/config`)."""
+    return any(part.startswith(".") for part in target.relative_to(top).parts)
+
+
 def _is_inside(path: Path, project_dir: Path) -> bool:
+    top = project_dir.resolve()
     # Strict, so that a link to nothing and a ring of links are told as well.
     try:
-        is_inside = path.resolve(strict=True).is_relative_to(project_dir.resolve())
+        target = path.resolve(strict=True)
+        is_inside = target.is_relative_to(top)
     except (OSError, RuntimeError):
         is_inside = False
+    if is_inside and path.is_symlink() and is_hidden(target, top) and not is_cached_object(target):
+        _tell_once(f"passed over {printable(str(path))}: it is a link to what is hidden in the project folder")
+        return False
     if not is_inside:
         _tell_once(f"passed over {printable(str(path))}: it is a link that leads out of the project folder or nowhere")
     return is_inside

@@ -2,16 +2,14 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final
 
+from ftzard.core.batch_folder import is_cached_object, is_hidden
 from ftzard.errors import DataCommitError, NotADvcRepositoryError
 from ftzard.resources.data_commit import Edit
 from ftzard.resources.git import Git
-
-_CACHED_OBJECT: Final = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}(?:\.dir)?$")
 
 
 @dataclass(frozen=True)
@@ -71,8 +69,8 @@ def require_data(folder: DataFolder) -> None:
     DVC would wait for a pipe for ever, and store and push what a link leads to, whatever that is.
 
     Raises:
-        DataCommitError: It is missing or empty; or holds a pipe, a socket, a device, or a link to nothing or out of the
-            repository.
+        DataCommitError: It is missing or empty; or holds a pipe, a socket, a device, or a link to nothing, out of the
+            repository or to what is hidden there.
     """
     path = folder.on_disk(folder.data)
     if not path.is_dir():
@@ -151,7 +149,7 @@ def _ignore_edit(folder: DataFolder) -> Edit | None:
     return add_line
 
 
-def _not_data(folder: Path, inside: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+def _not_data(folder: Path, inside: tuple[Path, Path]) -> Iterator[tuple[Path, str]]:
     """What below a folder cannot be committed, and what it is."""
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
@@ -165,12 +163,17 @@ def _not_data(folder: Path, inside: Sequence[Path]) -> Iterator[tuple[Path, str]
                 yield path, "a pipe, a socket or a device"
 
 
-def _wrong_link(path: Path, inside: Sequence[Path]) -> str | None:
-    """What is wrong with a link; one into a cache of DVC, wherever that is, was made by DVC."""
+def _wrong_link(path: Path, inside: tuple[Path, Path]) -> str | None:
+    """What is wrong with a link, by the repository's top level and the data folder; one into DVC's cache is DVC's."""
     try:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError):
         return "a link that leads nowhere"
-    if not any(target.is_relative_to(folder) for folder in inside) and not _CACHED_OBJECT.search(target.as_posix()):
-        return "a link that leads out of the repository"
+    top_level, data = inside
+    if not target.is_relative_to(data) and not is_cached_object(target):
+        if not target.is_relative_to(top_level):
+            return "a link that leads out of the repository"
+        # Such as `.env` and `.git/config`, which git does not keep for good reasons.
+        if is_hidden(target, top_level):
+            return "a link to what is hidden in the repository"
     return None if target.is_file() or target.is_dir() else "a link to a pipe, a socket or a device"

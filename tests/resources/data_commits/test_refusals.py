@@ -26,14 +26,17 @@ def test_a_missing_or_empty_data_folder_is_an_error(project: Path) -> None:
     assert not (project / "data.dvc").exists()
 
 
-@pytest.mark.parametrize("kind", ["pipe", "link to nothing", "link out", "link to a pipe"])
+@pytest.mark.parametrize("kind", ["pipe", "link to nothing", "link out", "link to a pipe", "link to settings"])
 def test_what_is_no_file_is_named_rather_than_waited_for_or_stored(project: Path, tmp_path: Path, kind: str) -> None:
     commit(project)
     secret, pipe, odd = tmp_path / "secret", project / "pipe", project / "data/raw/odd.csv"
     secret.write_text("s3cret")
     os.mkfifo(odd if kind == "pipe" else pipe)
     if kind != "pipe":
-        odd.symlink_to({"link to nothing": project / "nothing", "link out": secret, "link to a pipe": pipe}[kind])
+        hidden = project / ".env"
+        hidden.write_text("TOKEN=s3cret")
+        targets = {"link to nothing": project / "nothing", "link out": secret, "link to a pipe": pipe}
+        odd.symlink_to(targets.get(kind, hidden))
     write_data(project, "two")
     with pytest.raises(DataCommitError, match=r"data/raw/odd\.csv' in the data folder is a (pipe|link)"):
         commit(project)

@@ -107,7 +107,7 @@ def test_what_is_configured_is_where_kubernetes_looks_for_it() -> None:
     # Both share the cores, and have room for what they hand to each other.
     assert {"name": "OMP_NUM_THREADS", "value": "2"} in container["env"]
     assert {"name": "shared-memory", "emptyDir": {"medium": "Memory"}} in pod["volumes"]
-    assert container["command"][:6] == ["python", "-m", "torch.distributed.run", "--nnodes", "1", "--node-rank"]
+    assert container["command"][:5] == ["python", "-m", "ftzard.loopback_torchrun", "--nproc-per-node", "2"]
     assert container["command"][-2:] == ["JOB", "OUTPUT"]
 
 

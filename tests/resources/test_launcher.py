@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 _LOCAL = LauncherConfig(kind="local", num_threads=1)
 _TWO = LauncherConfig(kind="torchrun", num_processes=2, num_threads=1)
+_LOOPBACK = {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
 
 
 def _difference(one: pl.Series, other: pl.Series) -> float:
@@ -146,6 +148,16 @@ def _children() -> set[Any]:
     return set(psutil.Process().children(recursive=True))
 
 
+def _listening(processes: Iterable[Any]) -> set[str]:
+    """The addresses on which processes wait for others."""
+    addresses: set[str] = set()
+    for each in processes:
+        with suppress(psutil.NoSuchProcess):
+            listening = [one for one in each.net_connections() if one.status == psutil.CONN_LISTEN]
+            addresses.update(one.laddr.ip for one in listening)
+    return addresses
+
+
 def test_progress_comes_while_it_trains_and_an_interrupted_step_ends_the_process_with_a_checkpoint(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -200,18 +212,34 @@ def test_ray_trains_in_two_processes_of_a_cluster_that_is_guarded_and_gone_after
             with suppress(psutil.NoSuchProcess):
                 if each.name() in {"raylet", "gcs_server"}:
                     modes.add(each.environ().get("RAY_AUTH_MODE"))
-                listening = [one for one in each.net_connections() if one.status == psutil.CONN_LISTEN]
-                addresses.update(one.laddr.ip for one in listening)
+        addresses.update(_listening(seen))
 
     watcher = threading.Thread(target=look)
     watcher.start()
     two, alone = run(small_job(), tmp_path / "two").result, train_here(small_job(), tmp_path / "alone").result
     watcher.join()
     assert modes == {"token"}
-    assert addresses <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+    assert addresses <= _LOOPBACK
     assert not any(each.is_running() for each in seen)
     assert _difference(alone.curve["loss"], two.curve["loss"]) < 1e-4
     assert read_manifest(two.adapter.path).compute["num_processes"] == "2"
+
+
+@pytest.mark.slow
+def test_torchrun_listens_on_loopback_only(tmp_path: Path) -> None:
+    output, addresses, others = tmp_path / "two.job" / "output", set[str](), _children()
+
+    def look() -> None:
+        wait_for(lambda: len(read_reports(output)) == 2)
+        addresses.update(_listening(_children() - others))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    ProcessTrainer(_TWO, tmp_path / "logs")(small_job(), tmp_path / "two")
+    watcher.join()
+    # That of torchrun at least.
+    assert addresses
+    assert addresses <= _LOOPBACK
 
 
 _SCRIPT = """

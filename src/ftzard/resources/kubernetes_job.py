@@ -28,8 +28,6 @@ _SHARED_MEMORY = "shared-memory"
 # All that a program may write to beside the project, and a home for users that the image does not know.
 _TMP = "/tmp"  # noqa: S108 - of the pod, where nobody else is
 _GPU = "nvidia.com/gpu"
-# In the pod's own network nobody else listens.
-_PORT = 29_500
 _MAX_LABEL = 63
 _ROOT = 0
 
@@ -162,7 +160,7 @@ def _command(config: LauncherConfig, options: Sequence[str]) -> list[str]:
     if config.num_processes == 1:
         return ["python", "-m", TRAINING_MODULE, *options]
     shutdown_s = math.ceil(config.grace_s)
-    return torchrun_command("python", config.num_processes, options, port=_PORT, shutdown_s=shutdown_s)
+    return torchrun_command("python", config.num_processes, options, shutdown_s=shutdown_s)
 
 
 def _environment(config: LauncherConfig, task: PodTask) -> list[dict[str, Any]]:

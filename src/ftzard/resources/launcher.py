@@ -9,7 +9,6 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -41,12 +40,12 @@ TRAINING_MODULE: Final = "ftzard.training_process"
 # The ranks of one machine need no other interface.
 OWN_INTERFACE: Final[Mapping[str, str]] = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 _RAY_MODULE = "ftzard.ray_training"
+_TORCHRUN_MODULE = "ftzard.loopback_torchrun"
 _POLL_S = 0.2
 # How long torchrun gives the other ranks when one is gone.
 _SHUTDOWN_S = 10
 # Logs of failed trainings that nobody has looked at for so long are removed.
 _LOGS_KEPT_S = 14 * 86_400.0
-_LOOPBACK = "127.0.0.1"
 # The secrets that loading a gated model needs.
 _NEEDED = frozenset({"HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN"})
 
@@ -179,7 +178,7 @@ class ProcessTrainer:
         if self.config.kind == "ray":
             return [sys.executable, "-m", _RAY_MODULE, str(self.config.num_processes), *own]
         size = self.config.num_processes
-        return torchrun_command(sys.executable, size, own, port=_free_port(), shutdown_s=_SHUTDOWN_S)
+        return torchrun_command(sys.executable, size, own, shutdown_s=_SHUTDOWN_S)
 
     def _threads(self) -> dict[str, str]:
         num_threads = self.config.num_threads
@@ -227,21 +226,17 @@ def _train_in_this_process(
         return train_here(job, output_dir, checkpoint_dir=checkpoint_dir, on_progress=report)
 
 
-def torchrun_command(python: str, size: int, options: Sequence[str], *, port: int, shutdown_s: int) -> list[str]:
+def torchrun_command(python: str, size: int, options: Sequence[str], *, shutdown_s: int) -> list[str]:
     """What starts several processes of a training, which divide it.
 
     Args:
         python: The interpreter.
         size: How many.
         options: Of `ftzard.training_process`.
-        port: A port that is free, on loopback.
         shutdown_s: How long the others have when one is gone, or all are asked to end.
     """
     return [
-        *(python, "-m", "torch.distributed.run"),
-        *("--nnodes", "1", "--node-rank", "0", "--nproc-per-node", str(size)),
-        # Static: torchrun's other rendezvous unpickles what it finds in its store.
-        *("--rdzv-backend", "static", "--master-addr", _LOOPBACK, "--master-port", str(port)),
+        *(python, "-m", _TORCHRUN_MODULE, "--nproc-per-node", str(size)),
         *("--max-restarts", "0", "--shutdown-timeout", str(shutdown_s)),
         *("-m", TRAINING_MODULE, *options),
     ]
@@ -297,9 +292,3 @@ def _ranks(output: Path) -> "list[psutil.Process]":
 
 def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name in _NEEDED or not SECRET_NAME.search(name)}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_LOOPBACK, 0))
-        return int(probe.getsockname()[1])

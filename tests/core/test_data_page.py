@@ -236,6 +236,17 @@ def test_messages_are_told_as_a_conversation() -> None:
     assert lengths["toy.csv"] == len("What <b>now</b>?")
 
 
+@pytest.mark.parametrize("prompt", ["[{", "[{}]", "[{1: 2}]", '[{"role": ' + "[" * 100_000])
+def test_a_prompt_that_only_begins_as_messages_do_is_a_text(prompt: str) -> None:
+    data = DataConfig(task="generation")
+    rows = pl.DataFrame([(prompt, "one", "a.csv", row) for row in (1, 2)], schema=RAW_SCHEMA, orient="row")
+    examples = answer_scenario.examples(4, 1).with_columns(text=pl.lit(prompt)).head(1)
+    rejected = rows.with_columns(reason=pl.lit("duplicate")).select(REJECTED_SCHEMA.names())
+    stored = StoredData(rows, Cleaned(examples, rejected), Splits(examples, examples.clear(), examples.clear()))
+    report = data_report(stored, replace(answer_scenario.config(), data=data), with_tokens=False)
+    assert prompt[:100] in _Page(render_page(report, _HEAD)).text
+
+
 def test_many_files_and_labels_are_cut_to_what_can_be_looked_at() -> None:
     names = [f"data/raw/{number:03}.csv" for number in range(60)]
     rows = [

@@ -198,6 +198,6 @@ def _asked(text: str, report: DataReport) -> str:
     try:
         messages: Sequence[Mapping[str, str]] = read_messages(text)
         return _shown(" / ".join(f"{message['role']}: {message['content']}" for message in messages))
-    except (ValueError, LookupError, TypeError):
-        # A prompt that only begins as messages do.
+    except (ValueError, LookupError, TypeError, RecursionError):
+        # A prompt that only begins as messages do, with brackets without end perhaps.
         return _shown(text)

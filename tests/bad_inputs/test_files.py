@@ -11,6 +11,7 @@ import tracemalloc
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -65,6 +66,17 @@ def parquet_bomb() -> bytes:
     buffer = io.BytesIO()
     frame = pl.DataFrame({"text": [f"{number}{'x' * 1_000_000}" for number in range(500)], "label": ["p"] * 500})
     frame.cast({"text": pl.Binary}).write_parquet(buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def arrow_bomb(*, is_stream: bool) -> bytes:
+    """The same in kilobytes of Arrow."""
+    buffer = io.BytesIO()
+    frame = pl.DataFrame({"text": ["x" * 100_000_000] * 5, "label": ["p"] * 5}).cast({"text": pl.Binary})
+    if is_stream:
+        frame.write_ipc_stream(buffer, compression="zstd", compat_level=pl.CompatLevel.oldest())
+    else:
+        frame.write_ipc(buffer, compression="zstd", compat_level=pl.CompatLevel.oldest())
     return buffer.getvalue()
 
 
@@ -217,6 +229,17 @@ BAD = (
         DataConfig(max_file_bytes=LIMIT),
     ),
     Bad("Parquet bomb", parquet_bomb, MalformedBatchError, "477 MiB", "x.parquet", DataConfig(max_file_bytes=LIMIT)),
+    *(
+        Bad(
+            f"Arrow bomb, {what}",
+            partial(arrow_bomb, is_stream=is_stream),
+            MalformedBatchError,
+            "477 MiB",
+            "x.arrow",
+            DataConfig(max_file_bytes=LIMIT),
+        )
+        for what, is_stream in (("file", False), ("stream", True))
+    ),
     Bad(
         "repeating Parquet", huge_parquet, MalformedBatchError, "477 MiB", "x.parquet", DataConfig(max_file_bytes=LIMIT)
     ),

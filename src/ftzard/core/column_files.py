@@ -7,6 +7,7 @@ from typing import Final
 
 import polars as pl
 
+from ftzard.core.arrow_sizes import unpacked_size
 from ftzard.core.batch_names import PARQUET_SUFFIX
 from ftzard.core.byte_sizes import in_words
 from ftzard.errors import MalformedBatchError
@@ -37,7 +38,7 @@ class ColumnFile:
         """The names of all columns.
 
         Raises:
-            MalformedBatchError: The file is damaged or cut short.
+            MalformedBatchError: The file is damaged or cut short, or unpacks to more than is allowed.
         """
         if self._is_stream and not self._data.endswith(_STREAM_END):
             raise MalformedBatchError(
@@ -45,6 +46,9 @@ class ColumnFile:
                 fix="write the file again, or move it out of the data folder",
             )
         with self._naming_damage():
+            if not self._is_parquet:
+                # Even the names of a stream's columns are not to be had before all of it is unpacked.
+                self._check_size(unpacked_size(self._data, is_stream=self._is_stream))
             return self._scan().collect_schema().names()
 
     def read(self, columns: Sequence[str]) -> pl.DataFrame:
@@ -58,7 +62,7 @@ class ColumnFile:
             num_rows = int(self._scan().select(pl.len()).collect().item())
             self._check_size(num_rows * _VALUE_BYTES * len(columns))
             if self._is_parquet:
-                self._check_size(_unpacked_size(self._data, columns))
+                self._check_size(_parquet_size(self._data, columns))
             frame = self._scan().select(columns).collect()
             texts = frame.select(pl.col(pl.String).str.len_bytes().cast(pl.Int64).sum())
         self._check_size(sum(value or 0 for value in texts.row(0)) if texts.width else 0)
@@ -83,7 +87,7 @@ class ColumnFile:
         try:
             yield
         # A damaged file can also make the reader panic, which polars raises outside of `Exception`.
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        except (ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             kind = "a Parquet" if self._is_parquet else "an Arrow"
             raise MalformedBatchError(
                 f"{self._name} is not {kind} file that can be read: {(str(error).splitlines() or [''])[0]}",
@@ -91,7 +95,7 @@ class ColumnFile:
             ) from error
 
 
-def _unpacked_size(data: bytes, columns: Sequence[str]) -> int:
+def _parquet_size(data: bytes, columns: Sequence[str]) -> int:
     """What a Parquet file says that its columns have unpacked; a text that is repeated counts once."""
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -87,6 +87,14 @@ def huge_parquet() -> bytes:
     return buffer.getvalue()
 
 
+def repeated_category(*, is_parquet: bool) -> bytes:
+    """The same as a category, of which a column has but the number."""
+    buffer = io.BytesIO()
+    frame = pl.DataFrame({"text": ["x" * 1_000_000] * 500, "label": ["p"] * 500}).cast({"text": pl.Categorical})
+    frame.write_parquet(buffer) if is_parquet else frame.write_ipc(buffer)
+    return buffer.getvalue()
+
+
 @dataclass(frozen=True)
 class Good:
     """A file that is read.
@@ -243,6 +251,17 @@ BAD = (
     Bad(
         "repeating Parquet", huge_parquet, MalformedBatchError, "477 MiB", "x.parquet", DataConfig(max_file_bytes=LIMIT)
     ),
+    *(
+        Bad(
+            f"repeating category in {name}",
+            partial(repeated_category, is_parquet=name == "x.parquet"),
+            MalformedBatchError,
+            "477 MiB",
+            name,
+            DataConfig(max_file_bytes=LIMIT),
+        )
+        for name in ("x.parquet", "x.arrow")
+    ),
     Bad("larger than allowed", CSV, MalformedBatchError, "24 bytes", config=DataConfig(max_file_bytes=20)),
     Bad("Parquet called CSV", parquet(), MalformedBatchError, "is Parquet"),
     Bad("Arrow called Parquet", arrow(), MalformedBatchError, "is Arrow", "x.parquet"),
@@ -296,6 +315,15 @@ def test_a_file_that_cannot_be_read_is_moved_aside_and_the_others_go_on(tmp_path
     (rejection,) = intake.rejections
     assert file.culprit in rejection.reason
     assert (tmp_path / rejection.moved_to).read_bytes() == content
+
+
+def test_a_row_with_more_labels_than_memory_is_allowed_for_is_refused(tmp_path: Path) -> None:
+    labels = pl.repeat(None, 10_000_000, dtype=pl.String, eager=True).implode()
+    buffer = io.BytesIO()
+    pl.DataFrame({"text": ["a"], "label": labels}).write_parquet(buffer)
+    put(tmp_path, "x.parquet", buffer.getvalue())
+    with pytest.raises(MalformedBatchError, match=r"x\.parquet has at least 153 MiB when it is unpacked"):
+        read_batches(tmp_path, DataConfig(task="multi_label", max_file_bytes=LIMIT))
 
 
 def test_a_bomb_takes_no_more_memory_than_a_piece_of_it(tmp_path: Path) -> None:

@@ -64,8 +64,8 @@ class ColumnFile:
             if self._is_parquet:
                 self._check_size(_parquet_size(self._data, columns))
             frame = self._scan().select(columns).collect()
-            texts = frame.select(pl.col(pl.String).str.len_bytes().cast(pl.Int64).sum())
-        self._check_size(sum(value or 0 for value in texts.row(0)) if texts.width else 0)
+            num_bytes = sum(map(_text_bytes, frame.get_columns()))
+        self._check_size(num_bytes)
         return frame
 
     def _scan(self) -> pl.LazyFrame:
@@ -96,7 +96,7 @@ class ColumnFile:
 
 
 def _parquet_size(data: bytes, columns: Sequence[str]) -> int:
-    """What a Parquet file says that its columns have unpacked; a text that is repeated counts once."""
+    """What a Parquet file says that its columns have at least unpacked; a text that is repeated counts once."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -106,4 +106,21 @@ def _parquet_size(data: bytes, columns: Sequence[str]) -> int:
         raise pl.exceptions.ComputeError(str(error)) from error
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
-    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns)
+    wanted = [chunk for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns]
+    # A list can have more values than there are rows, and a few bytes say of any number of them that they are equal.
+    return sum(max(chunk.total_uncompressed_size, chunk.num_values * _VALUE_BYTES) for chunk in wanted)
+
+
+def _text_bytes(values: pl.Series) -> int:
+    """The bytes of a column's texts, each as often as it occurs, because that often it will be a text of Python's."""
+    match values.dtype:
+        case pl.Categorical() | pl.Enum():
+            return _text_bytes(values.cast(pl.String))
+        case pl.String():
+            return int(values.str.len_bytes().cast(pl.Int64).sum())
+        case pl.List() | pl.Array():
+            return _text_bytes(values.explode())
+        case pl.Struct():
+            return sum(map(_text_bytes, values.struct.unnest().get_columns()))
+        case _:
+            return 0

@@ -311,7 +311,7 @@ def test_a_file_with_anything_wrong_is_refused_as_a_whole_with_the_place(labelle
     wrong: dict[str, list[dict[str, str]]] = {
         "line 3: no label queue": [*good, {"ftzard_id": "0" * 32, "text": "x", "label": ""}],
         "row 3: 'possitive'; allowed: ['negative', 'positive']": [*good, {**second, "label": "possitive"}],
-        "row 2: 'positive'; row 3: 'negative'": [*good, {**first, "label": "negative"}],
+        "row 2: 'positive' and row 3: 'negative'": [*good, {**first, "label": "negative"}],
         "line 3: the text is that of another row": [*good, {**second, "text": first["text"]}],
         "line 2: the row has no ftzard_id": [{**first, "ftzard_id": ""}],
     }

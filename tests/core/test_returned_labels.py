@@ -12,10 +12,20 @@ from hypothesis import strategies as st
 
 from ftzard.config import DataConfig
 from ftzard.core.cleaning import hash_texts
+from ftzard.core.label_answers import answers
 from ftzard.core.label_files import label_csv, label_studio_tasks
 from ftzard.core.returned_labels import RETURNED_SCHEMA, is_label_file, read_label_csv, read_label_studio
 from ftzard.core.text_normalisation import normalise_text
-from ftzard.errors import BatchEncodingError, EmptyBatchError, FtzardError, MalformedBatchError, MissingColumnError
+from ftzard.errors import (
+    BatchEncodingError,
+    ConflictingLabelsError,
+    EmptyBatchError,
+    FtzardError,
+    MalformedBatchError,
+    MissingColumnError,
+    UnknownLabelError,
+    UnknownRowError,
+)
 
 # What raw files look like is of no account to label files.
 CONFIG = DataConfig(
@@ -136,6 +146,24 @@ def test_a_csv_that_is_not_as_it_was_queued_is_refused_with_the_place(
     with pytest.raises(error) as caught:
         read_label_csv(content.encode(), NAME, CONFIG)
     assert all(word in str(caught.value) for word in (NAME, *words))
+
+
+def test_a_refusal_says_how_many_rows_are_refused() -> None:
+    data = filled(label_csv(queue(*TEXTS))).replace(b"plain", b"changed").replace(b"007", b"7")
+    with pytest.raises(MalformedBatchError, match=r"line 2: the text is not .*; 1 more row\(s\) are refused"):
+        read_label_csv(data, NAME, CONFIG)
+    with pytest.raises(UnknownRowError, match=r"line 2: no label queue .*; 7 more row\(s\) are refused"):
+        read_label_csv(filled(label_csv(queue(*TEXTS))), NAME, CONFIG, {})
+
+
+def test_an_unknown_label_is_named_once_and_a_conflict_by_its_rows() -> None:
+    rows = read_label_csv(filled(label_csv(queue(*TEXTS)), "Yes"), NAME, CONFIG).rows
+    more = rows.with_columns(label=pl.lit("maybe"), row=pl.col("row") + 100)
+    with pytest.raises(UnknownLabelError, match=r": row 2 and 7 more: 'Yes'; row 102 and 7 more: 'maybe'; allowed"):
+        answers(pl.concat([rows, more]), NAME, ("yes", "no"), CONFIG)
+    conflict = rf"8 text\(s\) several labels: row 2: 'Yes' and row 102: 'maybe'; row 3: .*; and 3 more{chr(10)}"
+    with pytest.raises(ConflictingLabelsError, match=conflict):
+        answers(pl.concat([rows, more]), NAME, ("Yes", "maybe"), CONFIG)
 
 
 def test_accents_that_were_lost_on_the_way_are_told() -> None:

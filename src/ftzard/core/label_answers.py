@@ -1,6 +1,6 @@
 """What one person's label file says: one label for each row, and only labels that there are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import polars as pl
@@ -33,14 +33,14 @@ def answers(returned: pl.DataFrame, name: str, labels: Sequence[str], config: Da
     unknown = given.filter(is_unknown)
     if unknown.height:
         raise UnknownLabelError(
-            f"{name} has {unknown.height} row(s) with an unknown label: {_shown(unknown)}; allowed: {list(labels)}",
+            f"{name} has {unknown.height} row(s) with an unknown label: {_labels_shown(unknown)}; "
+            f"allowed: {list(labels)}",
             fix=f"correct the labels; {_NOTHING_TAKEN}",
         )
     conflicting = given.filter(pl.col("label").n_unique().over("text_hash") > 1)
     if conflicting.height:
         raise ConflictingLabelsError(
-            f"{name} gives {conflicting['text_hash'].n_unique()} text(s) several labels: "
-            f"{_shown(conflicting.sort('text_hash', 'row'))}",
+            f"{name} gives {conflicting['text_hash'].n_unique()} text(s) several labels: {_texts_shown(conflicting)}",
             fix="leave one label for each text, and import what several people said one by one (Label Studio's export "
             f"without --annotator, which takes the names from it); {_NOTHING_TAKEN}",
         )
@@ -67,7 +67,26 @@ def read_answers(given: pl.DataFrame, labels: Sequence[str], config: DataConfig)
     return read.with_columns(label=label).select(given.columns), read["is_unknown"]
 
 
-def _shown(rows: pl.DataFrame) -> str:
-    first = rows.head(_NUM_CULPRITS_SHOWN).select("row", "label").iter_rows()
-    more = f" and {rows.height - _NUM_CULPRITS_SHOWN} more" if rows.height > _NUM_CULPRITS_SHOWN else ""
-    return "; ".join(f"row {row}: {label!r}" for row, label in first) + more
+def _labels_shown(rows: pl.DataFrame) -> str:
+    """Each label once, however many rows have it: one slip of the pen is mostly that of all."""
+    labels = rows.group_by("label", maintain_order=True).agg(pl.col("row").first(), num_more=pl.len() - 1)
+    return _joined(
+        f"row {row}{f' and {num_more} more' if num_more else ''}: {label!r}"
+        for label, row, num_more in labels.iter_rows()
+    )
+
+
+def _texts_shown(rows: pl.DataFrame) -> str:
+    """The first row of each label of a text, texts in the order of the file."""
+    distinct = rows.sort("row").unique(["text_hash", "label"], keep="first", maintain_order=True)
+    texts = distinct.group_by("text_hash", maintain_order=True).agg("row", "label")
+    return _joined(
+        " and ".join(f"row {row}: {label!r}" for row, label in zip(rows, labels, strict=True))
+        for _, rows, labels in texts.iter_rows()
+    )
+
+
+def _joined(culprits: Iterable[str]) -> str:
+    found = list(culprits)
+    more = f"; and {len(found) - _NUM_CULPRITS_SHOWN} more" if len(found) > _NUM_CULPRITS_SHOWN else ""
+    return "; ".join(found[:_NUM_CULPRITS_SHOWN]) + more

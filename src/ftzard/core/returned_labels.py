@@ -8,7 +8,7 @@ shows it, and the row is refused rather than learned wrong.
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +21,7 @@ from ftzard.core.label_files import ID_COLUMN, unescaped
 from ftzard.core.label_studio import LABEL_COLUMN, TEXT_COLUMN, ReturnedRow, exported_rows
 from ftzard.core.text_decoding import decode
 from ftzard.core.text_normalisation import normalise_text
-from ftzard.errors import EmptyBatchError, MalformedBatchError, MissingColumnError, UnknownRowError
+from ftzard.errors import EmptyBatchError, FtzardError, MalformedBatchError, MissingColumnError, UnknownRowError
 
 # `label` is null where none was given. `row` is the line of a CSV file and the number of the task in JSON, from 1.
 # `annotator` is who gave the label, as Label Studio names them; null where the file does not say.
@@ -166,17 +166,33 @@ def _checked(
     if not rows:
         raise EmptyBatchError(f"{name} holds no rows", fix="fill the file, or move it out of the data folder")
     checked = []
+    refused: list[FtzardError] = []
     for row_id, cell, label, row, annotator in rows:
-        place = f"{name}, {unit} {row}"
-        if not row_id:
-            raise MalformedBatchError(f"{place}: the row has no {ID_COLUMN}", fix="take out rows that were not queued")
-        if not _is_encodable(label or ""):
-            raise MalformedBatchError(f"{place}: the label {label!r} is not text", fix="correct the label")
-        checked.append((row_id, _text(row_id, cell, place, config, texts), label, row, annotator))
+        try:
+            text = _text(row_id, cell, label, f"{name}, {unit} {row}", config, texts)
+        except FtzardError as error:
+            refused.append(error)
+        else:
+            checked.append((row_id, text, label, row, annotator))
+    if refused:
+        raise _first_of(refused)
     return pl.DataFrame(checked, schema=RETURNED_SCHEMA, orient="row")
 
 
-def _text(row_id: str, cell: str, place: str, config: DataConfig, texts: Mapping[str, str] | None) -> str:
+def _first_of(refused: Sequence[FtzardError]) -> FtzardError:
+    """The first refusal, which says how many follow it: nobody has to find them one by one."""
+    first, num_more = refused[0], len(refused) - 1
+    return type(first)(f"{first.what}; {num_more} more row(s) are refused", fix=first.fix) if num_more else first
+
+
+def _text(
+    row_id: str, cell: str, label: str | None, place: str, config: DataConfig, texts: Mapping[str, str] | None
+) -> str:
+    """The text that was queued."""
+    if not row_id:
+        raise MalformedBatchError(f"{place}: the row has no {ID_COLUMN}", fix="take out rows that were not queued")
+    if not _is_encodable(label or ""):
+        raise MalformedBatchError(f"{place}: the label {label!r} is not text", fix="correct the label")
     restored = _restored(row_id, cell, config)
     if restored is None and texts is None:
         raise MalformedBatchError(

@@ -31,6 +31,7 @@ from ftzard.core.label_files import (
 )
 from ftzard.core.live_accuracy import LiveAccuracy, live_accuracy
 from ftzard.core.reading import read_returned_labels
+from ftzard.core.visible_text import visible
 from ftzard.errors import OutputExistsError
 from ftzard.label_store import annotations_folder, check_asks_for_labels, label_set, stored_queues
 
@@ -81,7 +82,7 @@ class LabelStatus:
             first, second = one.annotators
             yield f"{first} and {second}: agree on {one.observed:.0%} of {one.num_rows} row(s), Cohen's kappa {kappa}"
         for text_hash, labels in self.ties.iter_rows():
-            yield f"tie, stays open: {text_hash} ({' / '.join(labels)})"
+            yield f"tie, stays open: {text_hash} ({visible(' / '.join(labels))})"
         for text_hash in self.contradicted:
             yield f"label files contradict each other, stays open: {text_hash}"
         for forgetting in self.forgettings:

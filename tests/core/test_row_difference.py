@@ -72,3 +72,10 @@ def test_a_text_of_pages_takes_one_line() -> None:
     _, _, example = difference_lines("cleaned", row_difference(_table([]), _table([("word " * 1000, "x")])), 1)
     assert example.startswith("    x: 'word word ")
     assert len(example) < 250
+
+
+def test_a_terminal_obeys_no_label() -> None:
+    table = pl.DataFrame({"text": ["a"], "label": ["good\x1b[2J\x1b]0;title\x07"]})
+    lines = list(difference_lines("cleaned", row_difference(table.clear(), table), 3))
+    assert "".join(lines).isprintable()
+    assert r"good\x1b[2J" in lines[-1]

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from tests.core.set_scenario import LABELS, examples
 
-from ftzard.core.doubted_labels import doubted_labels, doubts_in_words
+from ftzard.core.doubted_labels import DOUBTED_SCHEMA, doubted_labels, doubts_in_words
 from ftzard.core.label_errors import read_queue, write_queue
 from ftzard.core.label_sets import EMPTY, join_set, set_members
 from ftzard.core.set_label_errors import find_set_label_errors
@@ -57,6 +57,12 @@ def test_of_a_set_it_is_told_which_label_is_doubted_and_whether_it_is_one_too_ma
         how = "with" if row["is_given"] else "without"
         said = "" if row["label"] == row["doubted"] else f"{row['label']!r} {how} "
         assert line.startswith(f"{row['batch']}, row {row['row']}: {said}{row['doubted']!r}, which is ")
+
+
+def test_a_terminal_obeys_nothing_of_what_is_doubted() -> None:
+    row = ("data/raw/\x1b[2J.csv", 1, "some\x1b[31m text", "a", "a", True, 0.1)
+    (line,) = doubts_in_words(pl.DataFrame([row], schema=DOUBTED_SCHEMA, orient="row"))
+    assert line == r"data/raw/\x1b[2J.csv, row 1: 'a', which is 10% likely: some\x1b[31m text"
 
 
 def test_the_order_of_the_examples_does_not_matter_and_no_more_are_queued_than_asked_for() -> None:

@@ -8,6 +8,7 @@ import polars as pl
 from ftzard.core.cell_values import shorten
 from ftzard.core.label_sets import indicators
 from ftzard.core.records import LabelQueue
+from ftzard.core.visible_text import visible
 
 DOUBTED_SCHEMA = pl.Schema(
     {
@@ -57,4 +58,4 @@ def doubts_in_words(doubted: pl.DataFrame) -> Iterator[str]:
     """A line for each row of `doubted_labels`."""
     for batch, row, text, label, one, is_given, probability in doubted.iter_rows():
         said = "" if one == label else f"{label!r} with " if is_given else f"{label!r} without "
-        yield f"{batch}, row {row}: {said}{one!r}, which is {probability:.0%} likely: {shorten(text)}"
+        yield f"{visible(batch)}, row {row}: {said}{one!r}, which is {probability:.0%} likely: {visible(shorten(text))}"

@@ -7,6 +7,8 @@ from typing import Any
 
 import polars as pl
 
+from ftzard.core.visible_text import visible
+
 # Where labels are answers in words, almost each is another one, and long.
 _MAX_COUNTED = 10
 _MAX_CHARACTERS = 60
@@ -138,7 +140,7 @@ def _counted(labels: dict[str, int]) -> str:
 
 def _short(label: str) -> str:
     """A label in one line."""
-    line = " ".join(label.split())
+    line = visible(" ".join(label.split()))
     return line if len(line) <= _MAX_CHARACTERS else f"{line[: _MAX_CHARACTERS - 3]}..."
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from ftzard.cli import main
 from ftzard.config import DataConfig
 from ftzard.core.reading import read_batches
-from ftzard.dataset_import import SOURCE_KEY, import_dataset
+from ftzard.dataset_import import SOURCE_KEY, _is_of, import_dataset
 from ftzard.errors import DatasetNotFoundError, FtzardError
 
 # As on the hub: the page of a dataset says what its columns are.
@@ -112,6 +112,33 @@ def test_a_script_that_comes_with_a_dataset_is_not_run(dataset: Path, project_di
     (dataset / "reviews.py").write_text(f"open({str(trace)!r}, 'w').close()\n")
     call(project_dir, str(dataset), *COLUMNS)
     assert not trace.exists()
+
+
+@pytest.mark.parametrize("place", ["{folder}/secret.csv", "../secret.csv", "https://localhost:9/secret.csv"])
+def test_a_dataset_whose_card_names_another_file_is_refused(dataset: Path, project_dir: Path, place: str) -> None:
+    (dataset.parent / "secret.csv").write_text("review,stars\nsecret,1\n")
+    card = CARD.replace("path: train.csv", f"path: {place.format(folder=dataset.parent)!r}")
+    (dataset / "README.md").write_text(card)
+    done = call(project_dir, str(dataset), *COLUMNS)
+    assert done.exit_code == 1
+    assert "secret.csv" in done.output
+    assert [path for path in project_dir.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "is_its_own"),
+    [
+        ("hf://datasets/org/name@0123/data/train.csv", True),
+        ("zip://train.csv::hf://datasets/org/name@0123/data.zip", True),
+        ("hf://datasets/org/other@0123/train.csv", False),
+        ("hf://datasets/org/name@0123/../other/train.csv", False),
+        ("/home/ada/train.csv", False),
+        ("zip://train.csv::/home/ada/data.zip", False),
+        ("https://example.org/train.csv", False),
+    ],
+)
+def test_of_a_dataset_of_the_hub_only_its_own_files_are_read(file: str, *, is_its_own: bool) -> None:
+    assert _is_of(file, "org/name", "0123") is is_its_own
 
 
 @pytest.mark.parametrize("name", ["json", "/etc", "../x/y", "a/b/c", "./reviews"])

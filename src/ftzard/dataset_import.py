@@ -3,6 +3,7 @@
 Only data is loaded. `datasets` no longer runs scripts that come with a dataset, and no option of ours would let it.
 """
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,9 +125,26 @@ def _pin(source: str, revision: str | None) -> tuple[str, str | None]:
 
 
 def _load(where: str, split: str, subset: str | None, revision: str | None) -> "IterableDataset":
-    from datasets import load_dataset
+    from datasets import load_dataset_builder
 
-    return load_dataset(where, name=subset, split=split, revision=revision, streaming=True)
+    builder = load_dataset_builder(where, name=subset, revision=revision)
+    for files in (builder.config.data_files or {}).values():
+        for file in map(str, files):
+            if not _is_of(file, where, revision):
+                raise DatasetNotFoundError(
+                    f"{where} says that its data is in {file}, which is not its own",
+                    fix="look at the `data_files` in its README.md; import what it names by itself, if you want that",
+                )
+    return builder.as_streaming_dataset(split=split)
+
+
+def _is_of(file: str, where: str, revision: str | None) -> bool:
+    """Whether a file is one of the dataset: its card can name any file of this machine, and any address."""
+    # Of a file in an archive, the archive.
+    place = file.rpartition("::")[2]
+    if revision is not None:
+        return place.startswith(f"hf://datasets/{where}@") and ".." not in place.split("/")
+    return Path(os.path.normpath(place)).is_relative_to(where)
 
 
 def _check_columns(dataset: "IterableDataset", described: str, config: DataConfig) -> None:

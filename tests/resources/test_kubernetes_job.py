@@ -195,6 +195,8 @@ def test_whatever_the_configuration_takes_kubernetes_takes_too(launcher: Launche
         ({"run_as_user": 0}, "greater than 0"),
         ({"node_selector": {"-": "x"}}, "key of a label"),
         ({"env": {"HF_TOKEN": "x"}}, "looks like a secret"),
+        ({"env": {"SSH_PRIVATE_KEY": "x"}}, "looks like a secret"),
+        ({"env": {"HTTPS_PROXY": "http://ada:s3cret@proxy:8080"}}, "must not hold a password"),
         ({"env": {"a-b": "x"}}, "letters, digits"),
         ({"tolerations": [{"operator": "Equal"}]}, "needs a key"),
         ({"tolerations": [{"operator": "Exists", "key": "a", "value": "b"}]}, "takes no value"),

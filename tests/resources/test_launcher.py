@@ -341,7 +341,9 @@ def test_a_job_that_leads_out_of_its_folder_is_refused(tmp_path: Path) -> None:
 
 def test_no_credentials_go_to_a_training_process() -> None:
     secrets = ["MLFLOW_TRACKING_PASSWORD", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "OPENAI_API_KEY", "PGPASSWORD"]
+    secrets += ["GH_PAT", "SSH_PRIVATE_KEY", "MINIO_ACCESS_KEY", "MYSQL_PWD", "BORG_PASSPHRASE", "GIT_CONFIG_VALUE_0"]
     needed = {"PATH": "/bin", "HF_TOKEN": "x", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
+    needed |= {"PWD": "/home/ada", "OLDPWD": "/", "PYTHONPATH": "src", "KEYBOARD": "de", "PATTERN": "x"}
     assert _without_secrets(needed | dict.fromkeys(secrets, "x")) == needed
 
 

@@ -6,11 +6,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator
 from pydantic.dataclasses import dataclass
 
-from ftzard.config.fields import STRICT
+from ftzard.config.fields import STRICT, without_password
 
 # A variable that holds a secret, by its name. The hub's token is one that loading a gated model needs.
 SECRET_NAME = re.compile(
-    r"^(MLFLOW|DAGSTER|AWS|AZURE|GOOGLE)_|PASSWORD|SECRET|CREDENTIAL|API_KEY|(^|_)TOKEN(_|$)", re.IGNORECASE
+    r"^(MLFLOW|DAGSTER|AWS|AZURE|GOOGLE|GIT_CONFIG)_|PASSWORD|PASSWD|PASSPHRASE|_PWD$|SECRET|CREDENTIAL"
+    r"|(API|ACCESS|PRIVATE)_?KEY|(^|_)(TOKEN|PAT)(_|$)",
+    re.IGNORECASE,
 )
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -49,6 +51,10 @@ def _not_secret(name: str) -> str:
     return name
 
 
+def _shows_no_password(value: str) -> str:
+    return without_password(value, "all that stands here is in the manifest for others to read")
+
+
 def _relative(path: str) -> str:
     if path.startswith("/") or ".." in path.split("/"):
         message = "must be a path inside the volume, without '/' before it and without '..'"
@@ -76,6 +82,7 @@ SecretKey = Annotated[str, _matching(r"[-._A-Za-z0-9]+", "letters, digits, '-', 
 VariableName = Annotated[
     str, _matching(r"[A-Za-z_][A-Za-z0-9_]*", "letters, digits and '_'", 253), AfterValidator(_not_secret)
 ]
+VariableValue = Annotated[str, AfterValidator(_shows_no_password)]
 ImageName = Annotated[
     str,
     _matching(

@@ -18,6 +18,7 @@ from ftzard.config.kubernetes import (
     SecretKey,
     Toleration,
     VariableName,
+    VariableValue,
     VolumePath,
 )
 
@@ -69,7 +70,7 @@ class LauncherConfig:
     node_selector: dict[LabelKey, LabelValue] = field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
     # Variables of the pod; nothing secret, because whoever may look at a pod reads them.
-    env: dict[VariableName, str] = field(default_factory=dict)
+    env: dict[VariableName, VariableValue] = field(default_factory=dict)
     # A Secret that holds the Hugging Face token of a gated model, and its key there.
     hf_token_secret: ObjectName | None = None
     hf_token_secret_key: SecretKey = "HF_TOKEN"  # noqa: S105 - the name of a key, no secret

@@ -66,16 +66,24 @@ def test_a_push_to_a_url_with_a_secret_fails_without_telling_it(
     [
         f"tracking.tracking_uri=https://ada:{_SECRET}@localhost:9",
         f"tuning.storage=postgresql://ada:{_SECRET}@localhost:9/db",
+        f"tuning.storage=postgresql://localhost:9/db?user=ada&password={_SECRET}",
     ],
 )
-def test_a_configuration_with_a_password_is_refused_without_telling_it(project: Path, override: str) -> None:
+@pytest.mark.parametrize("is_well_formed", [True, False])
+def test_a_configuration_with_a_password_is_refused_without_telling_it(
+    project: Path, override: str, *, is_well_formed: bool
+) -> None:
+    key, _, value = override.partition("=")
+    # Quotes around all of it are a mistake that is easily made.
+    override = f"{key}='{value}'" if is_well_formed else f"'{override}'"
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", "from ftzard.cli import main; main()", "config", f"'{override}'"],
+        [sys.executable, "-W", "ignore", "-c", "from ftzard.cli import main; main()", "config", override],
         cwd=project,
         check=False,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 1
-    assert override.partition("=")[0] in done.stderr
+    assert key in done.stderr
+    assert ("must not hold a password" in done.stderr) is is_well_formed
     assert _SECRET not in done.stdout + done.stderr

@@ -14,6 +14,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from ftzard.config import FtzardConfig
+from ftzard.config.fields import PASSWORDS
 from ftzard.core.step_registry import find_step
 from ftzard.errors import ConfigError
 
@@ -23,6 +24,8 @@ PRIMARY = "config"
 _NOWHERE = "the configuration"
 # What stands before the host in a URL: a name and perhaps a password.
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s'\"]*@")
+# And what may stand behind its question mark.
+_NAMED_PASSWORD = re.compile(rf"(?i)([?&](?:{'|'.join(sorted(PASSWORDS))})=)[^&\s'\"]+")
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def _keys_named_in(message: str, section: str) -> list[str]:
 
 def without_credentials(text: str) -> str:
     """A text in which no URL has a name or password any more."""
-    return _CREDENTIALS.sub("***@", text)
+    return _NAMED_PASSWORD.sub(r"\1***", _CREDENTIALS.sub("***@", text))
 
 
 def advice_for_key(key: str) -> str:

@@ -4,12 +4,14 @@ import re
 from difflib import get_close_matches
 from pathlib import PurePosixPath
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
+# Names under which a URL takes a password behind its question mark.
+PASSWORDS = frozenset({"password", "passwd", "sslpassword", "token", "access_token"})
 # From which on a name is taken for another that was meant: `label` for `labels`, but not `tweet` for `text`.
 _LIKENESS = 0.75
 
@@ -34,7 +36,9 @@ def _stays_inside(path: str) -> str:
 
 def without_password(url: str, instead: str) -> str:
     """Refuse a URL with a password in it, and say where it is given instead."""
-    if urlsplit(url).password is not None:
+    parts = urlsplit(url)
+    named = {name.lower() for name, _ in parse_qsl(parts.query)}
+    if parts.password is not None or not named.isdisjoint(PASSWORDS):
         # The value would end up in logs, in MLflow parameters and in this very message.
         raise PydanticCustomError("password_in_url", "must not hold a password: {instead}", {"instead": instead})
     return url

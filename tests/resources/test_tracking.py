@@ -208,6 +208,14 @@ def test_a_failure_ends_the_run_as_failed_with_the_error_and_is_raised_on(
     assert ended.data.metrics == {"loss": 1.0}
 
 
+def test_a_failure_at_a_url_with_a_password_is_told_without_it(run: TrackedRun, client: MlflowClient) -> None:
+    with pytest.raises(ConnectionError), run.ending_on_failure():
+        raise ConnectionError("https://ada:s3cret@proxy:8080/x does not answer")
+    assert client.get_run(run.run_id).data.tags["ftzard.error"] == (
+        "ConnectionError: https://***@proxy:8080/x does not answer"
+    )
+
+
 def test_an_interruption_ends_the_run_as_killed_and_is_raised_on(run: TrackedRun, client: MlflowClient) -> None:
     with pytest.raises(KeyboardInterrupt), run.ending_on_failure():
         raise KeyboardInterrupt

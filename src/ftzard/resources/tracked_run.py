@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftzard.resources.git import redact
 from ftzard.resources.outbox import LOCAL_ID_TAG, RunSender, UnsentRun, is_local, is_unavailable
 from ftzard.resources.run_operations import (
     EndRun,
@@ -146,7 +147,8 @@ class TrackedRun:
 
     def _end_with(self, error: BaseException, status: Status) -> None:
         try:
-            self.set_tags({"ftzard.error": f"{type(error).__name__}: {error}"[:_MAX_PARAM_LENGTH]})
+            # Others than ours may name the URL that they failed at, with all that was in it.
+            self.set_tags({"ftzard.error": redact(f"{type(error).__name__}: {error}")[:_MAX_PARAM_LENGTH]})
             self.finish(status)
         except Exception:
             # The step's own error is what the person needs to see.

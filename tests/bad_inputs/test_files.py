@@ -26,6 +26,7 @@ from ftzard.errors import (
     EmptyBatchError,
     FtzardError,
     MalformedBatchError,
+    MissingColumnError,
 )
 
 FRAME = pl.DataFrame({"text": ["good", "bad"], "label": ["p", "n"]})
@@ -324,6 +325,21 @@ def test_a_row_with_more_labels_than_memory_is_allowed_for_is_refused(tmp_path: 
     put(tmp_path, "x.parquet", buffer.getvalue())
     with pytest.raises(MalformedBatchError, match=r"x\.parquet has at least 153 MiB when it is unpacked"):
         read_batches(tmp_path, DataConfig(task="multi_label", max_file_bytes=LIMIT))
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl", "x.parquet"])
+def test_of_ten_thousand_columns_an_error_names_a_few(tmp_path: Path, name: str) -> None:
+    frame = pl.DataFrame([dict.fromkeys([f"column {number}" for number in range(10_000)], "x")])
+    path = put(tmp_path, name, b"")
+    if name == "x.csv":
+        frame.write_csv(path)
+    elif name == "x.jsonl":
+        frame.write_ndjson(path)
+    else:
+        frame.write_parquet(path)
+    with pytest.raises(MissingColumnError, match=r"'column 49'\] and 9950 more") as caught:
+        read_batches(tmp_path, PLAIN)
+    assert len(str(caught.value)) < 2_000
 
 
 def test_a_bomb_takes_no_more_memory_than_a_piece_of_it(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Final, NoReturn
 import polars as pl
 
 from ftzard.config import DataConfig
-from ftzard.core.cell_values import PLACING, as_text, encodable, shorten
+from ftzard.core.cell_values import PLACING, as_text, encodable, listed, shorten
 from ftzard.core.column_files import ColumnFile
 from ftzard.core.delimited_records import Record, read_records
 from ftzard.core.detection import fields_of_any_length, line_end, names_columns
@@ -180,7 +180,7 @@ def _columns(first: Sequence[str], name: str, config: DataConfig) -> list[str]:
     repeated = sorted(column for column, count in Counter(columns).items() if column and count > 1)
     if repeated:
         raise MalformedBatchError(
-            f"{name} names the column(s) {[shorten(column) for column in repeated]} more than once in its first row",
+            f"{name} names the column(s) {listed(repeated)} more than once in its first row",
             fix="rename them in the file; or, if the file has no header row, set data.column_names",
         )
     return columns
@@ -191,8 +191,7 @@ def _find_columns(columns: list[str], name: str, wanted: RowColumns) -> list[int
     for key, column in wanted.names.items():
         if column not in columns and key not in wanted.optional:
             raise MissingColumnError(
-                f"{name} has no column {column!r}; its columns are {[shorten(found) for found in columns]}"
-                f"{_nearest(column, columns)}",
+                f"{name} has no column {column!r}; its columns are {listed(columns)}{_nearest(column, columns)}",
                 fix=f"{_naming(key)}; for a delimited file without a header row, name its columns with "
                 "data.column_names",
             )

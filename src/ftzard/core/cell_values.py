@@ -1,12 +1,13 @@
 """What a value in a batch file stands for: a text, a label, a group or a time."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_SHOWN: Final = 40
+_MAX_LISTED: Final = 50
 
 
 def canonical_label(value: object) -> str | None:
@@ -84,6 +85,12 @@ def as_time(value: object) -> datetime | None:
             raise ValueError(message) from error
     message = f"the time {shorten(repr(value))} is neither ISO 8601 nor seconds since 1970"
     raise TypeError(message)
+
+
+def listed(columns: Sequence[str]) -> str:
+    """The names of columns as messages show them: a file can have millions, and messages are kept."""
+    more = f" and {len(columns) - _MAX_LISTED} more" if len(columns) > _MAX_LISTED else ""
+    return f"{[shorten(column) for column in columns[:_MAX_LISTED]]}{more}"
 
 
 def shorten(text: str) -> str:

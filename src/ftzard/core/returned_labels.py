@@ -15,6 +15,7 @@ from typing import Final
 import polars as pl
 
 from ftzard.config import DataConfig
+from ftzard.core.cell_values import listed
 from ftzard.core.cleaning import hash_texts
 from ftzard.core.detection import fields_of_any_length
 from ftzard.core.label_files import ID_COLUMN, unescaped
@@ -87,7 +88,7 @@ def read_label_csv(
     for column in (ID_COLUMN, TEXT_COLUMN, label_column):
         if columns.count(column) != 1:
             raise MissingColumnError(
-                f"{name} has {columns.count(column)} columns named {column!r}; its columns are {columns}",
+                f"{name} has {columns.count(column)} columns named {column!r}; its columns are {listed(columns)}",
                 fix="keep the columns that the label queue came with; others may be added",
             )
     places = [columns.index(column) for column in (ID_COLUMN, TEXT_COLUMN, label_column)]

@@ -177,6 +177,21 @@ def test_a_new_batch_runs_everything_and_is_in_the_result(materialized_project: 
     assert "The soup is wonderful" in parts.labelled["text"].to_list()
 
 
+def test_data_that_dvc_keeps_as_links_to_its_cache_is_read_and_trained_on(
+    materialized_project: Path, tmp_path: Path
+) -> None:
+    project = copy_of(materialized_project, tmp_path)
+    (project / ".dvc" / "config.local").write_text("[cache]\n    type = symlink\n")
+    assert materialize(project, [*TINY, _RATE]).ran == _FROM_ADAPTER
+    stored = [project / "data/assets/predictions.parquet", project / "data/assets/lora_adapter/adapter_config.json"]
+    assert all(path.is_symlink() for path in stored)
+    # Once more over links, from the data on.
+    (project / "data" / "raw" / "more.csv").write_text("text,label\nA new one that is good,positive\n")
+    assert "champion" in materialize(project, [*TINY, _RATE]).ran
+    assert load_asset(project, "predictions").height > 0
+    assert _stale(project, _RATE) == ()
+
+
 def test_a_deleted_report_is_made_again_and_nothing_else(materialized_project: Path, tmp_path: Path) -> None:
     project = copy_of(materialized_project, tmp_path)
     report = (project / "data" / "assets" / "metrics.json").read_bytes()

@@ -32,6 +32,7 @@ from ftzard.core.adapter_documents import (
     to_json,
 )
 from ftzard.core.base_source import BaseModelIdentity
+from ftzard.core.batch_folder import is_cached_object
 from ftzard.core.file_digests import sha256_of
 from ftzard.core.records import AdapterDirectory
 from ftzard.errors import AdapterCorruptError, AdapterMismatchError, StorageError
@@ -173,7 +174,8 @@ def _verify_file(path: Path, name: str, entry: Path | None, expected: str | None
         problem = "is not in the manifest"
     elif entry.suffix.lower() in _REFUSED_SUFFIXES:
         problem = "is of a kind that can carry code"
-    elif entry.is_symlink() or not entry.is_file():
+    # DVC can place data as links to its cache.
+    elif not entry.is_file() or (entry.is_symlink() and not is_cached_object(entry.resolve())):
         problem = "is not a regular file"
     elif sha256_of(entry) != expected:
         problem = "differs from its checksum in the manifest"

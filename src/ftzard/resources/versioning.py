@@ -104,7 +104,9 @@ class DvcRepository:
             return
         folder = self._find()
         listing = cached_object(folder.dvc_root, self._read_hash(folder) or "")
-        if changed := changed_files(path.resolve(), folder.on_disk(folder.data).resolve(), listing):
+        # The file itself may be a link to DVC's cache.
+        place = path.parent.resolve() / path.name
+        if changed := changed_files(place, folder.on_disk(folder.data).resolve(), listing):
             raise StorageError(
                 f"{changed[0]} is not what {folder.pointer} says was committed",
                 # Of this file alone: of everything it would remove the batches that are not committed yet.

@@ -27,6 +27,8 @@ def _folder(path: Path) -> ModelConfig:
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The tiny model, as the hub's cache holds the model `org/name`."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    # For files that it does not have the hub would be asked, again and again where there is no network.
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     return save_tiny_model(tmp_path / "hub" / "models--org--name" / "snapshots" / _REVISION)
 
 

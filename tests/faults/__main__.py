@@ -57,7 +57,9 @@ def main() -> int:
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="ftzard-faults-", dir=_memory()) as folder:
         _isolate(Path(folder) / "home")
-        operations.preload(Path(folder))
+        # Data commits alone need no model.
+        is_commit = arguments.scenarios == ["commit"]
+        operations.preload(Path(folder), operations.commit if is_commit else operations.materialize)
         tallies = []
         for tally in _tallies(arguments, Path(folder)):
             print(tally, flush=True)  # noqa: T201 - what this command is for

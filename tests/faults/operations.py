@@ -1,5 +1,6 @@
 """What is done to a project while faults happen to whoever does it."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,8 +51,8 @@ def versions(project: Path) -> dict[str, str]:
         return {name: data_version(stored_materialization(instance, dg.AssetKey(name))) or "" for name in names}
 
 
-def preload(scratch: Path) -> None:
-    """Import what the operations need once, so that each process begins with it: half of a run would be imports."""
+def preload(scratch: Path, operation: Callable[[Path], object]) -> None:
+    """Import what an operation needs once, so that each process begins with it: half of a run would be imports."""
     import importlib
     import sys
     from contextlib import suppress
@@ -63,7 +64,7 @@ def preload(scratch: Path) -> None:
         importlib.import_module(name)
 
     def imported() -> list[str]:
-        materialize(make_project(scratch / "preload"))
+        operation(make_project(scratch / "preload"))
         return list(sys.modules)
 
     outcome = run_with(Fault(), imported)

@@ -34,13 +34,14 @@ def test_no_invariant_is_violated_and_one_more_run_converges(tmp_path: Path) -> 
 def test_a_violation_is_found_and_told() -> None:
     """The check itself: an operation that destroys a person's file must not pass."""
     script = (
-        "from pathlib import Path; from tests.faults import operations; from tests.faults.__main__ import main\n"
+        "from pathlib import Path; from tests.faults import __main__ as faults, operations\n"
+        "faults._KINDS = ('kill',)\n"
         "honest = operations.commit\n"
         "def careless(project):\n"
         "    with (project / 'untracked.md').open('a') as file: file.write('more')\n"
         "    return honest(project)\n"
         "operations.commit = careless\n"
-        "import sys; sys.argv = ['faults', '--short', 'commit']; sys.exit(main())\n"
+        "import sys; sys.argv = ['faults', '--short', 'commit']; sys.exit(faults.main())\n"
     )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script], check=False, capture_output=True, text=True, timeout=600

@@ -14,8 +14,8 @@ from ftzard.core.bootstrap import (
     resample_values,
 )
 from ftzard.core.evaluation_report import Interval
-from ftzard.core.live_accuracy import wilson_interval
 from ftzard.core.metrics import FloatArray, IntArray
+from ftzard.core.share_intervals import wilson_interval
 
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30)
 

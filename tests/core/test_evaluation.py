@@ -20,9 +20,9 @@ from ftzard.core.evaluation import (
     evaluate,
 )
 from ftzard.core.evaluation_report import Interval, ReliabilityBin
-from ftzard.core.live_accuracy import wilson_interval
 from ftzard.core.predictions import predictions_frame
 from ftzard.core.records import EXAMPLE_SCHEMA
+from ftzard.core.share_intervals import wilson_interval
 from ftzard.errors import InvalidPredictionsError, PredictionsMismatchError, SingleClassError, TooFewExamplesError
 
 LABELS = ("negative", "positive")

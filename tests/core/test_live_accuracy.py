@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftzard.core.label_sets import EMPTY
-from ftzard.core.live_accuracy import live_accuracy, newcombe_interval, wilson_interval
+from ftzard.core.live_accuracy import live_accuracy
+from ftzard.core.share_intervals import newcombe_interval, wilson_interval
 
 
 def sidecar(*rows: tuple[str, str, str], version: str = "1") -> pl.DataFrame:

@@ -19,11 +19,10 @@ import numpy as np
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.metrics import FloatArray, IntArray
 from ftzard.core.row_groups import Rows, num_drawn, num_rows
+from ftzard.core.share_intervals import score_interval
 
 # The convention of the field, and what every sentence and axis of the report says.
 CONFIDENCE_LEVEL = 0.95
-# The normal quantile of a two-sided interval of 95 %.
-Z = 1.959963984540054
 # What floating point leaves of a mean of ones.
 _ROUNDING = 1e-9
 # Bound the memory of what is judged at once: 32 MiB of row indices, and one confusion matrix a resample. Portions that
@@ -79,16 +78,19 @@ def share_interval(value: float, values: FloatArray, num_equal: float) -> Interv
     """As `percentile_interval`, of a statistic that is 0 or 1 only where each row is at that end, like accuracy.
 
     Rows that are all right have no resample in which one is wrong, so that the interval would have no width, however
-    few they are. There it is Wilson's of that many rows (Wilson, JASA 22, 1927).
+    few they are. There it is Wilson's of that many rows.
 
     Args:
         value: The statistic of the rows themselves, in [0, 1].
         values: The statistic of the resamples, shape (num_samples,).
         num_equal: The rows, or groups, that were drawn from.
     """
-    interval, unseen = percentile_interval(value, values), Z**2 / (num_equal + Z**2)
-    low = min(interval.low, 1 - unseen) if value > 1 - _ROUNDING else interval.low
-    return Interval(interval.value, low, max(interval.high, unseen) if value < _ROUNDING else interval.high)
+    interval = percentile_interval(value, values)
+    is_at_an_end = value < _ROUNDING or value > 1 - _ROUNDING
+    if not is_at_an_end:
+        return interval
+    end = score_interval(float(round(value)), num_equal)
+    return Interval(interval.value, min(interval.low, end.low), max(interval.high, end.high))
 
 
 def bootstrap_interval(

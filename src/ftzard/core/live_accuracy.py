@@ -9,7 +9,6 @@ counts for its share of the rows of its file (stratified sampling: Cochran, "Sam
 The interval is that of as many equal rows as tell as much (Kish, "Survey Sampling", 1965, section 11.7).
 """
 
-import math
 from collections.abc import Iterable
 from typing import Final
 
@@ -18,12 +17,13 @@ import polars as pl
 from pydantic import ConfigDict, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from ftzard.core.bootstrap import Z, resample_values, share_interval
+from ftzard.core.bootstrap import resample_values, share_interval
 from ftzard.core.evaluation_report import Interval
 from ftzard.core.label_names import label_names
 from ftzard.core.label_queue import NUM_DRAWN_FROM
 from ftzard.core.label_sets import indicators
 from ftzard.core.metrics import FloatArray, IntArray
+from ftzard.core.share_intervals import newcombe_interval, score_interval, wilson_interval
 
 _NUM_RESAMPLES: Final = 1000
 _SEED: Final = 0
@@ -101,47 +101,6 @@ def live_accuracy(
     )
 
 
-def wilson_interval(num_successes: int, num_trials: int) -> Interval:
-    """A share with its 95 % score interval.
-
-    Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22, 1927: the shares that a
-    two-sided test at 5 % would not reject. It stays inside 0 and 1, and has a width also where all succeed.
-
-    Raises:
-        ValueError: There are no trials, or fewer than successes.
-    """
-    if not 0 <= num_successes <= num_trials or num_trials == 0:
-        message = f"{num_successes} of {num_trials} is no share"
-        raise ValueError(message)
-    return _score_interval(num_successes / num_trials, num_trials)
-
-
-def newcombe_interval(first_successes: int, first_trials: int, second_successes: int, second_trials: int) -> Interval:
-    """The difference of two independent shares, first minus second, with its 95 % interval.
-
-    Newcombe, "Interval Estimation for the Difference Between Independent Proportions", Statistics in Medicine 17, 1998,
-    method 10: from the Wilson intervals of both.
-
-    Raises:
-        ValueError: As `wilson_interval`.
-    """
-    first = wilson_interval(first_successes, first_trials)
-    second = wilson_interval(second_successes, second_trials)
-    difference = first.value - second.value
-    low = difference - math.hypot(first.value - first.low, second.high - second.value)
-    high = difference + math.hypot(first.high - first.value, second.value - second.low)
-    return Interval(value=difference, low=max(-1.0, low), high=min(1.0, high))
-
-
-def _score_interval(share: float, num_trials: float) -> Interval:
-    """Wilson's, of a share that was measured on as much as so many equal rows."""
-    scale = 1 + Z**2 / num_trials
-    middle = (share + Z**2 / (2 * num_trials)) / scale
-    half = Z / scale * math.sqrt(share * (1 - share) / num_trials + Z**2 / (4 * num_trials**2))
-    # At the ends the formula gives 0 and 1 but for rounding.
-    return Interval(value=share, low=max(0.0, min(middle - half, share)), high=min(1.0, max(middle + half, share)))
-
-
 def _num_wrong(answered: pl.DataFrame, arm: str) -> tuple[int, int]:
     """How many labelled rows of an arm were predicted wrong, and how many there are."""
     rows = answered.filter(pl.col("arm") == arm)
@@ -163,7 +122,7 @@ def _weighed(control: pl.DataFrame) -> pl.DataFrame:
 
 def _weighed_share(is_right: pl.DataFrame, weight: pl.Series) -> Interval:
     right, weights = is_right.to_series().to_numpy(), weight.to_numpy()
-    return _score_interval(float(weights[right].sum() / weights.sum()), _num_equal(weights))
+    return score_interval(float(weights[right].sum() / weights.sum()), _num_equal(weights))
 
 
 def _num_equal(weights: FloatArray) -> float:

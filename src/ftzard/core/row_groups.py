@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-IntArray = NDArray[np.int64]
+from ftzard.core.metrics import FloatArray, IntArray
 
 # How many rows there are, each by itself; or the number of each row's group, shape (n,), from 0 without gaps.
 Rows = int | IntArray
@@ -74,7 +74,7 @@ def part_of(rows: Rows, indices: IntArray) -> Rows:
     return np.unique(rows[indices], return_inverse=True)[1].astype(np.int64)
 
 
-def group_sums(values: NDArray[np.number], rows: Rows) -> NDArray[np.float64]:
+def group_sums(values: NDArray[np.number], rows: Rows) -> FloatArray:
     """A number for each row, shape (n,), added up by groups."""
     if isinstance(rows, int):
         return np.asarray(values, dtype=np.float64)

@@ -53,9 +53,20 @@ def test_a_file_of_another_kind_is_passed_over_with_a_warning_that_says_what_to_
     for name in ("march.XLSX", "notes.md", ".keep"):
         put(tmp_path, f"data/raw/{name}", "x")
     assert list_batches(tmp_path, PLAIN) == (good,)
-    sheet, notes = (record.getMessage() for record in caplog.records)
-    assert sheet.endswith("march.XLSX: it is of a kind that is not read; save its sheet as CSV, in UTF-8")
-    assert "notes.md: it is of a kind that is not read; give a file that ends in .csv" in notes
+    notes, sheet = (record.getMessage() for record in caplog.records)
+    assert sheet.endswith("of a kind that is not read: data/raw/march.XLSX; save its sheet as CSV, in UTF-8")
+    assert "of a kind that is not read: data/raw/notes.md; give a file that ends in .csv" in notes
+
+
+def test_of_many_files_of_other_kinds_a_few_are_named_in_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path, "data/raw/good.csv", "x")
+    for number in range(30):
+        put(tmp_path, f"data/raw/{number:02}.jpg", "x")
+    list_batches(tmp_path, PLAIN)
+    (warning,) = (record.getMessage() for record in caplog.records)
+    assert "data/raw/04.jpg and 25 more;" in warning
 
 
 def test_links_out_of_the_project_and_links_to_folders_are_passed_over_with_a_warning(

@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Final, NoReturn
@@ -44,19 +44,30 @@ def list_batches(project_dir: Path, config: DataConfig) -> tuple[Path, ...]:
     }
     batches = sorted(name for name in found if kind_of(name))
     if not batches:
-        others = [printable(name) for name in sorted(found)]
-        beside = f"; what is there: {', '.join(others[:_NUM_OTHERS_SHOWN])}" if others else ""
-        more = f" and {len(others) - _NUM_OTHERS_SHOWN} more" if len(others) > _NUM_OTHERS_SHOWN else ""
+        beside = f"; what is there: {_listed(found)}" if found else ""
         raise NoBatchesError(
-            f"no batch of labelled text in {' or '.join(folders)} (of {project_dir}){beside}{more}",
+            f"no batch of labelled text in {' or '.join(folders)} (of {project_dir}){beside}",
             fix=f"{_committed(project_dir, folders)}put a file there that ends in {KNOWN_SUFFIXES}, "
             "or set data.raw_dir",
         )
-    for name in sorted(found.keys() - {*batches}):
-        _tell_once(f"passed over {printable(str(found[name]))}: it is of a kind that is not read; {remedy_for(name)}")
+    _tell_of_others(project_dir, found.keys() - {*batches})
     for name in batches:
         check_name(name)
     return tuple(found[name] for name in batches)
+
+
+def _tell_of_others(project_dir: Path, names: Collection[str]) -> None:
+    """Say which files are of a kind that is not read, in as many messages as there are remedies."""
+    for remedy in sorted({remedy_for(name) for name in names}):
+        found = [name for name in names if remedy_for(name) == remedy]
+        _tell_once(
+            f"passed over in {printable(str(project_dir))}, of a kind that is not read: {_listed(found)}; {remedy}"
+        )
+
+
+def _listed(names: Collection[str]) -> str:
+    more = f" and {len(names) - _NUM_OTHERS_SHOWN} more" if len(names) > _NUM_OTHERS_SHOWN else ""
+    return f"{', '.join(map(printable, sorted(names)[:_NUM_OTHERS_SHOWN]))}{more}"
 
 
 def files_below(project_dir: Path, folder: str) -> Iterator[Path]:

@@ -15,9 +15,11 @@ from tests.core import answer_scenario, model_scenario
 from tests.core.model_scenario import save_tiny_model
 
 from ftzard.config import LoraConfig, ModelConfig
+from ftzard.core.answer_inference import predict_answers
 from ftzard.core.answer_training import train_answers
 from ftzard.core.base_model import describe_base_model, load_base_model
 from ftzard.core.classifier import lora_classifier
+from ftzard.core.inference import predict
 from ftzard.core.label_head import LabelHead
 from ftzard.core.tiny_model import build_tiny_tokenizer
 from ftzard.core.training import train_adapter
@@ -104,15 +106,23 @@ def test_a_tokenizer_with_more_tokens_than_the_model_has_is_told_where_a_text_ho
     said = r"(?s)token '<mark999>' of number \d+, and the model has embeddings for \d+.*resize_token_embeddings"
     marked = pl.col("text") + pl.lit(" <mark999>")
     # Its texts hold none of them.
-    model_scenario.train(tmp_path / "well", model, num_train_epochs=1)
-    some = model_scenario.splits()
-    some = replace(some, train=some.train.with_columns(text=marked))
+    well, some = model_scenario.train(tmp_path / "well", model, num_train_epochs=1), model_scenario.splits()
+    writes, few = answer_scenario.config(model=model), answer_scenario.few()
+    answers_well = train_answers(few, writes, tmp_path / "answers-well")
+
+    for part in ("train", "validation"):
+        marks = replace(some, **{part: getattr(some, part).with_columns(text=marked)})
+        with pytest.raises(ModelNotFoundError, match=said):
+            train_adapter(marks, model_scenario.config(model), model_scenario.LABELS, tmp_path / "labels")
+    # Of what is written with an adapter the test split is looked at too: it would be asked when all is trained.
+    for part in ("train", "test"):
+        marks = replace(few, **{part: getattr(few, part).with_columns(text=marked)})
+        with pytest.raises(ModelNotFoundError, match=said):
+            train_answers(marks, writes, tmp_path / "answers")
     with pytest.raises(ModelNotFoundError, match=said):
-        train_adapter(some, model_scenario.config(model), model_scenario.LABELS, tmp_path / "labels")
-    few = answer_scenario.few()
-    few = replace(few, train=few.train.with_columns(text=marked))
+        predict(well.adapter, some.test.with_columns(text=marked), model_scenario.config(model))
     with pytest.raises(ModelNotFoundError, match=said):
-        train_answers(few, answer_scenario.config(model=model), tmp_path / "answers")
+        predict_answers(answers_well.adapter, few.test.with_columns(text=marked), writes)
 
 
 def test_of_a_model_that_also_sees_pictures_the_part_that_reads_and_writes_is_trained(tmp_path: Path) -> None:

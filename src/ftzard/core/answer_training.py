@@ -175,9 +175,11 @@ def fitted_answers(
     answers, device = answer_format(config), base.device
     encoder = AnswerEncoder(answers, base.tokenizer)
     # Before and not after a training, which a test row that cannot be asked would make worthless.
-    check_window(splits.test, encode_answers(splits.test, encoder), answers, base.model)
+    test = encode_answers(splits.test, encoder)
+    check_window(splits.test, test, answers, base.model)
     everything = encode_answers(splits.train, encoder)
-    check_tokens(base, everything.sequences)
+    watched = encode_answers(splits.validation, encoder)
+    check_tokens(base, [*everything.sequences, *watched.sequences, *test.sequences])
     train = that_fit(everything, answers.max_length)
     num_truncated = sum(length > answers.max_length for length in train.lengths)
     _logger.info("%d training examples, %d of them with answers cut to max_length", len(train), num_truncated)
@@ -190,7 +192,7 @@ def fitted_answers(
         # Before DPO puts its own copy of the adapter beside it.
         numbers = (sum(part.numel() for part in model.trainable_parameters()), model.num_parameters())
         # As they would be trained on.
-        validation = encode_answers(splits.validation, encoder).cut(answers.max_length)
+        validation = watched.cut(answers.max_length)
         if watch is not None:
             check_watched(validation, answers.max_length)
         budget = configured_budget(config.training.max_tokens_per_batch)

@@ -174,9 +174,10 @@ def doubts_about_labels(labelled: LabelledFile) -> list[str]:
     if labelled.task == "multi_label" and (num_empty := labelled.left_out.get(_MISSING_LABEL)):
         doubts.append(
             f"{num_empty} rows are left out because their cell for labels is empty, which says that a label is "
-            f"missing. If they have none of the labels, write {DataConfig.no_label!r} into it."
+            f"missing. If they have none of the labels, write {DataConfig.no_label!r} into it, or 0 where each label "
+            "has a column."
         )
-    if labelled.task == "multi_label" and set(labelled.labels) <= {"0", "1"}:
+    if labelled.task == "multi_label" and set(labelled.labels) == {"0", "1"}:
         doubts.append(
             "The labels are '0' and '1'. Where a file has a column for each label, name them all: "
             "`--label food --label travel`."

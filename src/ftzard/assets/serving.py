@@ -11,6 +11,7 @@ from ftzard.assets.step import Step, StepResult
 from ftzard.assets.tracked import tracked_asset
 from ftzard.config import FtzardConfig
 from ftzard.core.adapter import config_for
+from ftzard.core.batch_names import printable
 from ftzard.core.intake import find_content, read_unlabelled
 from ftzard.core.records import AdapterDirectory
 from ftzard.core.step_registry import registered_version
@@ -102,7 +103,7 @@ def _answers(adapter: AdapterDirectory, incoming: pl.DataFrame, config: FtzardCo
     answers = predict_answers(adapter, incoming, config, leave_out=True)
     left_out = incoming.join(answers, "text_hash", "anti")
     for batch, row in left_out.select("batch", "row").head(_MAX_NAMED).iter_rows():
-        _logger.warning("%s, row %d: the prompt leaves no room for an answer, and gets none", batch, row)
+        _logger.warning("%s, row %d: the prompt leaves no room for an answer, and gets none", printable(batch), row)
     if left_out.height > _MAX_NAMED:
         _logger.warning("%d more prompts of this file get none either", left_out.height - _MAX_NAMED)
     return answers

@@ -28,11 +28,10 @@ def require_arrived(folder: DataFolder) -> None:
     before = _read(folder)
     data_hash = read_hash(folder)
     # What a killed commit left is finished or undone by the next.
-    if data_hash in {None, before} or CommitJournal(folder.private).read() is not None:
+    if data_hash is None or data_hash == before or CommitJournal(folder.private).read() is not None:
         return
-    listing, known = (
-        listed_files(cached_object(folder.dvc_root, name)) if name else {} for name in (data_hash, before)
-    )
+    listing = listed_files(cached_object(folder.dvc_root, data_hash))
+    known = listed_files(cached_object(folder.dvc_root, before)) if before else {}
     if not listing:
         raise DataCommitError(
             f"{folder.pointer} stands for data that DVC's cache does not know, as after a clone or a pull",
@@ -44,7 +43,7 @@ def require_arrived(folder: DataFolder) -> None:
             "checkout, a merge or a revert, and the data did not follow",
             fix=_remedy(folder),
         )
-    note_arrived(folder, data_hash or "")
+    note_arrived(folder, data_hash)
 
 
 def note_arrived(folder: DataFolder, data_hash: str) -> None:
